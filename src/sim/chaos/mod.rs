@@ -1,0 +1,1 @@
+//! Chaos Mesh: its kinds act on the pods that they selected when they were injected.

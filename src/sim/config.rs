@@ -1,0 +1,140 @@
+//! What an embedded cluster is made of. Filled by callers; nothing here is read from files or the environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How simulated time passes; see [`super::clock`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ClockMode {
+    /// Stands still while anybody computes and jumps to the next event when everybody only waits.
+    Skip,
+    /// So many simulated seconds a second of real time; `1.0` is real time.
+    Scaled(f64),
+}
+
+/// Configuration of one embedded cluster.
+#[derive(Debug, Clone)]
+pub struct SimConfig {
+    /// Seed of every random choice: uids, pod name suffixes, packet loss.
+    pub seed: u64,
+    /// How time passes.
+    pub clock: ClockMode,
+    /// TCP port on 127.0.0.1; 0 picks a free one.
+    pub port: u16,
+    /// Number of nodes, each with 8 cores, 32 GiB and 110 pods.
+    pub nodes: u32,
+    /// Simulated time charged for each API request in [`ClockMode::Skip`], so that controllers get on while clients compute.
+    pub request_cost: Duration,
+    /// How the containers of known workloads behave; the first match counts, others get [`Profile::default`].
+    pub workloads: Vec<WorkloadModel>,
+    /// Load from outside, offered to the services named.
+    pub traffic: Vec<EntryLoad>,
+    /// Bearer tokens and the user names they stand for. Requests without a token are `system:anonymous` with all rights.
+    pub tokens: BTreeMap<String, String>,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            clock: ClockMode::Skip,
+            port: 0,
+            nodes: 3,
+            request_cost: Duration::from_millis(10),
+            workloads: Vec::new(),
+            traffic: Vec::new(),
+            tokens: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the containers of the pods that match behave.
+#[derive(Debug, Clone, Default)]
+pub struct WorkloadModel {
+    /// Namespace of the pods; `None` matches all.
+    pub namespace: Option<String>,
+    /// Labels that the pod must carry, all of them.
+    pub labels: BTreeMap<String, String>,
+    /// Container name; `None` matches every container of the pod that no other entry names.
+    pub container: Option<String>,
+    /// Its behaviour.
+    pub profile: Profile,
+    /// Services that serving one request calls, one after the other, each once.
+    pub calls: Vec<Call>,
+}
+
+/// One call that a workload makes while it serves a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// DNS name of the Service called, as the container would spell it (`time-service`).
+    pub service: String,
+    /// Port of the Service.
+    pub port: u16,
+    /// Path asked for.
+    pub path: String,
+    /// The caller's time-out.
+    pub timeout: Duration,
+}
+
+/// Open-loop load on one service from outside the cluster.
+#[derive(Debug, Clone)]
+pub struct EntryLoad {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Its name.
+    pub service: String,
+    /// Port of the Service.
+    pub port: u16,
+    /// Path asked for.
+    pub path: String,
+    /// Requests a second.
+    pub rate: f64,
+}
+
+/// Behaviour of a container's process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Which programs exist: `debian-slim`, `debian`, `alpine`, `busybox`, `distroless`. `None`: guessed from the image name.
+    pub family: Option<String>,
+    /// More programs than the family has (`python3`, `curl`, `mysql`).
+    pub programs: Vec<String>,
+    /// CPU-seconds of work from process start until it listens; stretched by the CPU limit.
+    pub startup_cpu_s: f64,
+    /// Wall time of start-up that is not CPU work.
+    pub startup_delay: Duration,
+    /// CPU used with no load, in cores.
+    pub idle_cpu: f64,
+    /// CPU-seconds to serve one request.
+    pub cpu_per_request_s: f64,
+    /// Service time of a request with no contention, calls excluded.
+    pub latency: Duration,
+    /// Resident memory after start-up, in bytes.
+    pub memory: u64,
+    /// Paths answered with 200; empty: every path. Others get 404.
+    pub paths: Vec<String>,
+    /// `Some(code)`: the process ends by itself with that code after [`Profile::exits_after`].
+    pub exit_code: Option<i32>,
+    /// When it ends by itself.
+    pub exits_after: Duration,
+    /// Lines written to the log when the process is up.
+    pub log: Vec<String>,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            family: None,
+            programs: Vec::new(),
+            startup_cpu_s: 0.05,
+            startup_delay: Duration::from_millis(100),
+            idle_cpu: 0.001,
+            cpu_per_request_s: 0.001,
+            latency: Duration::from_millis(2),
+            memory: 16 << 20,
+            paths: Vec::new(),
+            exit_code: None,
+            exits_after: Duration::ZERO,
+            log: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The embedded cluster: a Kubernetes API server on loopback, real controllers, a modelled kubelet and Chaos Mesh.
+//!
+//! It knows Kubernetes and Chaos Mesh and nothing of this benchmark, and imports nothing from the rest of the crate.
+//! Input: a [`SimConfig`]. Output: a running [`Sim`] with a URL and kubeconfigs.
+//!
+//! Parts, bottom up: [`resource`] and [`store`] (dumb, versioned objects), [`schema`] and [`patch`] (pure functions on
+//! JSON), [`world`] (everything that happens, a deterministic discrete-event simulation behind one lock),
+//! [`registry`] (what a write means: defaults, validation, generations, deletion), [`controllers`], [`kubelet`],
+//! [`chaos`] and [`traffic`] (what happens by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time
+//! passes), [`api`] (HTTP).
+
+pub mod api;
+pub mod chaos;
+pub mod clock;
+pub mod config;
+pub mod controllers;
+pub mod kubelet;
+pub mod patch;
+pub mod registry;
+pub mod resource;
+pub mod schema;
+pub mod shell;
+pub mod status;
+pub mod store;
+pub mod time;
+pub mod traffic;
+pub mod world;
+
+pub use config::SimConfig;
