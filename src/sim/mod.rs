@@ -10,6 +10,7 @@
 //! passes), [`api`] (HTTP).
 
 pub mod api;
+pub mod catalog;
 pub mod chaos;
 pub mod clock;
 pub mod config;

@@ -1,1 +1,3 @@
 //! The HTTP side of the cluster.
+
+mod discovery;
