@@ -20,6 +20,7 @@ pub mod patch;
 pub mod registry;
 pub mod resource;
 pub mod schema;
+pub mod server;
 pub mod shell;
 pub mod status;
 pub mod store;
@@ -28,3 +29,4 @@ pub mod traffic;
 pub mod world;
 
 pub use config::SimConfig;
+pub use server::{Sim, SimError};
