@@ -1,1 +1,12 @@
 //! The Kubernetes schemas: one compressed table that drives patches, defaults, validation, OpenAPI and protobuf.
+//!
+//! Input: an API version, a kind and an object as JSON (or protobuf). Output: the object as a real API server would store
+//! it, or what is wrong with it in that server's words.
+
+mod defaults;
+mod fields;
+pub mod quantity;
+pub mod table;
+
+pub use defaults::defaults;
+pub use fields::{prune, unknown_fields};
