@@ -48,7 +48,7 @@ impl Sim {
         let engine = Engine::new(config);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
-        let (app, stopped) = (api::router(Arc::clone(&engine)), stop.clone());
+        let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());
         tasks.spawn(async move {
             let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
             if let Err(error) = served {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use crate::sim::catalog::Kind;
-use crate::sim::registry::seam;
+use crate::sim::patch;
 
 /// The `managedFields` entry of this request.
 pub(super) fn entry(call: &Call, kind: &Kind, wanted: &Value, now: &str) -> Value {
@@ -51,16 +51,16 @@ pub(super) fn merged(call: &Call, kind: &Kind, old: &Value, wanted: &Value, now:
         prune(&mut base, before, &new_entry["fieldsV1"]);
     }
     entries.retain(|e| !own(e));
-    let mut patch = wanted.clone();
-    if let Some(m) = patch.as_object_mut() {
+    let mut change = wanted.clone();
+    if let Some(m) = change.as_object_mut() {
         m.remove("apiVersion");
         m.remove("kind");
     }
     let mut new = if kind.custom() {
-        seam::merge(&mut base, &patch);
+        patch::merge(&mut base, &change);
         base
     } else {
-        seam::strategic(&kind.api_version(), &kind.kind, &base, &patch)?
+        patch::strategic(&kind.api_version(), &kind.kind, &base, &change)?
     };
     new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
     // Applying the same again changes nothing, not even the time of the entry.

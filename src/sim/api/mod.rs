@@ -27,6 +27,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::Response;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use self::answer::Answer;
 use self::call::{Call, Target};
@@ -39,11 +40,13 @@ use super::world::{AuditEntry, Engine, World};
 const BODY_MAX: usize = 8 << 20;
 
 /// The server as a service, for a listener or for tests.
-pub fn router(engine: Arc<Engine>) -> Router {
-    Router::new().fallback(serve).with_state(engine)
+///
+/// Streams that never end by themselves end when `stop` is cancelled.
+pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
+    Router::new().fallback(serve).with_state((engine, stop))
 }
 
-async fn serve(State(engine): State<Arc<Engine>>, request: Request) -> Response {
+async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let config = engine.with(|w| Arc::clone(&w.config));
     let call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
@@ -68,7 +71,7 @@ async fn serve(State(engine): State<Arc<Engine>>, request: Request) -> Response 
     }
     let verb = verb(&call, &target);
     if verb == "watch" {
-        let opened = watch::open(&engine, call.clone(), target);
+        let opened = watch::open(&engine, stop, call.clone(), target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
         drop(hold);
@@ -181,3 +184,6 @@ fn health(call: &Call, what: &str) -> Answer {
         Answer::text(200, "ok")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{Form, partial};
 use super::call::{Call, Target};
@@ -32,11 +33,12 @@ struct Stream {
     timer: Option<oneshot::Receiver<()>>,
     columns: bool,
     ended: bool,
+    stop: CancellationToken,
     _watcher: Watcher,
 }
 
 /// Opens a watch.
-pub(super) fn open(engine: &Arc<Engine>, call: Call, target: Target) -> Result<Response, Status> {
+pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, target: Target) -> Result<Response, Status> {
     let mut selector_fields = call.param("fieldSelector").unwrap_or_default().to_owned();
     if let Some(name) = &target.name {
         let sep = if selector_fields.is_empty() { "" } else { "," };
@@ -58,6 +60,7 @@ pub(super) fn open(engine: &Arc<Engine>, call: Call, target: Target) -> Result<R
         timer,
         columns: true,
         ended: false,
+        stop,
         _watcher: engine.clock.watcher(),
         call,
         target,
@@ -175,12 +178,19 @@ impl Stream {
             if self.ended {
                 return None;
             }
-            let timed_out = match &mut self.timer {
-                Some(timer) => tokio::select! { biased; c = self.signal.changed() => { if c.is_err() { return None; } false } _ = timer => true },
-                None => {
-                    self.signal.changed().await.ok()?;
-                    false
+            let timer = self.timer.as_mut();
+            let timeout = async {
+                match timer {
+                    // The clock lives as long as the engine: the timer fires or this stream goes first.
+                    Some(timer) => drop(timer.await),
+                    None => std::future::pending().await,
                 }
+            };
+            let timed_out = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                changed = self.signal.changed() => { changed.ok()?; false }
+                () = timeout => true,
             };
             let engine = Arc::clone(&self.engine);
             engine.with(|w| self.collect(w));

@@ -9,8 +9,10 @@ use super::call::{Call, Target};
 use super::selector::Selector;
 use super::{read, versions};
 use crate::sim::catalog::Kind;
-use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation, seam};
+use crate::sim::patch;
+use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation};
 use crate::sim::resource::Key;
+use crate::sim::schema;
 use crate::sim::status::Status;
 use crate::sim::world::World;
 
@@ -32,7 +34,7 @@ fn strictness(call: &Call) -> Strictness {
 
 /// Checks for unknown fields and drops them; returns warnings.
 fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<String>, Status> {
-    let unknown = seam::unknown_fields(&kind.api_version(), &kind.kind, object);
+    let unknown = schema::unknown_fields(&kind.api_version(), &kind.kind, object);
     if unknown.is_empty() {
         return Ok(Vec::new());
     }
@@ -45,30 +47,8 @@ fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<Stri
             unknown.join(", ")
         )));
     }
-    for text in &unknown {
-        if let Some(path) = text.split('"').nth(1) {
-            remove_path(object, path);
-        }
-    }
+    schema::prune(&kind.api_version(), &kind.kind, object);
     Ok(if strictness(call) == Strictness::Warn { unknown } else { Vec::new() })
-}
-
-/// Removes `spec.containers[0].x`. Keys with dots in them are not addressed this way by anybody.
-fn remove_path(object: &mut Value, path: &str) {
-    let mut steps: Vec<&str> = path.split(['.', '[']).map(|s| s.trim_end_matches(']')).collect();
-    let Some(last) = steps.pop() else { return };
-    let mut at = object;
-    for s in steps {
-        let next = match at {
-            Value::Array(items) => s.parse::<usize>().ok().and_then(|i| items.get_mut(i)),
-            other => other.get_mut(s),
-        };
-        let Some(v) = next else { return };
-        at = v;
-    }
-    if let Some(m) = at.as_object_mut() {
-        m.remove(last);
-    }
 }
 
 /// `POST` to a collection.
@@ -156,8 +136,8 @@ pub(super) fn patch(world: &mut World, call: &Call, target: &Target, body: &[u8]
     let key = target.key();
     let old = world.store.get(&key).cloned().ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
     let shown = versions::to_wire(kind, &old);
-    let patch: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
-    let mut new = patched(call, kind, &shown, &patch)?;
+    let change: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    let mut new = patched(call, kind, &shown, &change)?;
     if new["metadata"]["name"] != old["metadata"]["name"] {
         let name = new["metadata"]["name"].as_str().unwrap_or_default();
         return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", key.name)));
@@ -168,18 +148,18 @@ pub(super) fn patch(world: &mut World, call: &Call, target: &Target, body: &[u8]
 }
 
 /// Applies a patch of the content type given.
-pub(super) fn patched(call: &Call, kind: &Kind, original: &Value, patch: &Value) -> Result<Value, Status> {
+pub(super) fn patched(call: &Call, kind: &Kind, original: &Value, change: &Value) -> Result<Value, Status> {
     let custom = kind.custom();
     match call.content_type.as_str() {
         "application/merge-patch+json" => {
             let mut v = original.clone();
-            seam::merge(&mut v, patch);
+            patch::merge(&mut v, change);
             Ok(v)
         }
         "application/strategic-merge-patch+json" if !custom => {
-            seam::strategic(&kind.api_version(), &kind.kind, original, patch).map_err(Status::bad_request)
+            patch::strategic(&kind.api_version(), &kind.kind, original, change).map_err(Status::bad_request)
         }
-        "application/json-patch+json" => seam::json(original, patch).map_err(|_| {
+        "application/json-patch+json" => patch::json(original, change).map_err(|_| {
             let mut s = Status::new(422, "Invalid", "the server rejected our request due to an error in our request");
             s.details = json!({});
             s
@@ -306,18 +286,4 @@ pub(super) fn delete_collection(world: &mut World, call: &Call, target: &Target,
     }
     let meta = json!({"resourceVersion": world.store.revision().to_string()});
     Ok(Answer::json(200, &read::shape(call, &target.kind, meta, items, world.now)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_fields_can_be_cut_out() {
-        let mut v = json!({"spec": {"containers": [{"name": "a", "x": 1}], "y": 2}});
-        remove_path(&mut v, "spec.containers[0].x");
-        remove_path(&mut v, "spec.y");
-        remove_path(&mut v, "spec.nope.z");
-        assert_eq!(v, json!({"spec": {"containers": [{"name": "a"}]}}));
-    }
 }

@@ -17,6 +17,7 @@ use seam::Cause;
 
 use super::catalog::{Catalog, Kind};
 use super::resource::{Key, Resource};
+use super::schema;
 use super::status::Status;
 use super::world::World;
 
@@ -171,7 +172,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
         m.remove("status");
     }
     kinds::before_defaults(&kind, &mut object, &uid);
-    seam::defaults(&kind.api_version(), &kind.kind, &mut object);
+    schema::defaults(&kind.api_version(), &kind.kind, &mut object);
     kinds::after_defaults(world, &kind, &mut object)?;
     drop_nulls(&mut object);
     validate(&kind, &key.name, &object, Vec::new())?;
@@ -269,7 +270,7 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
         }
     };
     if part != Part::Status {
-        seam::defaults(&kind.api_version(), &kind.kind, &mut new);
+        schema::defaults(&kind.api_version(), &kind.kind, &mut new);
         if key.resource == Resource::new("", "services") {
             kinds::service(world, &kind, &mut new, Some(&old))?;
         }

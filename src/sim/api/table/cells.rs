@@ -1,6 +1,6 @@
 //! The cells of one row, kind by kind, in the order of the recorded columns.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::selector::Selector;
 use super::{age, human};
@@ -528,6 +528,7 @@ fn ingress(o: &Value, now: SimTime) -> Vec<Value> {
 mod tests {
     use super::*;
     use crate::sim::catalog::Catalog;
+    use serde_json::json;
 
     fn row(group: &str, version: &str, plural: &str, o: &Value) -> Vec<Value> {
         let kind = Catalog::get().by_plural(group, version, plural).unwrap();
