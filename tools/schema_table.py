@@ -60,6 +60,11 @@ runAsNonRoot readOnlyRootFilesystem allowPrivilegeEscalation optional suspend im
 blockOwnerDeletion storageClassName volumeMode ready serving terminating orphanDependents minDomains manualSelector
 allowVolumeExpansion attachRequired podInfoOnMount endPort port
 """.split())
+# ... in statuses only these,
+STATUS_POINTERS = {
+    "terminatingReplicas": None, "collisionCount": None, "ready": {"JobStatus"}, "terminating": {"JobStatus"}, "started": {"ContainerStatus"},
+    "name": {"EndpointPort"},
+}
 # ... and messages where the same names are plain values.
 PLAIN = {"port": {"ContainerPort", "ServicePort", "HTTPGetAction", "TCPSocketAction", "GRPCAction", "ServiceBackendPort"}, "ready": {"ContainerStatus"}}
 
@@ -170,7 +175,10 @@ def build(definitions, messages):
             if sub.get("x-kubernetes-map-type") == "atomic":
                 field["l"] = "atomic"
             last = name.rsplit(".", 1)[1]
-            if prop in POINTERS and not last.endswith("Status") and last not in PLAIN.get(prop, ()):
+            pointer = prop in POINTERS and not last.endswith("Status") and last not in PLAIN.get(prop, ())
+            if prop in STATUS_POINTERS and (STATUS_POINTERS[prop] is None or last in STATUS_POINTERS[prop]):
+                pointer = name != "core.v1.EndpointPort"
+            if pointer:
                 field["z"] = 1
             if sub.get("description") and prop not in ("apiVersion", "kind", "metadata"):
                 field["d"] = sentence(sub["description"])
@@ -180,17 +188,98 @@ def build(definitions, messages):
     return table
 
 
+# Kinds that hold whole chaos objects inside: accepted without a look at their spec.
+OPAQUE = {"Schedule", "Workflow", "WorkflowNode", "StatusCheck"}
+
+
+def chaos(root, table):
+    """Adds the Chaos Mesh kinds, read from Rust types that kopium generated from the CRDs."""
+    scalars = {"String": "s", "bool": "b", "i32": "i", "i64": "l", "u32": "i", "u64": "l", "f64": "n", "IntOrString": "o", "Time": "T"}
+    for path in sorted((root / "src" / "v1alpha1").glob("*chaos.rs")) + sorted((root / "src" / "v1alpha1").glob("[psrw]*s.rs")):
+        text = path.read_text()
+        head = re.search(r'#\[kube\(group = "chaos-mesh.org", version = "v1alpha1", kind = "(\w+)"', text)
+        if not head or f"chaos-mesh.{head.group(1)}" in table:
+            continue
+        kind = head.group(1)
+        enums = {}
+        for m in re.finditer(r"pub enum (\w+) \{(.*?)\n\}", text, re.S):
+            values, rename = [], None
+            for line in m.group(2).splitlines():
+                line = line.strip()
+                found = re.match(r'#\[serde\(rename = "(.*)"\)\]', line)
+                if found:
+                    rename = found.group(1)
+                elif re.match(r"\w+,$", line):
+                    values.append(rename if rename is not None else line[:-1])
+                    rename = None
+            enums[m.group(1)] = values
+
+        def convert(rust, field):
+            rust = rust.strip()
+            outer = re.match(r"(Option|Vec|BTreeMap|Box)<(.*)>$", rust)
+            if outer:
+                inner = outer.group(2)
+                if outer.group(1) in ("Option", "Box"):
+                    return convert(inner, field)
+                if outer.group(1) == "Vec":
+                    return "[" + convert(inner, field)
+                return "{" + convert(inner.split(",", 1)[1], field)
+            if rust in enums:
+                field["e"] = enums[rust]
+                return "s"
+            if f"pub struct {rust} " in text:
+                return f".chaos-mesh.{rust}"
+            return scalars.get(rust.rsplit("::", 1)[-1], "j")
+
+        top = {"apiVersion": {"t": "s"}, "kind": {"t": "s"}, "metadata": {"t": ".meta.v1.ObjectMeta"}, "spec": {"t": "j", "r": 1}, "status": {"t": "j"}}
+        table[f"chaos-mesh.{kind}"] = {"k": [["chaos-mesh.org/v1alpha1", kind]], "d": f"{kind} is a kind of Chaos Mesh.", "f": top}
+        if kind in OPAQUE:
+            continue
+        for m in re.finditer(r"((?:^///[^\n]*\n)*)(?:^#\[[^\n]*\n)+pub struct (\w+) \{(.*?)\n\}", text, re.M | re.S):
+            fields, docs, rename, optional = {}, [], None, False
+            for line in m.group(3).splitlines():
+                line = line.strip()
+                if line.startswith("///"):
+                    docs.append(line[3:].strip())
+                elif line.startswith("#["):
+                    found = re.search(r'rename = "(.*?)"', line)
+                    rename = found.group(1) if found else rename
+                elif line.startswith("pub "):
+                    name, rust = line[4:].rstrip(",").split(":", 1)
+                    field = {}
+                    field["t"] = convert(rust, field)
+                    if not rust.strip().startswith("Option"):
+                        field["r"] = 1
+                    if docs:
+                        field["d"] = sentence(" ".join(docs))
+                    fields[rename or name.replace("r#", "")] = field
+                    docs, rename = [], None
+            name = m.group(2)
+            entry = {"f": fields}
+            if m.group(1):
+                entry["d"] = sentence(" ".join(d[3:].strip() for d in m.group(1).splitlines()))
+            table[f"chaos-mesh.{name}"] = entry
+            if name.lower() == f"{kind}Spec".lower():
+                top["spec"] = {"t": f".chaos-mesh.{name}", "r": 1}
+            elif name.lower() == f"{kind}Status".lower():
+                top["status"] = {"t": f".chaos-mesh.{name}"}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--validate", type=pathlib.Path, required=True)
     parser.add_argument("--k8s-pb", type=pathlib.Path, required=True)
     parser.add_argument("--version", default="v1.36.0")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("src/sim/data/schema.json.gz"))
+    parser.add_argument("--chaos", type=pathlib.Path)
     args = parser.parse_args()
     raw = json.loads((args.validate / "kubernetes-json-schema" / f"{args.version}-local" / "_definitions.json").read_text())
     table = build(raw.get("$defs") or raw["definitions"], prost_messages(args.k8s_pb))
+    if args.chaos:
+        chaos(args.chaos, table)
     text = json.dumps(table, sort_keys=True, separators=(",", ":"))
     args.out.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    table = {n: e for n, e in table.items() if not n.startswith("chaos-mesh.")}
     missing = [n for n, e in table.items() if "f" in e and not any("p" in f for f in e["f"].values())]
     print(f"{args.out}: {len(table)} entries, {len(text)} bytes, {args.out.stat().st_size} compressed; without protobuf numbers: {missing}")
     partial = [f"{n}.{f}" for n, e in table.items() if n not in missing for f, v in e.get("f", {}).items() if "p" not in v and f not in ("apiVersion", "kind")]

@@ -5,8 +5,14 @@
 
 mod defaults;
 mod fields;
+mod openapi;
+mod protobuf;
 pub mod quantity;
 pub mod table;
+mod validate;
 
 pub use defaults::defaults;
 pub use fields::{prune, unknown_fields};
+pub use openapi::{openapi_index, openapi_v3};
+pub use protobuf::decode_protobuf;
+pub use validate::{Cause, decode_error, summary, validate, validate_update};

@@ -20,6 +20,11 @@ static UNKNOWN: Entry = Entry {
     wire: BTreeMap::new(),
 };
 
+/// The bytes of the table, for a hash that changes with it.
+pub(super) fn digest_input() -> &'static [u8] {
+    DATA
+}
+
 /// What a field holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Type {
