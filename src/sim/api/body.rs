@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::sim::catalog::Kind;
-use crate::sim::registry::seam;
+use crate::sim::schema;
 use crate::sim::status::Status;
 
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
@@ -58,7 +58,7 @@ fn value(content_type: &str, body: &[u8]) -> Result<Value, Unreadable> {
     match content_type {
         "" | "application/json" | "*/*" => json(body).map_err(Unreadable::Text),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(body).map_err(Unreadable::Text),
-        "application/vnd.kubernetes.protobuf" => seam::decode_protobuf(body).map_err(Unreadable::Text),
+        "application/vnd.kubernetes.protobuf" => schema::decode_protobuf(body).map_err(Unreadable::Text),
         _ => Err(Unreadable::Format),
     }
 }

@@ -33,6 +33,7 @@ use self::answer::Answer;
 use self::call::{Call, Target};
 use super::config::ClockMode;
 use super::registry;
+use super::schema;
 use super::status::Status;
 use super::world::{AuditEntry, Engine, World};
 
@@ -172,6 +173,11 @@ fn plain(call: &Call) -> Answer {
         ["api", version] => found(discovery::resource_list("", version)),
         ["apis", group] => found(discovery::one_group(group)),
         ["apis", group, version] => found(discovery::resource_list(group, version)),
+        ["openapi", "v3"] => Answer::json(200, &schema::openapi_index()),
+        ["openapi", "v3", rest @ ..] => match schema::openapi_v3(&rest.join("/")) {
+            Some(document) => Answer { code: 200, content_type: "application/json", body: document.to_vec(), warnings: Vec::new() },
+            None => Answer::no_page(),
+        },
         [] => Answer::json(200, &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})),
         _ => Answer::no_page(),
     }

@@ -11,7 +11,7 @@ use super::{read, versions};
 use crate::sim::catalog::Kind;
 use crate::sim::patch;
 use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation};
-use crate::sim::resource::Key;
+use crate::sim::resource::{Key, Resource};
 use crate::sim::schema;
 use crate::sim::status::Status;
 use crate::sim::world::World;
@@ -34,18 +34,16 @@ fn strictness(call: &Call) -> Strictness {
 
 /// Checks for unknown fields and drops them; returns warnings.
 fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<String>, Status> {
+    let wrong = |why: &str| Status::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind));
+    if let Some(why) = schema::decode_error(&kind.api_version(), &kind.kind, object) {
+        return Err(wrong(&why));
+    }
     let unknown = schema::unknown_fields(&kind.api_version(), &kind.kind, object);
     if unknown.is_empty() {
         return Ok(Vec::new());
     }
     if strictness(call) == Strictness::Strict {
-        return Err(Status::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
-            kind.kind,
-            kind.version,
-            kind.kind,
-            unknown.join(", ")
-        )));
+        return Err(wrong(&format!("strict decoding error: {}", unknown.join(", "))));
     }
     schema::prune(&kind.api_version(), &kind.kind, object);
     Ok(if strictness(call) == Strictness::Warn { unknown } else { Vec::new() })
@@ -112,6 +110,13 @@ fn same_identity(target: &Target, given: &Value) -> Result<(), Status> {
 fn finish(world: &mut World, call: &Call, target: &Target, given: Value, warnings: Vec<String>) -> Result<Answer, Status> {
     let key = target.key();
     let part = part_of(target);
+    let mut given = given;
+    if key.resource == Resource::new("", "namespaces")
+        && let Some(old) = world.store.get(&key)
+    {
+        // The specification of a namespace is its finalizers, which have a subresource of their own.
+        given["spec"] = old["spec"].clone();
+    }
     let mut answer = if call.dry_run() {
         let missing = || Status::not_found(&key.resource, &key.name);
         let would = match registry::prepare_update(world, &key, given, part)? {

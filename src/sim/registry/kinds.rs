@@ -167,7 +167,11 @@ pub(super) fn service(world: &World, kind: &Kind, object: &mut Value, old: Optio
     if address.is_empty() && form != "ExternalName" {
         address = free_address(object, &used);
     } else if address != "None" && used.contains(address.as_str()) {
-        let cause = super::names::invalid("spec.clusterIPs", &address, "failed to allocate IP: provided IP is already allocated");
+        let cause = crate::sim::schema::Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: \"{address}\": failed to allocate IP {address}: provided IP is already allocated"),
+            field: "spec.clusterIPs".into(),
+        };
         return Err(super::invalid(kind, object["metadata"]["name"].as_str().unwrap_or_default(), &[cause]));
     }
     let ports: BTreeSet<u64> =

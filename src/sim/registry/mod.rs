@@ -5,19 +5,16 @@
 
 mod immutable;
 mod kinds;
-mod names;
-pub(crate) mod seam;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 pub use kinds::qos;
-use seam::Cause;
 
 use super::catalog::{Catalog, Kind};
 use super::resource::{Key, Resource};
-use super::schema;
+use super::schema::{self, Cause};
 use super::status::Status;
 use super::world::World;
 
@@ -70,18 +67,13 @@ pub enum Deletion {
 
 /// 422 `Deployment.apps "web" is invalid: FIELD: MESSAGE`.
 pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Status {
-    let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
-    let all = match texts.as_slice() {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    };
     let qualified = if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
-    let list: Vec<Value> = causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();
+    let list: Vec<Value> = causes.iter().map(Cause::body).collect();
     let mut details = json!({"name": name, "kind": kind.kind, "causes": list});
     if !kind.group.is_empty() {
         details["group"] = kind.group.as_str().into();
     }
-    let mut status = Status::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {all}"));
+    let mut status = Status::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {}", schema::summary(causes)));
     status.details = details;
     status
 }
@@ -129,7 +121,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     }
     if name.is_empty() {
         let cause = Cause {
-            reason: "FieldValueRequired".into(),
+            reason: "FieldValueRequired",
             message: "Required value: name or generateName is required".into(),
             field: "metadata.name".into(),
         };
@@ -175,7 +167,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     schema::defaults(&kind.api_version(), &kind.kind, &mut object);
     kinds::after_defaults(world, &kind, &mut object)?;
     drop_nulls(&mut object);
-    validate(&kind, &key.name, &object, Vec::new())?;
+    refuse(&kind, &key.name, &schema::validate(&kind.api_version(), &kind.kind, &object))?;
     if world.store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &key.name));
     }
@@ -210,13 +202,6 @@ fn open_namespace(world: &World, kind: &Kind, namespace: &str, name: &str) -> Re
     status.details["causes"] =
         json!([{"reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"), "field": "metadata.namespace"}]);
     Err(status)
-}
-
-fn validate(kind: &Kind, name: &str, object: &Value, mut causes: Vec<Cause>) -> Result<(), Status> {
-    causes.extend(names::name(&kind.resource.group, &kind.resource.plural, name));
-    names::metadata(&object["metadata"], &mut causes);
-    causes.extend(seam::validate(&kind.api_version(), &kind.kind, object));
-    if causes.is_empty() { Ok(()) } else { Err(invalid(kind, name, &causes)) }
 }
 
 /// Replaces an object or its status; identity fields are kept, the generation grows when the specification changed.
@@ -286,25 +271,15 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     if part != Part::Status {
         let mut causes = Vec::new();
         finalizers(&old, &new, &mut causes);
-        validate_update(&kind, &key.name, &old, &new, part, causes)?;
+        causes.extend(schema::validate(&kind.api_version(), &kind.kind, &new));
+        causes.extend(immutable::check(&kind, &old, &new, part == Part::Resize));
+        refuse(&kind, &key.name, &causes)?;
     }
     Ok(Some(new))
 }
 
-fn validate_update(kind: &Kind, name: &str, old: &Value, new: &Value, part: Part, causes: Vec<Cause>) -> Result<(), Status> {
-    let fixed = immutable::check(kind, old, new, part == Part::Resize);
-    match validate(kind, name, new, causes) {
-        Ok(()) if fixed.is_empty() => Ok(()),
-        Ok(()) => Err(invalid(kind, name, &fixed)),
-        Err(_) => {
-            let mut all = Vec::new();
-            names::metadata(&new["metadata"], &mut all);
-            finalizers(old, new, &mut all);
-            all.extend(seam::validate(&kind.api_version(), &kind.kind, new));
-            all.extend(fixed);
-            Err(invalid(kind, name, &all))
-        }
-    }
+fn refuse(kind: &Kind, name: &str, causes: &[Cause]) -> Result<(), Status> {
+    if causes.is_empty() { Ok(()) } else { Err(invalid(kind, name, causes)) }
 }
 
 fn finalizers(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
@@ -316,7 +291,7 @@ fn finalizers(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
         new["metadata"]["finalizers"].as_array().into_iter().flatten().filter(|f| !before.contains(f)).map(Value::to_string).collect();
     if !added.is_empty() {
         causes.push(Cause {
-            reason: "FieldValueForbidden".into(),
+            reason: "FieldValueForbidden",
             message: format!(
                 "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                 added.join(", ")
@@ -335,9 +310,6 @@ fn main_part(kind: &Kind, old: &Value, object: Value) -> Value {
     new["kind"] = old["kind"].clone();
     if kind.has_status() {
         new["status"] = old["status"].clone();
-    }
-    if kind.plural == "namespaces" && kind.group.is_empty() {
-        new["spec"] = old["spec"].clone();
     }
     for field in ["uid", "creationTimestamp", "generation", "namespace", "name", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         new["metadata"][field] = old["metadata"][field].clone();
