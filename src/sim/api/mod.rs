@@ -8,7 +8,10 @@ mod answer;
 mod apply;
 mod body;
 mod call;
+pub(crate) mod definitions;
 mod discovery;
+mod logs;
+mod metrics;
 mod pod;
 mod read;
 mod review;
@@ -78,6 +81,13 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         drop(hold);
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
+    if target.subresource.as_deref() == Some("log") && verb == "get" {
+        let opened = logs::open(&engine, stop, &call, &target);
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, verb, code));
+        drop(hold);
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
     let answer = engine.with(|w| {
         let answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
         audit(w, &call, verb, answer.code);
@@ -136,6 +146,7 @@ fn handle(world: &mut World, call: &Call, target: &Target, verb: &str, body: &By
         return answer;
     }
     match verb {
+        "get" | "list" if kind.group == "metrics.k8s.io" => metrics::answer(world, call, target),
         "get" => read::get(world, call, target),
         "list" => read::list(world, call, target),
         "create" if kind.plural == "bindings" => pod::bind(world, call, target, body),
