@@ -109,7 +109,15 @@ pub(super) fn object(call: &Call, target: &super::call::Target, code: u16, value
     let body = match Form::of(&call.accept) {
         Form::Whole => shown,
         Form::Partial => partial(&shown),
-        Form::Table(v) => super::table::table(&target.kind, v, &json!({"resourceVersion": value["metadata"]["resourceVersion"]}), &[&shown], call, true, now),
+        Form::Table(v) => super::table::table(
+            &target.kind,
+            v,
+            &json!({"resourceVersion": value["metadata"]["resourceVersion"]}),
+            &[&shown],
+            call,
+            true,
+            now,
+        ),
     };
     Answer::json(code, &body)
 }

@@ -96,9 +96,18 @@ mod tests {
     #[test]
     fn errors_are_worded_like_recorded() {
         let e = object("application/json", b"{\"kind\":", "v1", "ConfigMap").unwrap_err();
-        assert_eq!(e.message, "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input ({\"kind\":)");
+        assert_eq!(
+            e.message,
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input ({\"kind\":)"
+        );
         let e = object("text/plain", b"x", "v1", "ConfigMap").unwrap_err();
-        assert_eq!((e.code, e.message.as_str()), (415, "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"));
+        assert_eq!(
+            (e.code, e.message.as_str()),
+            (
+                415,
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+            )
+        );
         assert_eq!(object("application/json", b"{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}", "v1", "ConfigMap").unwrap_err().code, 400);
     }
 

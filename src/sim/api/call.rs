@@ -208,7 +208,10 @@ mod tests {
     #[test]
     fn paths_are_read() {
         let t = target("/apis/apps/v1/namespaces/demo/deployments/web/scale").unwrap().unwrap();
-        assert_eq!((t.kind.kind.as_str(), t.namespace.as_str(), t.name.as_deref(), t.subresource.as_deref()), ("Deployment", "demo", Some("web"), Some("scale")));
+        assert_eq!(
+            (t.kind.kind.as_str(), t.namespace.as_str(), t.name.as_deref(), t.subresource.as_deref()),
+            ("Deployment", "demo", Some("web"), Some("scale"))
+        );
         let t = target("/api/v1/namespaces/demo/").unwrap().unwrap();
         assert_eq!((t.kind.kind.as_str(), t.name.as_deref()), ("Namespace", Some("demo")));
         assert_eq!(target("/api/v1/namespaces/demo/finalize").unwrap().unwrap().subresource.as_deref(), Some("finalize"));
@@ -220,7 +223,10 @@ mod tests {
 
     #[test]
     fn queries_are_decoded() {
-        assert_eq!(query("a=b%3Dc+d&x&command=%24%28e%29"), [("a".into(), "b=c d".into()), ("x".into(), String::new()), ("command".into(), "$(e)".into())]);
+        assert_eq!(
+            query("a=b%3Dc+d&x&command=%24%28e%29"),
+            [("a".into(), "b=c d".into()), ("x".into(), String::new()), ("command".into(), "$(e)".into())]
+        );
         assert_eq!(decode("100%", false), "100%");
     }
 }

@@ -147,12 +147,20 @@ mod tests {
         let resources = core["items"][0]["versions"][0]["resources"].as_array().unwrap();
         let pods = resources.iter().find(|r| r["resource"] == "pods").unwrap();
         assert_eq!(pods["responseKind"], json!({"group": "", "version": "", "kind": "Pod"}));
-        assert_eq!(pods["subresources"][3], json!({"subresource": "eviction", "verbs": ["create"],
-            "responseKind": {"group": "policy", "version": "v1", "kind": "Eviction"}}));
+        assert_eq!(
+            pods["subresources"][3],
+            json!({"subresource": "eviction", "verbs": ["create"],
+            "responseKind": {"group": "policy", "version": "v1", "kind": "Eviction"}})
+        );
         let others = aggregated(false);
         let chaos = others["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == "chaos-mesh.org").unwrap();
-        assert!(chaos["versions"][0]["resources"].as_array().unwrap().iter().any(|r| r["responseKind"]
-            == json!({"group": "chaos-mesh.org", "version": "v1alpha1", "kind": "StressChaos"})));
+        assert!(
+            chaos["versions"][0]["resources"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|r| r["responseKind"] == json!({"group": "chaos-mesh.org", "version": "v1alpha1", "kind": "StressChaos"}))
+        );
         assert!(wants_aggregated("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"));
         assert!(!wants_aggregated("application/json"));
     }
@@ -160,8 +168,11 @@ mod tests {
     #[test]
     fn legacy_documents_list_subresources() {
         let batch = resource_list("batch", "v1").unwrap();
-        assert_eq!(batch["resources"][0], json!({"name": "cronjobs", "singularName": "cronjob", "namespaced": true, "kind": "CronJob",
-            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"], "shortNames": ["cj"], "categories": ["all"]}));
+        assert_eq!(
+            batch["resources"][0],
+            json!({"name": "cronjobs", "singularName": "cronjob", "namespaced": true, "kind": "CronJob",
+            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"], "shortNames": ["cj"], "categories": ["all"]})
+        );
         assert_eq!(batch["resources"][1]["name"], "cronjobs/status");
         assert!(resource_list("nope", "v1").is_none());
         assert_eq!(one_group("autoscaling").unwrap()["preferredVersion"]["version"], "v2");

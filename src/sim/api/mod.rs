@@ -59,7 +59,9 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
     };
     let body = match axum::body::to_bytes(body, BODY_MAX).await {
         Ok(body) => body,
-        Err(e) => return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}"))).into_response(),
+        Err(e) => {
+            return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}"))).into_response();
+        }
     };
     let target = match Target::parse(&call.path) {
         None => return plain(&call).into_response(),
@@ -105,9 +107,19 @@ fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {
 /// The verb of a request, as audit logs and discovery name it.
 fn verb(call: &Call, target: &Target) -> &'static str {
     match (&call.method, &target.name) {
-        (&Method::GET | &Method::HEAD, None) => if target.watch || call.flag("watch") { "watch" } else { "list" },
+        (&Method::GET | &Method::HEAD, None) => {
+            if target.watch || call.flag("watch") {
+                "watch"
+            } else {
+                "list"
+            }
+        }
         (&Method::GET | &Method::HEAD, Some(_)) => {
-            if target.subresource.is_none() && (target.watch || call.flag("watch")) { "watch" } else { "get" }
+            if target.subresource.is_none() && (target.watch || call.flag("watch")) {
+                "watch"
+            } else {
+                "get"
+            }
         }
         (&Method::POST, _) => "create",
         (&Method::PUT, _) => "update",
@@ -189,7 +201,9 @@ fn plain(call: &Call) -> Answer {
             Some(document) => Answer { code: 200, content_type: "application/json", body: document.to_vec(), warnings: Vec::new() },
             None => Answer::no_page(),
         },
-        [] => Answer::json(200, &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})),
+        [] => {
+            Answer::json(200, &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}))
+        }
         _ => Answer::no_page(),
     }
 }

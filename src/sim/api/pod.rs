@@ -21,7 +21,9 @@ pub(super) fn evict(world: &mut World, call: &Call, target: &Target, body: &[u8]
     let done = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) || pod["spec"]["nodeName"].is_null();
     if !done {
         for (budget, object) in world.store.list(&budgets, Some(&key.namespace)) {
-            if !Selector::from_object(&object["spec"]["selector"]).matches(&pod) || object["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) > 0 {
+            if !Selector::from_object(&object["spec"]["selector"]).matches(&pod)
+                || object["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) > 0
+            {
                 continue;
             }
             let n = |f: &str| object["status"][f].as_i64().unwrap_or(0);

@@ -21,7 +21,9 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
             json!({"resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
                 "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}], "incomplete": false})
         },
-        "SelfSubjectReview" => |w, c, _| json!({"userInfo": {"username": c.user, "uid": format!("u-{}", w.config.seed), "groups": groups(&c.user)}}),
+        "SelfSubjectReview" => {
+            |w, c, _| json!({"userInfo": {"username": c.user, "uid": format!("u-{}", w.config.seed), "groups": groups(&c.user)}})
+        }
         "TokenReview" => |w, _, o| match w.config.tokens.get(o["spec"]["token"].as_str().unwrap_or_default()) {
             Some(user) => json!({"authenticated": true, "user": {"username": user, "groups": groups(user)}}),
             None => json!({"user": {}}),

@@ -59,7 +59,10 @@ pub(super) fn set(world: &mut World, call: &Call, target: &Target, body: &[u8]) 
         v => match v.as_i64() {
             Some(n) if n >= 0 => n,
             Some(n) => {
-                let message = format!("Scale.autoscaling \"{}\" is invalid: spec.replicas: Invalid value: {n}: must be greater than or equal to 0", key.name);
+                let message = format!(
+                    "Scale.autoscaling \"{}\" is invalid: spec.replicas: Invalid value: {n}: must be greater than or equal to 0",
+                    key.name
+                );
                 let mut status = Status::new(422, "Invalid", message);
                 status.details = json!({"name": &*key.name, "group": "autoscaling", "kind": "Scale", "causes": [{"reason": "FieldValueInvalid",
                     "message": format!("Invalid value: {n}: must be greater than or equal to 0"), "field": "spec.replicas"}]});

@@ -135,7 +135,14 @@ fn supported(kind: &Kind, path: &str) -> bool {
     match (&*kind.resource.group, &*kind.resource.plural) {
         ("", "pods") => matches!(
             path,
-            "status.phase" | "spec.nodeName" | "spec.restartPolicy" | "spec.schedulerName" | "spec.serviceAccountName" | "spec.hostNetwork" | "status.podIP" | "status.nominatedNodeName"
+            "status.phase"
+                | "spec.nodeName"
+                | "spec.restartPolicy"
+                | "spec.schedulerName"
+                | "spec.serviceAccountName"
+                | "spec.hostNetwork"
+                | "status.podIP"
+                | "status.nominatedNodeName"
         ),
         ("", "events") => {
             let rest = path.strip_prefix("involvedObject.").or_else(|| path.strip_prefix("regarding."));
@@ -261,7 +268,9 @@ mod tests {
 
     #[test]
     fn selectors_of_objects_have_text() {
-        let s = Selector::from_object(&json!({"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "t", "operator": "In", "values": ["a", "b"]}]}));
+        let s = Selector::from_object(
+            &json!({"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "t", "operator": "In", "values": ["a", "b"]}]}),
+        );
         assert_eq!(s.text(), "app=web,t in (a,b)");
     }
 }

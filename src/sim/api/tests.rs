@@ -74,8 +74,14 @@ async fn plain_paths() {
     let (_, kind, _) = c.send("GET", "/apis/", &[("accept", accept)], None).await;
     assert_eq!(kind, super::discovery::AGGREGATED);
     assert_eq!(c.get("/api").await.1["kind"], "APIVersions");
-    assert_eq!(c.get("/api/v1/nopes").await, (404, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": "the server could not find the requested resource", "reason": "NotFound", "details": {}, "code": 404})));
+    assert_eq!(
+        c.get("/api/v1/nopes").await,
+        (
+            404,
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "the server could not find the requested resource", "reason": "NotFound", "details": {}, "code": 404})
+        )
+    );
     let (code, _, _) = c.send("GET", "/api/v1/pods", &[("authorization", "Bearer wrong")], None).await;
     assert!(code == 200 || code == 401, "two headers: the first counts");
     assert!(serde_saphyr::from_str::<Value>(&c.sim.kubeconfig(Some("t1"))).unwrap()["users"][0]["user"]["token"] == "t1");
@@ -106,8 +112,12 @@ async fn objects_live_and_die() {
     let gone: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&gone["status"], &gone["details"]["kind"]), (&json!("Success"), &json!("deployments")));
     assert_eq!(c.get(&web).await.1["message"], "deployments.apps \"web\" not found");
-    let (code, bad) = c.post("/api/v1/namespaces/demo/configmaps?fieldValidation=Strict", &json!({"metadata": {"name": "fv"}, "dataa": {}})).await;
-    assert_eq!((code, &bad["message"]), (400, &json!("ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dataa\"")));
+    let (code, bad) =
+        c.post("/api/v1/namespaces/demo/configmaps?fieldValidation=Strict", &json!({"metadata": {"name": "fv"}, "dataa": {}})).await;
+    assert_eq!(
+        (code, &bad["message"]),
+        (400, &json!("ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dataa\""))
+    );
     let (_, made) = c.post(MAPS, &json!({"metadata": {"name": "fv"}, "dataa": {}})).await;
     assert!(made.get("dataa").is_none());
     let (code, _, text) = c.send("PUT", "/api/v1/namespaces/demo/pods", &[("content-type", "application/json")], Some("{}".into())).await;
@@ -126,7 +136,10 @@ async fn custom_kinds_refuse_strategic_patches() {
     assert_eq!((code, &no["reason"]), (415, &json!("UnsupportedMediaType")));
     assert_eq!(c.patch(&one, MERGE, &json!({"spec": {"mode": "all"}})).await.1["metadata"]["generation"], 2);
     let (_, list) = c.get(path).await;
-    assert_eq!((&list["kind"], &list["metadata"]["continue"], &list["items"][0]["kind"]), (&json!("StressChaosList"), &json!(""), &json!("StressChaos")));
+    assert_eq!(
+        (&list["kind"], &list["metadata"]["continue"], &list["items"][0]["kind"]),
+        (&json!("StressChaosList"), &json!(""), &json!("StressChaos"))
+    );
 }
 
 #[tokio::test]
@@ -136,7 +149,8 @@ async fn lists_are_paged_selected_and_shown_as_tables() {
         let labels = json!({"odd": (i % 2 == 1).to_string(), "mine": "yes"});
         assert_eq!(c.post(MAPS, &json!({"metadata": {"name": format!("m{i}"), "labels": labels}, "data": {"a": "1"}})).await.0, 201);
     }
-    let names = |v: &Value| v["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let names =
+        |v: &Value| v["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let (_, odd) = c.get(&format!("{MAPS}?labelSelector=odd%3Dtrue")).await;
     assert_eq!(names(&odd), ["m1", "m3"]);
     assert!(odd["items"][0].get("kind").is_none());
@@ -162,7 +176,10 @@ async fn lists_are_paged_selected_and_shown_as_tables() {
 async fn watches_tell_what_happens() {
     let c = Client::start().await;
     c.post(MAPS, &json!({"metadata": {"name": "a", "labels": {"x": "1"}}})).await;
-    let url = format!("{}{MAPS}?watch=true&labelSelector=x&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", c.sim.url());
+    let url = format!(
+        "{}{MAPS}?watch=true&labelSelector=x&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan",
+        c.sim.url()
+    );
     let mut stream = c.http.get(url).send().await.unwrap();
     let mut seen = String::new();
     let mut upto = async |n: usize| {
@@ -183,7 +200,9 @@ async fn watches_tell_what_happens() {
     drop(stream);
     // In skip mode the time-out of a watch that nothing else stands against passes at once.
     let revision = c.get(MAPS).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let (code, _, text) = c.send("GET", &format!("{MAPS}?watch=1&timeoutSeconds=300&resourceVersion={revision}&fieldSelector=metadata.name%3Dnone"), &[], None).await;
+    let (code, _, text) = c
+        .send("GET", &format!("{MAPS}?watch=1&timeoutSeconds=300&resourceVersion={revision}&fieldSelector=metadata.name%3Dnone"), &[], None)
+        .await;
     assert_eq!((code, text.as_str()), (200, ""));
     assert!(c.sim.engine().now().0 >= 300_000);
     assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "watch" && a.user == "runner")));
@@ -206,7 +225,8 @@ async fn applied_configuration_is_merged_and_pruned() {
 #[tokio::test]
 async fn reviews_allow_and_identify() {
     let c = Client::start().await;
-    let (code, r) = c.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &json!({"spec": {"resourceAttributes": {"verb": "get"}}})).await;
+    let (code, r) =
+        c.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &json!({"spec": {"resourceAttributes": {"verb": "get"}}})).await;
     assert_eq!((code, &r["status"]["allowed"]), (201, &json!(true)));
     let (_, r) = c.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await;
     assert_eq!(r["status"]["userInfo"]["username"], "runner");

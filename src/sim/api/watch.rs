@@ -84,7 +84,11 @@ impl Stream {
         let initial = self.call.param("sendInitialEvents").is_some();
         let wants_initial = if initial { self.call.flag("sendInitialEvents") } else { asked.is_empty() || asked == "0" };
         if initial && !self.call.param("resourceVersionMatch").is_some_and(|m| m == "NotOlderThan") {
-            let mut status = Status::new(422, "Invalid", "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            let mut status = Status::new(
+                422,
+                "Invalid",
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
             status.details = json!({"group": "meta.k8s.io", "kind": "ListOptions"});
             return Err(status);
         }
@@ -94,8 +98,12 @@ impl Stream {
         }
         if wants_initial {
             let namespace = Some(self.target.namespace.as_str()).filter(|n| !n.is_empty());
-            let found: Vec<Arc<Value>> =
-                world.store.list(&self.target.kind.resource, namespace).filter(|(_, v)| self.selector.matches(v)).map(|(_, v)| Arc::clone(v)).collect();
+            let found: Vec<Arc<Value>> = world
+                .store
+                .list(&self.target.kind.resource, namespace)
+                .filter(|(_, v)| self.selector.matches(v))
+                .map(|(_, v)| Arc::clone(v))
+                .collect();
             for o in found {
                 let event = self.event("ADDED", &o, world);
                 self.ready.push_back(event);

@@ -34,7 +34,9 @@ fn strictness(call: &Call) -> Strictness {
 
 /// Checks for unknown fields and drops them; returns warnings.
 fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<String>, Status> {
-    let wrong = |why: &str| Status::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind));
+    let wrong = |why: &str| {
+        Status::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
+    };
     if let Some(why) = schema::decode_error(&kind.api_version(), &kind.kind, object) {
         return Err(wrong(&why));
     }
@@ -180,7 +182,11 @@ pub(super) fn patched(call: &Call, kind: &Kind, original: &Value, change: &Value
 fn server_side_apply(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
     let kind = &target.kind;
     if call.param("fieldManager").is_none() {
-        return Err(Status::new(422, "Invalid", "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"));
+        return Err(Status::new(
+            422,
+            "Invalid",
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
     }
     let text = body::yaml(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
     let mut wanted = body::of_kind("application/json", text.to_string().as_bytes(), kind)?;
@@ -235,7 +241,14 @@ fn returns_object(kind: &Kind) -> bool {
     kind.resource.group.is_empty()
         && matches!(
             &*kind.resource.plural,
-            "pods" | "namespaces" | "persistentvolumes" | "persistentvolumeclaims" | "podtemplates" | "resourcequotas" | "serviceaccounts" | "services"
+            "pods"
+                | "namespaces"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "podtemplates"
+                | "resourcequotas"
+                | "serviceaccounts"
+                | "services"
         )
 }
 

@@ -11,6 +11,8 @@ pub mod kinds;
 pub mod namespace;
 pub mod object;
 pub mod replicaset;
+#[cfg(test)]
+mod scenarios;
 pub mod scheduler;
 pub mod statefulset;
 #[cfg(test)]

@@ -223,6 +223,14 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now, Next::Pull)) };
             true
         }
+        // Another image is another container to the back-off.
+        Life::Waiting { reason: "CrashLoopBackOff", next: Some((at, Next::Restart)), .. }
+            if turn && *at > now && c.image != model.image =>
+        {
+            *at = now;
+            c.back_off = Duration::ZERO;
+            true
+        }
         Life::Waiting { next: Some((at, Next::Pull)), .. } if turn && *at <= now => {
             pull(world, key, pod, i);
             true
@@ -416,7 +424,17 @@ fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) 
     if let Life::Running(r) = &mut c.life {
         r.rate = (rate, now);
     }
+    pod.io.retain(|(_, f)| f.container != model.name);
     pod.dirty = true;
+    // The pause image has one program: whatever else the specification names cannot be executed.
+    if let (Behaviour::Pause, Some(program)) = (&model.behaviour, model.command.first().filter(|p| *p != "/pause")) {
+        let text = format!(
+            "Error: failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"{program}\": executable file not found in $PATH"
+        );
+        finish(world, key, pod, i, 128, "StartError");
+        tell(world, key, &node, Report::warning("Failed", text).about(&model.name));
+        return;
+    }
     tell(world, key, &node, Report::normal("Created", format!("Created container: {}", model.name)).about(&model.name));
     tell(world, key, &node, Report::normal("Started", format!("Started container {}", model.name)).about(&model.name));
 }

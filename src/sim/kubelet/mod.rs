@@ -17,7 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use lifecycle::{pod_changed, step};
+pub use lifecycle::{kill, pod_changed, step};
 pub use logs::{LogLine, logs};
 pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};
 pub use resources::second;

@@ -87,11 +87,10 @@ fn initial_status(kind: &Kind, object: &Value) -> Option<Value> {
 
 /// The quality-of-service class of a pod: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos(pod: &Value) -> &'static str {
-    let containers = || {
-        ["containers", "initContainers"].into_iter().flat_map(|f| pod["spec"][f].as_array().into_iter().flatten())
-    };
+    let containers = || ["containers", "initContainers"].into_iter().flat_map(|f| pod["spec"][f].as_array().into_iter().flatten());
     let get = |c: &Value, side: &str, what: &str| c["resources"][side][what].as_str().map(str::to_owned);
-    let any = containers().any(|c| ["limits", "requests"].iter().any(|s| ["cpu", "memory"].iter().any(|w| !c["resources"][*s][*w].is_null())));
+    let any =
+        containers().any(|c| ["limits", "requests"].iter().any(|s| ["cpu", "memory"].iter().any(|w| !c["resources"][*s][*w].is_null())));
     if !any {
         return "BestEffort";
     }
@@ -109,16 +108,16 @@ fn pod(world: &mut World, object: &mut Value) {
     let account = spec["serviceAccountName"].as_str().or(spec["serviceAccount"].as_str()).unwrap_or("default").to_owned();
     spec["serviceAccountName"] = account.as_str().into();
     spec["serviceAccount"] = account.into();
-    for (field, value) in [("enableServiceLinks", json!(true)), ("priority", json!(0)), ("preemptionPolicy", json!("PreemptLowerPriority"))] {
+    for (field, value) in [("enableServiceLinks", json!(true)), ("priority", json!(0)), ("preemptionPolicy", json!("PreemptLowerPriority"))]
+    {
         if spec[field].is_null() {
             spec[field] = value;
         }
     }
     let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let has = tolerations.iter().any(|t| {
-            (t["key"] == key || t["key"].is_null()) && (t["effect"] == "NoExecute" || t["effect"].is_null())
-        });
+        let has =
+            tolerations.iter().any(|t| (t["key"] == key || t["key"].is_null()) && (t["effect"] == "NoExecute" || t["effect"].is_null()));
         if !has {
             tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
         }
@@ -129,10 +128,13 @@ fn pod(world: &mut World, object: &mut Value) {
         return;
     }
     let name = format!("kube-api-access-{}", world.suffix(5));
-    push(&mut spec["volumes"], json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+    push(
+        &mut spec["volumes"],
+        json!({"name": name, "projected": {"defaultMode": 420, "sources": [
         {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}]}}));
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}]}}),
+    );
     for list in ["initContainers", "containers"] {
         for c in spec[list].as_array_mut().into_iter().flatten() {
             push(
@@ -153,7 +155,8 @@ fn push(list: &mut Value, item: Value) {
 /// Gives a Service its addresses and ports, keeping those of `old`.
 pub(super) fn service(world: &World, kind: &Kind, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     let services = Resource::new("", "services");
-    let others: Vec<&Value> = world.store.list(&services, None).map(|(_, v)| &**v).filter(|v| v["metadata"]["uid"] != object["metadata"]["uid"]).collect();
+    let others: Vec<&Value> =
+        world.store.list(&services, None).map(|(_, v)| &**v).filter(|v| v["metadata"]["uid"] != object["metadata"]["uid"]).collect();
     let spec = &object["spec"];
     let form = spec["type"].as_str().unwrap_or("ClusterIP").to_owned();
     let mut address = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
@@ -191,7 +194,9 @@ pub(super) fn service(world: &World, kind: &Kind, object: &mut Value, old: Optio
     }
     spec["clusterIPs"] = json!([address]);
     spec["clusterIP"] = address.into();
-    for (field, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack")), ("internalTrafficPolicy", json!("Cluster"))] {
+    for (field, value) in
+        [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack")), ("internalTrafficPolicy", json!("Cluster"))]
+    {
         if spec[field].is_null() {
             spec[field] = value;
         }
@@ -223,7 +228,11 @@ pub(super) fn service(world: &World, kind: &Kind, object: &mut Value, old: Optio
 
 /// A free address of 10.96.0.0/16, derived from the Service's name so that it does not depend on the order of creation.
 fn free_address(object: &Value, used: &BTreeSet<&str>) -> String {
-    let text = format!("{}/{}", object["metadata"]["namespace"].as_str().unwrap_or_default(), object["metadata"]["name"].as_str().unwrap_or_default());
+    let text = format!(
+        "{}/{}",
+        object["metadata"]["namespace"].as_str().unwrap_or_default(),
+        object["metadata"]["name"].as_str().unwrap_or_default()
+    );
     let hash = text.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     (0..65_000_u32)
         .map(|i| 256 + (hash.wrapping_add(i) % 65_000))

@@ -199,8 +199,7 @@ fn open_namespace(world: &World, kind: &Kind, namespace: &str, name: &str) -> Re
     }
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
     let mut status = forbidden(&kind.resource, name, &why);
-    status.details["causes"] =
-        json!([{"reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"), "field": "metadata.namespace"}]);
+    status.details["causes"] = json!([{"reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"), "field": "metadata.namespace"}]);
     Err(status)
 }
 

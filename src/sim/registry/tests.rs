@@ -67,7 +67,10 @@ fn selectors_are_immutable() {
     o["spec"]["selector"]["matchLabels"]["app"] = "x".into();
     o["spec"]["template"]["metadata"]["labels"]["app"] = "x".into();
     let e = update(&mut w, &Key::new(&deployments(), "demo", "web"), o, Part::Main).unwrap_err();
-    assert_eq!(e.message, "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable");
+    assert_eq!(
+        e.message,
+        "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable"
+    );
 }
 
 #[test]

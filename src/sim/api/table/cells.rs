@@ -108,7 +108,13 @@ pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
         }
         ("autoscaling", "horizontalpodautoscalers") => autoscaler(o, now),
         ("policy", "poddisruptionbudgets") => {
-            vec![name, text(&spec["minAvailable"], "N/A"), text(&spec["maxUnavailable"], "N/A"), n(&status["disruptionsAllowed"]).into(), old()]
+            vec![
+                name,
+                text(&spec["minAvailable"], "N/A"),
+                text(&spec["maxUnavailable"], "N/A"),
+                n(&status["disruptionsAllowed"]).into(),
+                old(),
+            ]
         }
         ("networking.k8s.io", "ingresses") => ingress(o, now),
         ("networking.k8s.io", "networkpolicies") => vec![name, selector(&spec["podSelector"]).into(), old()],
@@ -142,7 +148,13 @@ pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
         }
         ("coordination.k8s.io", "leases") => vec![name, text(&spec["holderIdentity"], ""), old()],
         ("scheduling.k8s.io", "priorityclasses") => {
-            vec![name, o["value"].clone(), o["globalDefault"].as_bool().unwrap_or(false).into(), old(), text(&o["preemptionPolicy"], "PreemptLowerPriority")]
+            vec![
+                name,
+                o["value"].clone(),
+                o["globalDefault"].as_bool().unwrap_or(false).into(),
+                old(),
+                text(&o["preemptionPolicy"], "PreemptLowerPriority"),
+            ]
         }
         ("chaos-mesh.org", plural) => {
             let columns = crate::sim::catalog::Catalog::get().columns("chaos-mesh.org", plural).unwrap_or_default();
@@ -195,10 +207,9 @@ fn count(maps: &[&Value]) -> Value {
 }
 
 fn owner(o: &Value) -> String {
-    items(&o["metadata"]["ownerReferences"]).find(|r| r["controller"] == true).map_or_else(
-        || NONE.to_owned(),
-        |r| format!("{}.apps/{}", plain(&r["kind"]).to_lowercase(), plain(&r["name"])),
-    )
+    items(&o["metadata"]["ownerReferences"])
+        .find(|r| r["controller"] == true)
+        .map_or_else(|| NONE.to_owned(), |r| format!("{}.apps/{}", plain(&r["kind"]).to_lowercase(), plain(&r["name"])))
 }
 
 /// Container names, images and selector of a workload.
@@ -233,7 +244,10 @@ fn external(o: &Value) -> String {
     let ips: Vec<String> = items(&o["spec"]["externalIPs"]).map(plain).collect();
     match o["spec"]["type"].as_str() {
         Some("LoadBalancer") => {
-            let own: Vec<String> = items(&o["status"]["loadBalancer"]["ingress"]).map(|i| plain(if i["ip"].is_null() { &i["hostname"] } else { &i["ip"] })).chain(ips).collect();
+            let own: Vec<String> = items(&o["status"]["loadBalancer"]["ingress"])
+                .map(|i| plain(if i["ip"].is_null() { &i["hostname"] } else { &i["ip"] }))
+                .chain(ips)
+                .collect();
             if own.is_empty() { "<pending>".to_owned() } else { own.join(",") }
         }
         Some("ExternalName") => plain(&o["spec"]["externalName"]),
@@ -395,7 +409,8 @@ fn node(o: &Value, now: SimTime) -> Vec<Value> {
         .filter_map(|(k, _)| k.strip_prefix("node-role.kubernetes.io/"))
         .filter(|r| !r.is_empty())
         .collect();
-    let address = |kind: &str| items(&o["status"]["addresses"]).find(|a| a["type"] == kind).map_or_else(|| NONE.to_owned(), |a| plain(&a["address"]));
+    let address =
+        |kind: &str| items(&o["status"]["addresses"]).find(|a| a["type"] == kind).map_or_else(|| NONE.to_owned(), |a| plain(&a["address"]));
     let kernel = match info["architecture"].as_str().filter(|a| !a.is_empty()) {
         Some(a) => format!("{} ({a})", plain(&info["kernelVersion"])),
         None => plain(&info["kernelVersion"]),
@@ -420,7 +435,8 @@ fn event(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
     let get = |core: &str, other: &str| o[if new { other } else { core }].clone();
     let about = get("involvedObject", "regarding");
     let series = &o["series"];
-    let first = [get("firstTimestamp", "deprecatedFirstTimestamp"), o["eventTime"].clone()].into_iter().find(|t| !t.is_null()).unwrap_or_default();
+    let first =
+        [get("firstTimestamp", "deprecatedFirstTimestamp"), o["eventTime"].clone()].into_iter().find(|t| !t.is_null()).unwrap_or_default();
     let last = [series["lastObservedTime"].clone(), get("lastTimestamp", "deprecatedLastTimestamp"), first.clone()]
         .into_iter()
         .find(|t| !t.is_null())
@@ -474,7 +490,13 @@ fn job(o: &Value, now: SimTime) -> Vec<Value> {
     let start = status["startTime"].as_str().and_then(parse_rfc3339);
     let end = status["completionTime"].as_str().and_then(parse_rfc3339);
     let took = start.map_or_else(String::new, |s| human(end.unwrap_or(now).since(s)));
-    let mut v = vec![o["metadata"]["name"].clone(), state.into(), completions.into(), took.into(), age(&o["metadata"]["creationTimestamp"], now).into()];
+    let mut v = vec![
+        o["metadata"]["name"].clone(),
+        state.into(),
+        completions.into(),
+        took.into(),
+        age(&o["metadata"]["creationTimestamp"], now).into(),
+    ];
     v.extend(template(spec, true));
     v
 }
@@ -556,7 +578,20 @@ mod tests {
                 {"name": "b", "ready": ready, "restartCount": 3, "state": state, "lastState": {"terminated": {"finishedAt": "2026-01-01T00:00:30Z"}}}]}})
         };
         let r = row("", "v1", "pods", &pod(json!({"running": {}}), true));
-        assert_eq!(r, [json!("p"), json!("2/2"), json!("Running"), json!("3 (30s ago)"), json!("60s"), json!("10.244.0.70"), json!("node-2"), json!("<none>"), json!("<none>")]);
+        assert_eq!(
+            r,
+            [
+                json!("p"),
+                json!("2/2"),
+                json!("Running"),
+                json!("3 (30s ago)"),
+                json!("60s"),
+                json!("10.244.0.70"),
+                json!("node-2"),
+                json!("<none>"),
+                json!("<none>")
+            ]
+        );
         assert_eq!(row("", "v1", "pods", &pod(json!({"waiting": {"reason": "CrashLoopBackOff"}}), false))[2], "CrashLoopBackOff");
         assert_eq!(row("", "v1", "pods", &pod(json!({"terminated": {"reason": "OOMKilled", "exitCode": 137}}), false))[2], "OOMKilled");
         let mut dying = pod(json!({"running": {}}), true);
@@ -568,12 +603,24 @@ mod tests {
     fn rows_look_like_recorded_ones() {
         let d = json!({"metadata": {"name": "web", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}},
             "template": {"spec": {"containers": [{"name": "server", "image": "nginx:1.27"}]}}}, "status": {"readyReplicas": 1, "updatedReplicas": 1, "availableReplicas": 1}});
-        assert_eq!(row("apps", "v1", "deployments", &d), [json!("web"), json!("1/1"), json!(1), json!(1), json!("60s"), json!("server"), json!("nginx:1.27"), json!("app=web")]);
+        assert_eq!(
+            row("apps", "v1", "deployments", &d),
+            [json!("web"), json!("1/1"), json!(1), json!(1), json!("60s"), json!("server"), json!("nginx:1.27"), json!("app=web")]
+        );
         let s = json!({"metadata": {"name": "web", "creationTimestamp": "2026-01-01T00:00:59Z"}, "spec": {"type": "ClusterIP", "clusterIP": "10.96.1.1", "ports": [{"port": 80, "protocol": "TCP"}], "selector": {"app": "web"}}});
-        assert_eq!(row("", "v1", "services", &s), [json!("web"), json!("ClusterIP"), json!("10.96.1.1"), json!("<none>"), json!("80/TCP"), json!("1s"), json!("app=web")]);
-        assert_eq!(row("chaos-mesh.org", "v1alpha1", "networkchaos", &json!({"metadata": {"name": "delay"}, "spec": {"action": "delay"}})), [json!("delay"), json!("delay"), Value::Null]);
+        assert_eq!(
+            row("", "v1", "services", &s),
+            [json!("web"), json!("ClusterIP"), json!("10.96.1.1"), json!("<none>"), json!("80/TCP"), json!("1s"), json!("app=web")]
+        );
+        assert_eq!(
+            row("chaos-mesh.org", "v1alpha1", "networkchaos", &json!({"metadata": {"name": "delay"}, "spec": {"action": "delay"}})),
+            [json!("delay"), json!("delay"), Value::Null]
+        );
         let h = json!({"metadata": {"name": "api"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "api"}, "minReplicas": 1, "maxReplicas": 3,
             "metrics": [{"resource": {"name": "cpu", "target": {"averageUtilization": 80}}}]}});
-        assert_eq!(row("autoscaling", "v2", "horizontalpodautoscalers", &h)[..6], [json!("api"), json!("Deployment/api"), json!("cpu: <unknown>/80%"), json!("1"), json!(3), json!(0)]);
+        assert_eq!(
+            row("autoscaling", "v2", "horizontalpodautoscalers", &h)[..6],
+            [json!("api"), json!("Deployment/api"), json!("cpu: <unknown>/80%"), json!("1"), json!(3), json!(0)]
+        );
     }
 }
