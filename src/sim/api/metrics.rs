@@ -51,7 +51,10 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target) -> Result<Answ
         let found = world.store.get(&key).and_then(|o| one(world, target, &key, o));
         return found.map(|v| Answer::json(200, &v)).ok_or_else(|| {
             let shown = if target.namespace.is_empty() { name.clone() } else { format!("{}/{name}", target.namespace) };
-            Status::not_found(&Resource::new("metrics.k8s.io", if target.kind.plural == "nodes" { "nodemetrics" } else { "podmetrics" }), &shown)
+            Status::not_found(
+                &Resource::new("metrics.k8s.io", if target.kind.plural == "nodes" { "nodemetrics" } else { "podmetrics" }),
+                &shown,
+            )
         });
     }
     // Selectors look at the pods and nodes themselves.
