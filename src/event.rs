@@ -270,3 +270,34 @@ pub struct TrialFinished {
     /// For outcomes that need one: what went wrong, one line.
     pub error: String,
 }
+
+/// Something stored beside the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Artifact {
+    /// The conversation of a trial.
+    Transcript {
+        /// The trial.
+        trial: TrialId,
+        /// Its messages.
+        messages: Vec<crate::model::Message>,
+    },
+}
+
+/// An event or artifact could not be stored: the run must stop, since what happens next would be lost.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the results could not be written: {0}")]
+pub struct SinkError(pub String);
+
+/// Where events go: the journal, and then whoever shows them. Called by one task only.
+pub trait Sink: Send {
+    /// Stores an event durably, then shows it.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    fn event(&mut self, event: Event) -> Result<(), SinkError>;
+    /// Stores an artifact.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    fn artifact(&mut self, artifact: Artifact) -> Result<(), SinkError>;
+}
