@@ -3,17 +3,11 @@
 use std::time::Duration;
 
 use crate::cluster::Embedded;
-use crate::manifest::resolve::TrialInputs;
 use crate::manifest::system::{Profile as ProfileManifest, SystemManifest};
-use crate::manifest::{ExperimentManifest, TimeSection, duration, quantity};
+use crate::manifest::{TimeSection, duration, quantity};
 use crate::sim::config::{Call, ClockMode, EntryLoad, Profile, WorkloadModel};
 
-/// The cluster of a trial. Errors name the field; `check` finds them all beforehand.
-pub(super) fn config(inputs: &TrialInputs, experiment: &ExperimentManifest, seed: u64) -> Result<Embedded, String> {
-    of_system(&inputs.system, &experiment.time, seed)
-}
-
-/// The cluster that models a system.
+/// The cluster that models a system. Errors name the value; `check` finds them all beforehand.
 pub fn of_system(system: &SystemManifest, time: &TimeSection, seed: u64) -> Result<Embedded, String> {
     let mut config = Embedded { seed, clock: clock(time)?, ..Embedded::default() };
     let span = |text: &str| duration::parse(text).map_err(|e| format!("{text:?}: {e}"));
@@ -35,7 +29,7 @@ pub fn of_system(system: &SystemManifest, time: &TimeSection, seed: u64) -> Resu
                 calls: Vec::new(),
             });
         }
-        config.workloads.push(WorkloadModel { namespace: Some(system.namespace.clone()), labels, container: None, profile: main, calls });
+        config.workloads.push(WorkloadModel { namespace: Some(system.namespace.clone()), labels, container: Some(service.main_container().to_owned()), profile: main, calls });
     }
     for entry in &system.traffic {
         let port = system.services.iter().find(|s| s.name == entry.service).map_or(80, |s| s.port);

@@ -10,7 +10,7 @@
 mod baseline;
 mod check;
 mod dispatcher;
-mod embedded;
+pub mod embedded;
 mod judge;
 mod outcome;
 mod run;
@@ -21,3 +21,8 @@ mod tally;
 mod trial;
 
 pub use run::{ClusterChoice, RunEnd, RunRequest, run};
+
+/// The context of templates as it is when a trial begins, for showing its prompts beforehand.
+pub fn initial_context(inputs: &crate::plan::TrialInputs) -> serde_json::Value {
+    serde_json::Value::Object(trial::scope(inputs))
+}

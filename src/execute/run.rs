@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::dispatcher::Events;
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
-use crate::ansible::{Toolchain, Workspace};
+use crate::ansible::{OutputCap, Toolchain, Workspace, WorkspaceSpec};
 use crate::cluster::{Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, ExperimentManifest};
 use crate::model::{ChatModel, Usage};
-use crate::plan::TrialSpec;
+use crate::plan::{TrialInputs, TrialSpec};
 
 /// Where trials run.
 #[derive(Debug, Clone)]
@@ -51,6 +51,8 @@ pub struct RunRequest {
     pub toolchain: Toolchain,
     /// Opened models, by name.
     pub models: BTreeMap<String, Arc<dyn ChatModel>>,
+    /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
+    pub program: Option<std::path::PathBuf>,
     /// Folder for the private folders of the trials.
     pub work: camino::Utf8PathBuf,
     /// Interrupts the run: trials in flight clean up and end as `cancelled`.
@@ -73,7 +75,11 @@ pub(super) struct Shared {
     pub(super) toolchain: Toolchain,
     pub(super) cancel: CancellationToken,
     pub(super) charge_model: bool,
+    pub(super) program: Option<std::path::PathBuf>,
 }
+
+/// The inventory's group for the machine that runs playbooks; the published benchmark's name for it.
+const CONTROL_PLANE: &str = "k3s_control_plane";
 
 /// Runs the trials and reports each event to `sink`, which is given back.
 pub async fn run<S: Sink + 'static>(request: RunRequest, sink: S) -> (RunEnd, Option<S>) {
@@ -93,9 +99,9 @@ pub async fn run<S: Sink + 'static>(request: RunRequest, sink: S) -> (RunEnd, Op
 }
 
 async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result<(), Stop> {
-    let RunRequest { catalog, experiment, mut trials, settled, head, cluster, jobs, toolchain, models, work, cancel } = request;
+    let RunRequest { catalog, experiment, mut trials, settled, head, cluster, jobs, toolchain, models, program, work, cancel } = request;
     events.send(Event::RunStarted(head)).await?;
-    let shared = Arc::new(Shared { toolchain, cancel: cancel.clone(), charge_model: experiment.time.model == "charged" });
+    let shared = Arc::new(Shared { toolchain, cancel: cancel.clone(), charge_model: experiment.time.model == "charged", program });
     // A cluster of a kubeconfig is one namespace for one trial at a time.
     let jobs = if matches!(cluster, ClusterChoice::Embedded) { jobs.max(1) } else { 1 };
     let mut running: JoinSet<Result<TrialFinished, Stop>> = JoinSet::new();
@@ -154,7 +160,9 @@ impl Start {
         self.events.send(Event::TrialStarted(self.spec.clone())).await?;
         let (spec, events) = (self.spec.clone(), self.events.clone());
         let begun = tokio::time::Instant::now();
-        match self.prepare().await {
+        let folder = self.work.join(&spec.id.0);
+        let prepared = self.prepare(&folder).await;
+        let result = match prepared {
             Ok((trial, cluster)) => {
                 let result = trial.run().await;
                 // The trial's share is gone with the trial, so this is the last one.
@@ -169,21 +177,32 @@ impl Start {
                 events.send(Event::TrialFinished(Box::new(finished.clone()))).await?;
                 Ok(finished)
             }
-        }
+        };
+        // What is left of a private folder is rubbish; that it cannot be removed changes no result.
+        let _removed = fs_err::remove_dir_all(&folder);
+        result
     }
 
-    async fn prepare(self) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
+    async fn prepare(self, folder: &camino::Utf8Path) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
         let model = self.model.ok_or_else(|| Stop::Infra(format!("the model {:?} was not opened", self.spec.model)))?;
-        let inputs = self.catalog.trial(&self.spec, &self.experiment).map_err(|e| Stop::Infra(e.to_string()))?;
+        let inputs = TrialInputs::resolve(&self.catalog, &self.spec, &self.experiment).map_err(|e| Stop::Infra(e.to_string()))?;
         let target = match self.cluster {
             ClusterChoice::Embedded => {
-                Target::Embedded(Box::new(super::embedded::config(&inputs, &self.experiment, self.spec.seed).map_err(Stop::Infra)?))
+                Target::Embedded(Box::new(super::embedded::of_system(&inputs.system, &inputs.time, self.spec.seed).map_err(Stop::Infra)?))
             }
             ClusterChoice::Kubeconfig { file, context } => Target::Kubeconfig { file, context },
         };
         let cluster = Arc::new(connect(&target).await?);
-        let folder = self.work.join(&self.spec.id.0);
-        let workspace = Workspace::create(&folder, &self.shared.toolchain, cluster.agent_kubeconfig()).map_err(|e| Stop::Infra(e.to_string()))?;
+        fs_err::create_dir_all(folder).map_err(|e| Stop::Infra(e.to_string()))?;
+        let spec = WorkspaceSpec {
+            folder: folder.as_std_path().to_owned(),
+            kubeconfig: cluster.agent_kubeconfig().to_owned(),
+            group: CONTROL_PLANE.to_owned(),
+            shim_program: self.shared.program.clone(),
+            wrapper: Vec::new(),
+            cap: OutputCap::default(),
+        };
+        let workspace = Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
         let parts = Parts {
             shared: self.shared,
             spec: self.spec,

@@ -16,12 +16,16 @@ use super::{outcome, strategy};
 use crate::ansible::Workspace;
 use crate::cluster::{Cluster, ObjectRef};
 use crate::event::{Artifact, Event, Judged, TrialFinished};
-use crate::manifest::{CheckSet, resolve::TrialInputs};
+use crate::manifest::CheckSet;
 use crate::model::{ChatModel, Message};
-use crate::plan::TrialSpec;
+use crate::plan::{TrialInputs, TrialSpec};
 
 /// Real time that clean-up may take after an interruption or a time-out.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(120);
+/// The inventory as prompts show it: what the real one means, without paths of the machine.
+const INVENTORY: &str = "[k3s_control_plane]\nlocalhost ansible_connection=local\n";
+/// The command that runs a playbook, as prompts show it.
+const PLAYBOOK_COMMAND: &str = "ansible-playbook -i inventory.ini playbook.yml";
 
 /// The state of a trial that runs.
 pub(super) struct Trial {
@@ -64,7 +68,7 @@ pub(super) struct Parts {
 impl Trial {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { shared, spec, inputs, model, cluster, workspace, events } = parts;
-        let scope = scope(&spec, &inputs, &workspace);
+        let scope = scope(&inputs);
         Self {
             shared,
             spec,
@@ -91,7 +95,7 @@ impl Trial {
     pub(super) async fn run(mut self) -> Result<TrialFinished, Stop> {
         let begun = Instant::now();
         let limit = span(&self.inputs.budgets.trial_time)?;
-        let pipeline = Arc::clone(&self.inputs.trial);
+        let pipeline = self.inputs.trial.clone();
         let cancel = self.shared.cancel.clone();
         let mut end = tokio::select! {
             end = self.steps(&pipeline.steps) => end,
@@ -108,7 +112,6 @@ impl Trial {
         let finished = self.result(&end, begun.elapsed());
         self.events.artifact(Artifact::Transcript { trial: self.spec.id.clone(), messages: std::mem::take(&mut self.conversation) }).await?;
         self.events.send(Event::TrialFinished(Box::new(finished.clone()))).await?;
-        self.workspace.remove();
         match end {
             Err(Stop::Journal(why)) => Err(Stop::Journal(why)),
             _ => Ok(finished),
@@ -235,24 +238,18 @@ impl Trial {
 }
 
 /// The variables that do not change during a trial, and empty ones for those that do.
-fn scope(spec: &TrialSpec, inputs: &TrialInputs, workspace: &Workspace) -> Map<String, Value> {
-    let system = &inputs.system;
-    let budgets = serde_json::to_value(&inputs.budgets).unwrap_or_default();
-    let mut scope = Map::new();
+pub(super) fn scope(inputs: &TrialInputs) -> Map<String, Value> {
+    let mut scope = match inputs.context() {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
     let mut put = |k: &str, v: Value| scope.insert(k.to_owned(), v);
-    put("trial", json!({"id": spec.id, "seed": spec.seed, "repeat": spec.repeat, "index": spec.index}));
-    put("system", json!({"name": system.name, "namespace": system.namespace, "runtime": system.runtime}));
-    put("namespace", system.namespace.clone().into());
-    put("fault", json!({"name": inputs.fault.name, "title": inputs.fault.title, "category": inputs.fault.category}));
-    put("params", serde_json::to_value(&inputs.fault.params).unwrap_or_default());
-    put("target", spec.target.clone().into());
-    put("inventory", workspace.inventory().into());
-    put("playbook_command", workspace.playbook_command().into());
-    put("options", serde_json::to_value(&inputs.method.options).unwrap_or_default());
-    put("budgets", budgets);
+    put("inventory", INVENTORY.into());
+    put("playbook_command", PLAYBOOK_COMMAND.into());
     put("tools", json!(inputs.method.tools.keys().collect::<Vec<_>>()));
     put("attempt", 0.into());
     put("probes", 0.into());
+    put("loop", json!({"index": 0}));
     put("reply", json!({"tool": "", "text": "", "arguments": {}, "malformed": "", "none": true}));
     put("probe", json!({"stdout": "", "stderr": "", "exit": null, "timed_out": false, "text": ""}));
     put("playbook", json!({"succeeded": false, "exit": null, "valid": false, "timed_out": false, "text": ""}));

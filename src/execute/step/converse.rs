@@ -63,13 +63,8 @@ impl Trial {
 
     /// What a scripted policy may know.
     fn reference(&self) -> Result<Value, Stop> {
-        let gold = self.inputs.gold(&self.context()).map_err(|e| Stop::Infra(e.to_string()))?;
-        Ok(json!({"reference": {
-            "gold": gold,
-            "namespace": self.inputs.system.namespace,
-            "target": self.spec.target,
-            "fault": self.spec.fault,
-        }}))
+        let reference = self.inputs.reference().map_err(|e| Stop::Infra(e.to_string()))?;
+        Ok(json!({"reference": reference}))
     }
 
     async fn take(&mut self, reply: ChatReply, cost_usd: Option<f64>, spent: Duration) -> Result<(), Stop> {

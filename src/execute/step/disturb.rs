@@ -7,7 +7,8 @@ use crate::event::{Event, Outcome};
 use crate::execute::judge::{millis, span};
 use crate::execute::stop::Stop;
 use crate::execute::trial::Trial;
-use crate::manifest::{Inject, Undo};
+use crate::manifest::Undo;
+use crate::plan::Injection;
 
 /// Name of the one debt that an injection makes.
 const DEBT: &str = "fault";
@@ -16,30 +17,24 @@ impl Trial {
     pub(super) async fn inject(&mut self) -> Result<(), Stop> {
         self.enter("inject").await?;
         let namespace = self.inputs.system.namespace.clone();
-        let broken = |e: crate::manifest::resolve::ResolveError| Stop::Infra(e.to_string());
-        match self.inputs.fault.inject.clone() {
-            Inject::Apply(_) => {
-                let objects = self.inputs.injection(&self.context()).map_err(broken)?;
+        match self.inputs.render_injection().map_err(|e| Stop::Infra(e.to_string()))? {
+            Injection::Objects(objects) => {
                 self.injected = objects.iter().map(|o| ObjectRef::of(o, &namespace)).collect();
-                let undo = json!({"delete": self.injected});
-                self.owe(undo).await?;
+                self.owe(json!({"delete": self.injected})).await?;
                 for object in &objects {
-                    if let Err(e) = self.cluster.apply(object, &namespace).await {
-                        return Err(refused(e));
-                    }
+                    self.cluster.apply(object, &namespace).await.map_err(refused)?;
                 }
             }
-            Inject::Patch(p) => {
-                let name = self.render("inject.patch.name", &p.name)?;
-                let at = ObjectRef::new(&p.api_version, &p.kind, &namespace, &name);
-                let before = self.cluster.get(&at).await?.ok_or_else(|| {
-                    Stop::Outcome(Outcome::InjectionFailed, format!("there is no {at} to patch"))
-                })?;
+            Injection::Patch { api_version, kind, name, patch_type, patch } => {
+                let at = ObjectRef::new(&api_version, &kind, &namespace, &name);
+                let before = self
+                    .cluster
+                    .get(&at)
+                    .await?
+                    .ok_or_else(|| Stop::Outcome(Outcome::InjectionFailed, format!("there is no {at} to patch")))?;
                 self.owe(json!({"restore": {"object": at, "spec": before["spec"]}})).await?;
-                for patch in self.inputs.injection(&self.context()).map_err(broken)? {
-                    let after = self.cluster.patch(&at, &p.patch_type, &patch).await.map_err(refused)?;
-                    self.patched = Some((at.clone(), before.clone(), after));
-                }
+                let after = self.cluster.patch(&at, &patch_type, &patch).await.map_err(refused)?;
+                self.patched = Some((at, before, after));
             }
         }
         Ok(())

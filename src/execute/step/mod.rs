@@ -103,7 +103,7 @@ impl Trial {
     /// Runs the method. Its budgets end it, not the trial; failures of ours end both.
     async fn remedy(&mut self) -> Result<(), Stop> {
         self.enter("remedy").await?;
-        let method = std::sync::Arc::clone(&self.inputs.method);
+        let method = self.inputs.method.clone();
         let from = self.now_ms();
         self.in_method = true;
         let end = self.steps(&method.steps).await;

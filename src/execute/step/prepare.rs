@@ -33,7 +33,7 @@ impl Trial {
         let namespace = &self.inputs.system.namespace;
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         self.cluster.apply(&object, "").await?;
-        for object in self.inputs.system_objects().map_err(|e| Stop::Infra(e.to_string()))? {
+        for object in self.inputs.render_system_manifests().map_err(|e| Stop::Infra(e.to_string()))? {
             self.cluster.apply(&object, namespace).await?;
         }
         Ok(())
