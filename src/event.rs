@@ -214,6 +214,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All outcomes, those that are scored first.
+    pub const ALL: [Self; 10] = [
+        Self::Recovered,
+        Self::NotRecovered,
+        Self::NoPlaybook,
+        Self::InvalidPlaybook,
+        Self::PlaybookFailed,
+        Self::BudgetExhausted,
+        Self::InjectionFailed,
+        Self::UnhealthyBefore,
+        Self::InfraError,
+        Self::Cancelled,
+    ];
+
     /// Whether the trial counts in rates.
     pub fn scored(self) -> bool {
         !matches!(self, Self::InjectionFailed | Self::UnhealthyBefore | Self::InfraError | Self::Cancelled)
