@@ -81,9 +81,21 @@ fn circumstances(spec: &TrialSpec) -> Circumstances<'_> {
 /// cells, and every comparison more weakens the others.
 pub fn comparisons(results: &Results) -> Vec<Comparison> {
     let rows: Vec<&TrialFinished> = results.rows.iter().filter(|r| !results.is_calibration(&r.spec.model)).collect();
+    families(&rows, |_| true)
+}
+
+/// The comparisons of these two methods or models, in either order; references are welcome. Empty when they have no trial
+/// in common.
+pub fn comparisons_between(results: &Results, one: &str, other: &str) -> Vec<Comparison> {
+    let wanted = |c: &Comparison| (c.first == one && c.second == other) || (c.first == other && c.second == one);
+    families(&results.rows.iter().collect::<Vec<_>>(), wanted)
+}
+
+fn families(rows: &[&TrialFinished], wanted: impl Fn(&Comparison) -> bool) -> Vec<Comparison> {
     let mut all = Vec::new();
     for verdict in Verdict::ALL {
-        let mut family: Vec<Comparison> = [Axis::Method, Axis::Model].into_iter().flat_map(|axis| along(axis, verdict, &rows)).collect();
+        let found = [Axis::Method, Axis::Model].into_iter().flat_map(|axis| along(axis, verdict, rows));
+        let mut family: Vec<Comparison> = found.filter(|c| wanted(c)).collect();
         let adjusted = holm(&family.iter().map(|c| c.p).collect::<Vec<_>>());
         for (comparison, p) in family.iter_mut().zip(adjusted) {
             comparison.p_holm = p;
@@ -173,6 +185,17 @@ mod tests {
             fixture::row(0, "y", "b", Outcome::Recovered, Some(true), Some(true)),
         ];
         assert!(comparisons(&results(rows)).is_empty());
+    }
+
+    #[test]
+    fn two_names_give_their_comparisons_in_either_order() {
+        let results = Results::from_records(&fixture::records());
+        let found = comparisons_between(&results, "model-a", "gold");
+        let names: Vec<&str> = found.iter().map(|c| c.within.as_str()).collect();
+        assert_eq!(names, ["solo", "solo"]);
+        assert_eq!(found, comparisons_between(&results, "gold", "model-a"));
+        assert_eq!((found[0].pairs, found[0].only_first, found[0].only_second), (4, 1, 0));
+        assert!(comparisons_between(&results, "model-a", "nobody").is_empty());
     }
 
     #[test]

@@ -38,9 +38,11 @@ impl Misjudged {
     }
 }
 
+type Cell<'a> = (&'a str, &'a str, &'a str, Verdict, &'a str, &'a str);
+
 /// All such cells, in order.
 pub fn misjudged(results: &Results) -> Vec<Misjudged> {
-    let mut counts: BTreeMap<(&str, &str, &str, Verdict, &str, &str), (ReferenceRole, u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<Cell<'_>, (ReferenceRole, u64, u64)> = BTreeMap::new();
     for row in results.rows.iter().filter(|r| r.outcome.scored()) {
         let expected = match results.roles.get(&row.spec.model) {
             Some(ReferenceRole::MustPass) => true,

@@ -11,24 +11,20 @@ th{border-bottom:2px solid #666}.n{text-align:right;font-variant-numeric:tabular
 /// A whole page.
 pub(super) fn html(document: &Document) -> String {
     let title = escape(&document.title);
-    let mut text = format!(
+    let parts: String = document.blocks.iter().map(block).collect();
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-    );
-    for block in &document.blocks {
-        match block {
-            Block::Heading(heading) => text.push_str(&format!("<h2>{}</h2>\n", escape(heading))),
-            Block::Text(paragraph) => text.push_str(&format!("<p>{}</p>\n", escape(paragraph))),
-            Block::Table(table) => text.push_str(&html_table(table)),
-            Block::List(items) => {
-                text.push_str("<ul>\n");
-                items.iter().for_each(|item| text.push_str(&format!("<li>{}</li>\n", escape(item))));
-                text.push_str("</ul>\n");
-            }
-        }
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{parts}</body>\n</html>\n"
+    )
+}
+
+fn block(block: &Block) -> String {
+    match block {
+        Block::Heading(heading) => format!("<h2>{}</h2>\n", escape(heading)),
+        Block::Text(paragraph) => format!("<p>{}</p>\n", escape(paragraph)),
+        Block::Table(table) => html_table(table),
+        Block::List(items) => format!("<ul>\n{}</ul>\n", items.iter().map(|i| format!("<li>{}</li>\n", escape(i))).collect::<String>()),
     }
-    text.push_str("</body>\n</html>\n");
-    text
 }
 
 fn html_table(table: &Table) -> String {

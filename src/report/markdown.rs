@@ -5,40 +5,38 @@ use super::table::Table;
 
 /// A whole page.
 pub(super) fn markdown(document: &Document) -> String {
-    let mut text = format!("# {}\n", inline(&document.title));
-    for block in &document.blocks {
-        text.push('\n');
-        match block {
-            Block::Heading(title) => text.push_str(&format!("## {}\n", inline(title))),
-            Block::Text(paragraph) => text.push_str(&format!("{}\n", inline(paragraph))),
-            Block::Table(table) => text.push_str(&markdown_table(table)),
-            Block::List(items) => items.iter().for_each(|item| text.push_str(&format!("- {}\n", inline(item)))),
-        }
-    }
-    text
+    let parts: String = document.blocks.iter().map(|part| format!("\n{}", block(part))).collect();
+    format!("# {}\n{parts}", inline(&document.title))
 }
 
-fn markdown_table(table: &Table) -> String {
+fn block(block: &Block) -> String {
+    match block {
+        Block::Heading(title) => format!("## {}\n", inline(title)),
+        Block::Text(paragraph) => format!("{}\n", inline(paragraph)),
+        Block::Table(table) => markdown_table(table),
+        Block::List(items) => items.iter().map(|item| format!("- {}\n", inline(item))).collect(),
+    }
+}
+
+/// A table whose source is aligned, too: summaries are read in terminals as often as anywhere.
+pub(super) fn markdown_table(table: &Table) -> String {
     let cells: Vec<Vec<String>> =
         std::iter::once(&table.head).chain(&table.rows).map(|row| row.iter().map(|c| inline(c)).collect()).collect();
     let width = |column: usize| cells.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..table.head.len()).map(width).collect();
-    let mut text = String::new();
-    for (number, row) in cells.iter().enumerate() {
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let width = *width;
-            text.push_str(&if column < table.numbers_from { format!("| {cell:<width$} ") } else { format!("| {cell:>width$} ") });
-        }
-        text.push_str("|\n");
-        if number == 0 {
-            for (column, width) in widths.iter().enumerate() {
-                let dashes = "-".repeat(width - 1);
-                text.push_str(&if column < table.numbers_from { format!("| {dashes}- ") } else { format!("| {dashes}: ") });
-            }
-            text.push_str("|\n");
-        }
-    }
-    text
+    let line = |row: &[String]| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column < table.numbers_from { format!("| {cell:<width$} ") } else { format!("| {cell:>width$} ") }
+        });
+        cells.collect::<String>() + "|\n"
+    };
+    let rule = widths.iter().enumerate().map(|(column, width)| {
+        let dashes = "-".repeat(width - 1);
+        if column < table.numbers_from { format!("| {dashes}- ") } else { format!("| {dashes}: ") }
+    });
+    let mut lines = cells.iter().map(|row| line(row));
+    let head = lines.next().unwrap_or_default();
+    head + &rule.collect::<String>() + "|\n" + &lines.collect::<String>()
 }
 
 /// Text that stays in its line and its cell. A `*` is only special in pairs or before a word, and ours stand alone.

@@ -16,6 +16,7 @@ mod markdown;
 mod number;
 mod overview;
 mod results;
+mod side_effects;
 pub mod stats;
 mod summary;
 mod table;
@@ -25,11 +26,11 @@ mod write;
 #[cfg(test)]
 mod fixture;
 
-pub use compare::{Axis, Comparison, comparisons};
+pub use compare::{Axis, Comparison, comparisons, comparisons_between};
 pub use csv_files::{TRIAL_COLUMNS, trials_csv};
 pub use discriminate::{Misjudged, misjudged};
 pub use group::{GroupKey, UnknownGroupKey};
 pub use results::{Results, Verdict};
 pub use summary::{Summary, summary};
 pub use terminal::terminal_table;
-pub use write::{Format, ReportError, UnknownFormat, render, write_all};
+pub use write::{Format, ReportError, UnknownFormat, render, render_comparison, write_all, write_results};

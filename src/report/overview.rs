@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::{Comparison, comparisons};
-use super::discriminate::misjudged;
+use super::discriminate::{Misjudged, misjudged};
 use super::document::{Block, Document};
 use super::group::GroupKey;
 use super::number::{count, percent, shown};
 use super::results::{Results, Verdict};
+use super::side_effects::{interruptions, times};
 use super::stats::{Rate, float};
 use super::summary::{Summary, summary};
 use super::table::Table;
-use crate::event::{Outcome, ReferenceRole};
+use crate::event::{Outcome, ReferenceRole, TrialFinished};
 
 /// The whole page; `by` groups its first table.
 pub(super) fn overview(results: &Results, by: &[GroupKey]) -> Document {
@@ -30,8 +31,10 @@ pub(super) fn overview(results: &Results, by: &[GroupKey]) -> Document {
     section("By fault", faults(results));
     section("How trials ended", outcomes(results));
     section("How systems were repaired", strategies(results));
+    section("What repairs cost the system", interruptions(results));
     section("Cells that do not discriminate", cells(results));
     section("Paired comparisons", pairs(results));
+    section("Where the time went", times(results));
     Document { title: format!("{}: results", results.title()), blocks }
 }
 
@@ -91,7 +94,7 @@ fn rate_text(s: &Summary, verdict: Verdict) -> String {
     if rate.n == s.n { text } else { format!("{text} (n = {})", rate.n) }
 }
 
-fn label(results: &Results, key: GroupKey, value: &str) -> String {
+pub(super) fn label(results: &Results, key: GroupKey, value: &str) -> String {
     let role = if key == GroupKey::Model { results.roles.get(value) } else { None };
     match role {
         Some(ReferenceRole::MustPass) => format!("{value} (must pass)"),
@@ -213,12 +216,38 @@ fn cells(results: &Results) -> Vec<Block> {
     if found.is_empty() {
         return vec![Block::Text("None: every reference that must pass passed, and every one that must fail failed.".to_owned())];
     }
+    let mut blocks =
+        vec![Block::Text("What models do in these cells says little about them. The second table has the rates without them.".to_owned())];
     let mut table = Table::new(["system", "fault", "target", "verdict", "method", "why"], []);
-    for m in found {
-        let reason = m.reason();
-        table.rows.push(vec![m.system, m.fault, m.target, m.verdict.name().to_owned(), m.method, reason]);
+    for m in &found {
+        let row = [&m.system, &m.fault, &m.target, m.verdict.name(), &m.method, &m.reason()].map(str::to_owned);
+        table.rows.push(row.to_vec());
     }
-    vec![Block::Table(table), Block::Text("What models do in these cells says little about them.".to_owned())]
+    blocks.push(Block::Table(table));
+    blocks.push(Block::Table(discriminating(results, &found)));
+    blocks
+}
+
+/// Rates over the cells that discriminate by the verdict in question.
+fn discriminating(results: &Results, found: &[Misjudged]) -> Table {
+    let by = [GroupKey::Method, GroupKey::Model];
+    let mut table = Table::new(by.iter().map(|k| k.name()), ["strict n", "strict %", "compat n", "compat %"]);
+    let [strict, compat] = Verdict::ALL.map(|verdict| {
+        let bad: BTreeSet<(&str, &str, &str)> =
+            found.iter().filter(|m| m.verdict == verdict).map(|m| (m.system.as_str(), m.fault.as_str(), m.target.as_str())).collect();
+        let good = |r: &&TrialFinished| !bad.contains(&(r.spec.system.as_str(), r.spec.fault.as_str(), r.spec.target.as_str()));
+        let rest = Results { rows: results.rows.iter().filter(good).cloned().collect(), ..Results::default() };
+        summary(&rest, &by).into_iter().map(|s| (s.key.clone(), s.rate(verdict))).collect::<BTreeMap<_, _>>()
+    });
+    for s in summary(results, &by) {
+        let mut row: Vec<String> = by.iter().zip(&s.key).map(|(key, value)| label(results, *key, value)).collect();
+        for rates in [&strict, &compat] {
+            let rate = rates.get(&s.key).copied().unwrap_or(Rate::of(0, 0));
+            row.extend([rate.n.to_string(), percent(&rate)]);
+        }
+        table.rows.push(row);
+    }
+    table
 }
 
 fn pairs(results: &Results) -> Vec<Block> {

@@ -80,13 +80,17 @@ impl Results {
         Self::from_runs([records])
     }
 
-    /// From the records of several journals, as those of shards. A trial that is in more than one counts once, by the
-    /// latest settled result.
+    /// From the records of several journals, as those of shards.
     pub fn from_runs<'a>(runs: impl IntoIterator<Item = &'a [Record]>) -> Self {
+        Self::from_states(runs.into_iter().map(RunState::from_records))
+    }
+
+    /// From journals that were folded while they were read, which need not fit into memory. A trial that is in more than
+    /// one counts once, by the latest settled result.
+    pub fn from_states(runs: impl IntoIterator<Item = RunState>) -> Self {
         let mut results = Self::default();
         let mut rows: BTreeMap<TrialId, TrialFinished> = BTreeMap::new();
-        for records in runs {
-            let state = RunState::from_records(records);
+        for state in runs {
             results.add_head(&state);
             for (id, row) in state.finished {
                 if row.outcome.settled() || !rows.get(&id).is_some_and(|r| r.outcome.settled()) {

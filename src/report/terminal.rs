@@ -45,7 +45,8 @@ pub fn terminal_table(results: &Results, width: usize, color: bool) -> String {
     }
     for warning in warnings(results) {
         let warning = truncate_str(&warning, width, "…").into_owned();
-        text.push_str(&format!("{}\n", style(Style::new().yellow()).apply_to(warning)));
+        text.push_str(&style(Style::new().yellow()).apply_to(warning).to_string());
+        text.push('\n');
     }
     text
 }

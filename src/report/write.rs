@@ -4,13 +4,14 @@ use std::str::FromStr;
 
 use camino::Utf8PathBuf;
 
+use super::compare::comparisons_between;
 use super::csv_files::{summary_csv, trials_csv};
 use super::group::GroupKey;
 use super::html::html;
 use super::json::json;
 use super::latex::latex;
-use super::markdown::markdown;
-use super::overview::overview;
+use super::markdown::{markdown, markdown_table};
+use super::overview::{overview, pair_table};
 use super::results::Results;
 use crate::event::Record;
 use crate::record::{AtomicWriteError, RunDir, write_atomically};
@@ -91,16 +92,26 @@ pub fn render(format: Format, results: &Results, group_by: &[GroupKey]) -> Resul
     })
 }
 
+/// Two methods or models against each other, as a Markdown table; none when they have no trial in common.
+pub fn render_comparison(results: &Results, one: &str, other: &str) -> Option<String> {
+    let found = comparisons_between(results, one, other);
+    if found.is_empty() { None } else { Some(markdown_table(&pair_table(&found))) }
+}
+
 /// Writes all files of the report and returns their paths. The same records give the same bytes.
 pub fn write_all(run: &RunDir, records: &[Record]) -> Result<Vec<Utf8PathBuf>, ReportError> {
-    let results = Results::from_records(records);
+    write_results(run, &Results::from_records(records))
+}
+
+/// The same from results that are at hand.
+pub fn write_results(run: &RunDir, results: &Results) -> Result<Vec<Utf8PathBuf>, ReportError> {
     let files = [
-        ("summary.md", render(Format::Markdown, &results, &[])?.into_bytes()),
-        ("trials.csv", trials_csv(&results)?),
-        ("summary.csv", render(Format::Csv, &results, &[])?.into_bytes()),
-        ("results.json", render(Format::Json, &results, &[])?.into_bytes()),
-        ("tables.tex", render(Format::Latex, &results, &[])?.into_bytes()),
-        ("index.html", render(Format::Html, &results, &[])?.into_bytes()),
+        ("summary.md", render(Format::Markdown, results, &[])?.into_bytes()),
+        ("trials.csv", trials_csv(results)?),
+        ("summary.csv", render(Format::Csv, results, &[])?.into_bytes()),
+        ("results.json", render(Format::Json, results, &[])?.into_bytes()),
+        ("tables.tex", render(Format::Latex, results, &[])?.into_bytes()),
+        ("index.html", render(Format::Html, results, &[])?.into_bytes()),
     ];
     let mut paths = Vec::new();
     for (name, bytes) in files {

@@ -44,6 +44,18 @@ fn page_groups_as_asked() {
 }
 
 #[test]
+fn two_models_against_each_other() {
+    let results = Results::from_records(&fixture::records());
+    insta::assert_snapshot!(render_comparison(&results, "model-b", "model-a").unwrap(), @"
+    | verdict | compared | with | first   | second  | pairs | both | only first | only second |      p | p (Holm) |
+    | ------- | -------- | ---- | ------- | ------- | ----: | ---: | ---------: | ----------: | -----: | -------: |
+    | strict  | models   | solo | model-a | model-b |     3 |    0 |          3 |           0 | 0.2500 |   0.2500 |
+    | compat  | models   | solo | model-a | model-b |     3 |    1 |          2 |           0 | 0.5000 |   0.5000 |
+    ");
+    assert_eq!(render_comparison(&results, "model-b", "nobody"), None);
+}
+
+#[test]
 fn formats_are_read_by_name() {
     for format in Format::ALL {
         assert_eq!(format.name().parse(), Ok(format));
