@@ -32,12 +32,13 @@ pub struct Spent {
 }
 
 impl Spent {
-    fn add(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.usage.prompt += other.usage.prompt;
-        self.usage.completion += other.usage.completion;
-        self.usage.cached += other.usage.cached;
-        self.usage.reasoning += other.usage.reasoning;
+    /// Adds what somebody else spent. Token counts are what providers claim, so an absurd one must not overflow.
+    pub fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.usage.prompt = self.usage.prompt.saturating_add(other.usage.prompt);
+        self.usage.completion = self.usage.completion.saturating_add(other.usage.completion);
+        self.usage.cached = self.usage.cached.saturating_add(other.usage.cached);
+        self.usage.reasoning = self.usage.reasoning.saturating_add(other.usage.reasoning);
         self.usage.estimated |= other.usage.estimated;
         self.cost_usd += other.cost_usd;
     }
@@ -139,4 +140,4 @@ pub fn outstanding<'a>(plan: impl IntoIterator<Item = &'a TrialId>, state: &RunS
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

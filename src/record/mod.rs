@@ -16,5 +16,5 @@ pub use artifacts::{ArtifactError, Artifacts};
 pub use atomic::{AtomicWriteError, write_atomically};
 pub use fold::{Debt, RunState, Spent, outstanding};
 pub use layout::{LayoutError, RunDir, RunHead};
-pub use reader::{Journal, JournalError, JournalReader, read_journal};
+pub use reader::{Journal, JournalError, JournalReader, read_journal, read_state};
 pub use writer::{Clock, JournalWriter, WriteError};

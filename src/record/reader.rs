@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
+use super::fold::RunState;
 use crate::event::{Event, JOURNAL_VERSION, Record};
 
 /// Why a journal cannot be read.
@@ -66,6 +67,16 @@ pub fn read_journal(path: &Utf8Path) -> Result<Journal, JournalError> {
     let mut reader = JournalReader::open(path)?;
     let records = reader.by_ref().collect::<Result<Vec<_>, _>>()?;
     Ok(Journal { records, torn: reader.torn() })
+}
+
+/// Folds a journal while reading it, so that one of any size can be reported; also says whether its end was torn.
+pub fn read_state(path: &Utf8Path) -> Result<(RunState, bool), JournalError> {
+    let mut reader = JournalReader::open(path)?;
+    let mut state = RunState::default();
+    for record in reader.by_ref() {
+        state.apply(&record?.event);
+    }
+    Ok((state, reader.torn()))
 }
 
 /// Reads a journal record by record, for journals that need not fit into memory. Ends at the first error.
@@ -190,6 +201,16 @@ mod tests {
             assert_eq!((journal.records.len(), journal.torn), (1, cut > line(0).len()), "cut at {cut}");
         }
         assert_eq!(read(&text).unwrap().records.len(), 2);
+    }
+
+    #[test]
+    fn folding_while_reading_gives_the_same_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("events.jsonl");
+        fs_err::write(&path, line(0) + &line(1) + "{\"n\"").unwrap();
+        let journal = read_journal(&path).unwrap();
+        assert_eq!(read_state(&path).unwrap(), (RunState::from_records(&journal.records), true));
+        assert!(matches!(read_state(&path.with_extension("none")), Err(JournalError::Io { .. })));
     }
 
     #[test]

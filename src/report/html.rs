@@ -23,7 +23,9 @@ fn block(block: &Block) -> String {
         Block::Heading(heading) => format!("<h2>{}</h2>\n", escape(heading)),
         Block::Text(paragraph) => format!("<p>{}</p>\n", escape(paragraph)),
         Block::Table(table) => html_table(table),
-        Block::List(items) => format!("<ul>\n{}</ul>\n", items.iter().map(|i| format!("<li>{}</li>\n", escape(i))).collect::<String>()),
+        Block::List(items) => {
+            format!("<ul>\n{}</ul>\n", items.iter().map(|i| format!("<li>{}</li>\n", escape(i))).collect::<Vec<_>>().concat())
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use super::table::Table;
 
 /// A whole page.
 pub(super) fn markdown(document: &Document) -> String {
-    let parts: String = document.blocks.iter().map(|part| format!("\n{}", block(part))).collect();
-    format!("# {}\n{parts}", inline(&document.title))
+    let title = format!("# {}\n", inline(&document.title));
+    std::iter::once(title).chain(document.blocks.iter().map(block)).collect::<Vec<_>>().join("\n")
 }
 
 fn block(block: &Block) -> String {
@@ -14,7 +14,7 @@ fn block(block: &Block) -> String {
         Block::Heading(title) => format!("## {}\n", inline(title)),
         Block::Text(paragraph) => format!("{}\n", inline(paragraph)),
         Block::Table(table) => markdown_table(table),
-        Block::List(items) => items.iter().map(|item| format!("- {}\n", inline(item))).collect(),
+        Block::List(items) => items.iter().map(|item| format!("- {}\n", inline(item))).collect::<Vec<_>>().concat(),
     }
 }
 

@@ -112,18 +112,12 @@ impl Results {
             push_new(&mut self.clusters, &head.cluster);
             self.tools.extend(head.tools.clone());
             self.roles.extend(head.roles.clone());
-            self.planned += head.planned;
+            self.planned = self.planned.saturating_add(head.planned);
         }
         self.unfinished += state.begun.keys().filter(|id| !state.finished.contains_key(*id)).count() as u64;
         self.debts += state.debts().len() as u64;
-        let spent = state.spent();
-        self.spent.calls += spent.calls;
-        self.spent.usage.prompt += spent.usage.prompt;
-        self.spent.usage.completion += spent.usage.completion;
-        self.spent.usage.cached += spent.usage.cached;
-        self.spent.usage.reasoning += spent.usage.reasoning;
-        self.spent.usage.estimated |= spent.usage.estimated;
-        self.spent.cost_usd = round(self.spent.cost_usd + spent.cost_usd);
+        self.spent.add(&state.spent());
+        self.spent.cost_usd = round(self.spent.cost_usd);
     }
 
     /// SHA-256 over what the journals say of the trials. Equal digests: equal results, whatever the order of events and

@@ -68,8 +68,8 @@ impl Summary {
             mean_remediation_s: mean(&remediation),
             median_remediation_s: median(&remediation),
             mean_downtime_s: mean(&numbers(&|r| r.downtime_s)),
-            prompt_tokens: scored.iter().map(|r| r.usage.prompt).sum(),
-            completion_tokens: scored.iter().map(|r| r.usage.completion).sum(),
+            prompt_tokens: scored.iter().fold(0, |sum, r| sum.saturating_add(r.usage.prompt)),
+            completion_tokens: scored.iter().fold(0, |sum, r| sum.saturating_add(r.usage.completion)),
             tokens_estimated: scored.iter().any(|r| r.usage.estimated),
             cost_usd: if costs.is_empty() { None } else { Some(costs.iter().sum()) },
         }

@@ -55,7 +55,7 @@ fn paid(trial: u8, debt: &str) -> Event {
     Event::UndoPaid { trial: id(trial), debt: debt.to_owned() }
 }
 
-fn head(program: &str) -> Event {
+pub(in crate::record) fn head(program: &str) -> Event {
     Event::RunStarted(RunStarted {
         version: JOURNAL_VERSION,
         program: program.to_owned(),
@@ -136,7 +136,7 @@ fn trial_events(trial: u8) -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..12)
 }
 
-fn trials() -> impl Strategy<Value = Vec<Vec<Event>>> {
+pub(in crate::record) fn trials() -> impl Strategy<Value = Vec<Vec<Event>>> {
     (trial_events(0), trial_events(1), trial_events(2)).prop_map(|(a, b, c)| vec![a, b, c])
 }
 
