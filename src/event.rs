@@ -91,6 +91,21 @@ pub struct RunStarted {
     pub cluster: String,
     /// True when this continues an earlier start.
     pub resumed: bool,
+    /// What is known beforehand of models that are references, by model; models under test are not in it.
+    #[serde(default)]
+    pub roles: BTreeMap<String, ReferenceRole>,
+}
+
+/// What a reference policy is in an experiment for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceRole {
+    /// It must recover every cell: a cell where it fails cannot be solved.
+    MustPass,
+    /// It must recover no cell: a cell where it passes mends itself.
+    MustFail,
+    /// What it earns is the floor that a model has to beat.
+    Floor,
 }
 
 /// A model call.
@@ -199,6 +214,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All outcomes, those that are scored first.
+    pub const ALL: [Self; 10] = [
+        Self::Recovered,
+        Self::NotRecovered,
+        Self::NoPlaybook,
+        Self::InvalidPlaybook,
+        Self::PlaybookFailed,
+        Self::BudgetExhausted,
+        Self::InjectionFailed,
+        Self::UnhealthyBefore,
+        Self::InfraError,
+        Self::Cancelled,
+    ];
+
     /// Whether the trial counts in rates.
     pub fn scored(self) -> bool {
         !matches!(self, Self::InjectionFailed | Self::UnhealthyBefore | Self::InfraError | Self::Cancelled)
