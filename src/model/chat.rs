@@ -159,6 +159,7 @@ impl Usage {
 
 /// A sum is an estimate as soon as one of its parts is.
 impl AddAssign for Usage {
+    #[expect(clippy::suspicious_op_assign_impl, reason = "the mark of an estimate is no number: one estimated part marks the sum")]
     fn add_assign(&mut self, other: Self) {
         self.prompt = self.prompt.saturating_add(other.prompt);
         self.completion = self.completion.saturating_add(other.completion);

@@ -152,6 +152,12 @@ async fn refusals_are_final_and_show_no_key() {
         assert_eq!((found, asked), (status, 1));
         assert!(body.starts_with("Incorrect API key provided: [key]") && body.len() < 1000, "{body}");
     }
+    // Where the text is cut, half a key must not stay.
+    for before in 580..605 {
+        let (outcome, _) = play(vec![Act::Answer(401, Vec::new(), format!("{}{KEY} is wrong", "x".repeat(before)))], "").await;
+        let shown = outcome.unwrap_err().to_string();
+        assert!(!shown.contains("sk-t"), "{shown}");
+    }
 }
 
 #[tokio::test]

@@ -104,7 +104,10 @@ pub(crate) fn completion(message: &Value) -> Value {
 }
 
 fn events(deltas: &[Value]) -> String {
-    deltas.iter().map(|delta| format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": delta }] }))).collect()
+    deltas.iter().fold(String::new(), |text, delta| {
+        let event = json!({ "choices": [{ "index": 0, "delta": delta }] });
+        format!("{text}data: {event}\n\n")
+    })
 }
 
 /// A request as it arrived.

@@ -15,9 +15,8 @@ pub(super) fn find(text: &str, tools: &[ToolSpec]) -> Vec<Found> {
 /// The first action that names an offered tool, with its input.
 fn first(text: &str, tools: &[ToolSpec]) -> Option<Found> {
     let mut tool = None;
-    let mut lines = text.split_inclusive('\n');
     let mut at = 0;
-    while let Some(line) = lines.next() {
+    for line in text.split_inclusive('\n') {
         at += line.len();
         match labelled(line) {
             Some(("action", name)) => tool = offered(name, tools).or(tool),

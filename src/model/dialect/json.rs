@@ -66,7 +66,7 @@ pub(super) fn call(value: &Value, tools: &[ToolSpec]) -> Option<Found> {
     (is_complete && object.len() == 1).then(|| Found { name: tool.name.clone(), arguments: Ok(object.clone()) })
 }
 
-/// OpenAI's shape has name and arguments one level down.
+/// The shape of the protocol has name and arguments one level down.
 fn unwrapped(value: &Value) -> &Value {
     value.get("function").filter(|function| function.is_object()).unwrap_or(value)
 }

@@ -18,6 +18,9 @@ const LONGEST_TEXT: usize = 1 << 20;
 /// The parameter that a fenced playbook stands for.
 const CODE: &str = "code";
 
+/// One way to write calls.
+type Notation = fn(&str, &[ToolSpec]) -> Vec<Found>;
+
 /// A call as it was found.
 struct Found {
     name: String,
@@ -31,7 +34,7 @@ pub fn find_tool_calls(text: &str, tools: &[ToolSpec], earlier: usize) -> Vec<To
         return Vec::new();
     }
     // From the most to the least explicit notation; the first that says anything is the one the model uses.
-    let notations: [fn(&str, &[ToolSpec]) -> Vec<Found>; 5] = [tags::find, action::find, json::find_fenced, json::find_bare, find_playbook];
+    let notations: [Notation; 5] = [tags::find, action::find, json::find_fenced, json::find_bare, find_playbook];
     let found = notations.iter().map(|find| find(text, tools)).find(|found| !found.is_empty()).unwrap_or_default();
     found
         .into_iter()
@@ -155,7 +158,7 @@ fn find_playbook(text: &str, tools: &[ToolSpec]) -> Vec<Found> {
     let mut takers = tools.iter().filter(|tool| sole_text_parameter(tool) == Some(CODE));
     let (Some(tool), None) = (takers.next(), takers.next()) else { return Vec::new() };
     let is_yaml = |info: &str| matches!(info.to_ascii_lowercase().as_str(), "" | "yaml" | "yml" | "ansible");
-    let playbook = fences(text).into_iter().filter(|fence| is_yaml(fence.info) && is_list_of_plays(fence.body)).next_back();
+    let playbook = fences(text).into_iter().rfind(|fence| is_yaml(fence.info) && is_list_of_plays(fence.body));
     playbook.map(|fence| Found { name: tool.name.clone(), arguments: Ok(one_argument(CODE, fence.body)) }).into_iter().collect()
 }
 

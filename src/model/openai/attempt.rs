@@ -15,9 +15,12 @@ use super::{OpenAiModel, chain, retry};
 const LONGEST_BODY: usize = 32 << 20;
 
 /// Longest silence in the middle of a body.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How much of a refusal is kept.
+/// How much of an error's body is read: more than is kept, so that a key is not cut in half before it is removed.
+const BODY_READ: usize = 16 << 10;
+
+/// How many characters of it are kept.
 const BODY_START: usize = 600;
 
 /// Why an attempt gave no answer.
@@ -25,7 +28,7 @@ const BODY_START: usize = 600;
 pub(super) enum Failure {
     /// May be better next time.
     Transient {
-        /// What was met.
+        /// What was met; may quote the key.
         what: String,
         /// Patience the server asked for.
         wait: Option<Duration>,
@@ -34,7 +37,7 @@ pub(super) enum Failure {
     Refused {
         /// HTTP status.
         status: u16,
-        /// Start of the body.
+        /// The body, as far as it was read; may quote the key.
         body: String,
     },
     /// Asking again is pointless, though the server did not refuse.
@@ -61,7 +64,7 @@ impl From<BadReply> for Failure {
             BadReply::Error { status: Some(status), text } if !retryable(status) => {
                 Self::Refused { status: status.as_u16(), body: start(&text) }
             }
-            BadReply::Error { text, .. } => Self::transient(format!("the server answered with an error: {}", start(&text))),
+            BadReply::Error { text, .. } => Self::transient(format!("the server answered with an error: {text}")),
         }
     }
 }
@@ -82,7 +85,7 @@ impl OpenAiModel {
             return read_answer(response).await;
         }
         let wait = retry::retry_after(response.headers());
-        let text = start(&read_start(response).await);
+        let text = read_start(response).await;
         if retryable(status) {
             return Err(Failure::Transient { what: format!("HTTP {}: {text}", status.as_u16()), wait });
         }
@@ -122,17 +125,18 @@ async fn next_chunk(response: &mut Response, length: &mut usize) -> Result<Optio
     let chunk = tokio::time::timeout(IDLE_TIMEOUT, response.chunk())
         .await
         .map_err(|_| Failure::transient(format!("the answer stopped for {} s", IDLE_TIMEOUT.as_secs())))??;
-    *length = length.saturating_add(chunk.as_ref().map_or(0, |chunk| chunk.len()));
+    let chunk = chunk.map(|chunk| chunk.to_vec());
+    *length = length.saturating_add(chunk.as_ref().map_or(0, Vec::len));
     if *length > LONGEST_BODY {
         return Err(Failure::Hopeless(format!("the answer is longer than {} MiB", LONGEST_BODY >> 20)));
     }
-    Ok(chunk.map(|chunk| chunk.to_vec()))
+    Ok(chunk)
 }
 
 /// The start of an error's body; how it ends, or whether it does, is of no interest.
 async fn read_start(mut response: Response) -> String {
     let mut body = Vec::new();
-    while body.len() < BODY_START {
+    while body.len() < BODY_READ {
         match tokio::time::timeout(IDLE_TIMEOUT, response.chunk()).await {
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             _ => break,
@@ -141,7 +145,8 @@ async fn read_start(mut response: Response) -> String {
     String::from_utf8_lossy(&body).into_owned()
 }
 
-fn start(text: &str) -> String {
+/// The start of a text that was not ours, once the key is out of it.
+pub(super) fn start(text: &str) -> String {
     let text = text.trim();
     if text.chars().count() <= BODY_START { text.to_owned() } else { text.chars().take(BODY_START).chain("...".chars()).collect() }
 }

@@ -74,7 +74,7 @@ impl OpenAiModel {
             other => return Err(ModelError::BadSpec(format!("tools must be native, text or auto, not {other}"))),
         };
         Ok(Self {
-            endpoint: shown(&url),
+            endpoint: without_secrets(&url),
             client: client(&url)?,
             url,
             headers,
@@ -101,24 +101,24 @@ impl OpenAiModel {
             };
             let (what, wait) = match failure {
                 Failure::Refused { status, body } => {
-                    return Err(ModelError::Refused { endpoint: self.endpoint.clone(), status, body: self.redact(&body) });
+                    return Err(ModelError::Refused { endpoint: self.endpoint.clone(), status, body: self.shown(&body) });
                 }
-                Failure::Hopeless(what) => return Err(self.unavailable(attempt, &what)),
-                Failure::Transient { what, wait } => (self.redact(&what), wait),
+                Failure::Hopeless(what) => return Err(self.unavailable(attempt, self.shown(&what))),
+                Failure::Transient { what, wait } => (self.shown(&what), wait),
             };
             let Some(pause) = self.backoff.pause(attempt, wait, body.as_bytes()) else {
-                return Err(self.unavailable(attempt, &what));
+                return Err(self.unavailable(attempt, what));
             };
             tracing::debug!(endpoint = self.endpoint, attempt, ?pause, what, "asking the model again");
             retries.push(what);
             tokio::time::sleep(pause).await;
         }
         // Not reached: the last attempt has no pause after it.
-        Err(self.unavailable(self.backoff.attempts, "no attempt was made"))
+        Err(self.unavailable(self.backoff.attempts, "no attempt was made".to_owned()))
     }
 
-    fn unavailable(&self, attempts: u32, what: &str) -> ModelError {
-        ModelError::Unavailable { endpoint: self.endpoint.clone(), attempts, last: self.redact(what) }
+    fn unavailable(&self, attempts: u32, last: String) -> ModelError {
+        ModelError::Unavailable { endpoint: self.endpoint.clone(), attempts, last }
     }
 
     /// `text` without the key: servers like to quote what they were sent.
@@ -127,6 +127,11 @@ impl OpenAiModel {
             Some(key) if key.expose_secret().len() >= SHORTEST_SECRET => text.replace(key.expose_secret(), "[key]"),
             _ => text.to_owned(),
         }
+    }
+
+    /// What may be shown of a text that came from outside.
+    fn shown(&self, text: &str) -> String {
+        attempt::start(&self.redact(text))
     }
 
     fn reply(&self, request: &ChatRequest, answer: Answer, retries: Vec<String>, took: Duration) -> ChatReply {
@@ -186,7 +191,7 @@ fn address(base_url: &str) -> Result<Url, ModelError> {
     Ok(url)
 }
 
-fn shown(url: &Url) -> String {
+fn without_secrets(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
@@ -268,7 +273,7 @@ mod tests {
     fn a_query_of_the_address_is_sent_but_not_shown() {
         let url = address(&description().base_url).unwrap();
         assert_eq!(url.query(), Some("key=hidden"));
-        assert_eq!(shown(&url), "https://models.example:8443/v1/chat/completions");
+        assert_eq!(without_secrets(&url), "https://models.example:8443/v1/chat/completions");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use sha2::{Digest, Sha256};
 
 /// A server that asks for more than this is out of service as far as a benchmark is concerned.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// The bounds of all retries of one request.
 #[derive(Debug, Clone, Copy)]
