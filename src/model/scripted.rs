@@ -89,7 +89,7 @@ fn play(index: usize, turn: &Turn, context: &Value, request: &ChatRequest) -> Re
 mod template {
     use minijinja::syntax::SyntaxConfig;
     use minijinja::value::Serde;
-    use minijinja::{Environment, Error, UndefinedBehavior};
+    use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
     use serde_json::Value;
 
     /// Bounds the work of one template.
@@ -109,7 +109,12 @@ mod template {
 
     pub(super) fn holds(condition: &str, context: &Value) -> Result<bool, Error> {
         let environment = environment()?;
-        Ok(environment.compile_expression(condition)?.eval(Serde(context))?.is_true())
+        let value = environment.compile_expression(condition)?.eval(Serde(context))?;
+        if value.is_undefined() {
+            // Strictness does not reach the result itself: a misspelt variable would never hold, silently.
+            return Err(Error::new(ErrorKind::UndefinedError, "the condition has no value"));
+        }
+        Ok(value.is_true())
     }
 }
 
@@ -167,6 +172,7 @@ mod tests {
         for (turns, part) in [
             ("{ text = '{{ absent }}' }", "turns[0].text"),
             ("{ when = 'absent == 1', text = 'x' }", "turns[0].when"),
+            ("{ when = 'absent', text = 'x' }", "turns[0].when"),
             ("{ when = '1 +', text = 'x' }", "turns[0].when"),
             ("{ tool = 't', arguments = { code = '{{ absent }}' } }", "turns[0].arguments.code"),
             ("{ text = '{% for i in range(9000) %}{% for j in range(9000) %}{% endfor %}{% endfor %}' }", "turns[0].text"),
