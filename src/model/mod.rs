@@ -8,11 +8,13 @@ mod arguments;
 mod chat;
 pub mod dialect;
 mod openai;
+mod problem;
 mod scripted;
 mod spec;
 
 pub use arguments::parse_arguments;
 pub use chat::{ChatReply, ChatRequest, MalformedArguments, Message, Role, ToolCall, ToolChoice, ToolSpec, Usage};
+pub use problem::Problem;
 pub use spec::{ModelSpec, OpenAi, Price, Provider, Retry, Scripted, Turn};
 
 use std::future::Future;
@@ -31,6 +33,15 @@ pub fn open(spec: &ModelSpec, env: &dyn Fn(&str) -> Option<String>) -> Result<Ar
         Provider::Openai(endpoint) => Ok(Arc::new(openai::OpenAiModel::open(endpoint, env)?)),
         Provider::Scripted(policy) => Ok(Arc::new(scripted::ScriptedModel::new(policy.clone()))),
     }
+}
+
+/// What is wrong with the values of `spec`, all of it; needs neither a key nor a network.
+pub fn problems(spec: &ModelSpec) -> Vec<Problem> {
+    let (provider, found) = match &spec.provider {
+        Provider::Openai(endpoint) => ("openai", openai::problems(endpoint)),
+        Provider::Scripted(policy) => ("scripted", scripted::problems(policy)),
+    };
+    found.into_iter().map(|problem| problem.within(&format!("provider.{provider}"))).collect()
 }
 
 /// Why no reply could be had. Never about the quality of an answer.
@@ -114,6 +125,16 @@ mod tests {
     fn servers_without_keys_need_no_variable() {
         let text = ENDPOINT.replace("key_env = 'THE_KEY'\n", "");
         assert!(open(&spec(&text), &|_| panic!("no variable is named")).is_ok());
+    }
+
+    #[test]
+    fn problems_have_the_path_of_the_file() {
+        let found = problems(&spec(&ENDPOINT.replace("'http:", "'gopher:")));
+        assert_eq!(found[0].path, "provider.openai.base_url");
+        let found = problems(&spec("name = 's'\n[provider.scripted]\nturns = [{ when = '1 +' }, { text = '{{ x' }]"));
+        let paths: Vec<&str> = found.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["provider.scripted.turns[0].when", "provider.scripted.turns[1].text"]);
+        assert!(problems(&spec(ENDPOINT)).is_empty());
     }
 
     #[test]

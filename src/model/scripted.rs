@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::{ChatModel, ChatReply, ChatRequest, Message, ModelError, Role, Scripted, ToolCall, Turn, Usage};
+use super::{ChatModel, ChatReply, ChatRequest, Message, ModelError, Problem, Role, Scripted, ToolCall, Turn, Usage};
 
 /// A model that follows a script.
 #[derive(Debug)]
@@ -37,6 +37,25 @@ impl ScriptedModel {
         }
         Err(ModelError::Script(format!("none of its {} turns applies", self.policy.turns.len())))
     }
+}
+
+/// What is wrong with the expressions and templates of a policy, by paths within it.
+pub(super) fn problems(policy: &Scripted) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if policy.turns.is_empty() {
+        found.push(Problem::new("turns", "must hold at least one turn"));
+    }
+    for (index, turn) in policy.turns.iter().enumerate() {
+        let mut note = |field: &str, error: Option<minijinja::Error>| {
+            found.extend(error.map(|error| Problem::new(format!("turns[{index}].{field}"), error.to_string())));
+        };
+        note("when", turn.when.as_deref().and_then(template::wrong_condition));
+        for (name, source) in &turn.arguments {
+            note(&format!("arguments.{name}"), template::wrong_template(source));
+        }
+        note("text", template::wrong_template(&turn.text));
+    }
+    found
 }
 
 impl ChatModel for ScriptedModel {
@@ -101,6 +120,14 @@ mod template {
         environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build()?);
         environment.set_fuel(Some(FUEL));
         Ok(environment)
+    }
+
+    pub(super) fn wrong_condition(condition: &str) -> Option<Error> {
+        environment().and_then(|environment| environment.compile_expression(condition).map(drop)).err()
+    }
+
+    pub(super) fn wrong_template(source: &str) -> Option<Error> {
+        environment().and_then(|environment| environment.template_from_str(source).map(drop)).err()
     }
 
     pub(super) fn render(source: &str, context: &Value) -> Result<String, Error> {

@@ -73,13 +73,13 @@ impl OpenAiModel {
     /// One attempt, within the time limit of attempts.
     pub(super) async fn attempt(&self, body: &str) -> Result<Answer, Failure> {
         let exchange = self.exchange(body.to_owned());
-        tokio::time::timeout(self.timeout, exchange)
+        tokio::time::timeout(self.settings.timeout, exchange)
             .await
             .unwrap_or_else(|_| Err(Failure::transient(format!("no complete answer within {}", self.description.timeout))))
     }
 
     async fn exchange(&self, body: String) -> Result<Answer, Failure> {
-        let response = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body).send().await?;
+        let response = self.client.post(self.settings.url.clone()).headers(self.headers.clone()).body(body).send().await?;
         let status = response.status();
         if status.is_success() {
             return read_answer(response).await;

@@ -7,6 +7,7 @@ mod attempt;
 mod reply;
 mod request;
 mod retry;
+mod settings;
 mod stream;
 
 use std::error::Error;
@@ -15,49 +16,45 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{ChatModel, ChatReply, ChatRequest, Message, ModelError, OpenAi, Role, ToolCall, Usage, dialect, parse_arguments};
+use super::{ChatModel, ChatReply, ChatRequest, Message, ModelError, OpenAi, Problem, Role, ToolCall, Usage, dialect, parse_arguments};
 use attempt::Failure;
 use reply::{Answer, Call};
-use retry::Backoff;
+use settings::{Settings, Tools};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Shorter keys are placeholders of servers without keys; replacing them would tear up innocent text.
 const SHORTEST_SECRET: usize = 6;
 
-/// How tools are offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tools {
-    /// By the protocol only.
-    Native,
-    /// Described in the text, called in the text.
-    Text,
-    /// By the protocol; calls in the text are accepted.
-    Auto,
-}
-
 /// An endpoint that is ready to be asked.
 #[derive(Debug)]
 pub(super) struct OpenAiModel {
     description: OpenAi,
-    url: Url,
-    /// Address for messages: without user, password and query.
+    settings: Settings,
+    /// Address for messages.
     endpoint: String,
     client: Client,
+    /// All headers, the key among them.
     headers: HeaderMap,
     key: Option<SecretString>,
-    tools: Tools,
-    timeout: Duration,
-    backoff: Backoff,
+}
+
+/// What is wrong with a description, by paths within it.
+pub(super) fn problems(description: &OpenAi) -> Vec<Problem> {
+    Settings::read(description).err().unwrap_or_default()
 }
 
 impl OpenAiModel {
     /// Checks the description, looks up the key and builds the client. Nothing is sent.
     pub(super) fn open(description: &OpenAi, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ModelError> {
+        let settings = Settings::read(description).map_err(|problems| {
+            let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            ModelError::BadSpec(all.join("; "))
+        })?;
         let key = match &description.key_env {
             Some(name) => {
                 let key = env(name).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
@@ -65,35 +62,17 @@ impl OpenAiModel {
             }
             None => None,
         };
-        let url = address(&description.base_url)?;
-        let headers = headers(description, key.as_ref())?;
-        let tools = match description.tools.as_str() {
-            "native" => Tools::Native,
-            "text" => Tools::Text,
-            "auto" => Tools::Auto,
-            other => return Err(ModelError::BadSpec(format!("tools must be native, text or auto, not {other}"))),
-        };
-        Ok(Self {
-            endpoint: without_secrets(&url),
-            client: client(&url)?,
-            url,
-            headers,
-            key,
-            tools,
-            timeout: duration("timeout", &description.timeout)?,
-            backoff: Backoff {
-                attempts: description.retry.attempts.max(1),
-                pause: duration("retry.pause", &description.retry.pause)?,
-                pause_max: duration("retry.pause_max", &description.retry.pause_max)?,
-            },
-            description: description.clone(),
-        })
+        let mut headers = settings.headers.clone();
+        if let (Some(key), Some(name)) = (&key, &description.key_env) {
+            headers.insert(AUTHORIZATION, bearer(key, name)?);
+        }
+        Ok(Self { endpoint: settings.endpoint(), client: client(&settings.url)?, headers, key, description: description.clone(), settings })
     }
 
     async fn ask(&self, request: &ChatRequest) -> Result<ChatReply, ModelError> {
-        let body = request::body(&self.description, request, self.tools == Tools::Text).to_string();
+        let body = request::body(&self.description, request, self.settings.tools == Tools::Text).to_string();
         let mut retries = Vec::new();
-        for attempt in 1..=self.backoff.attempts {
+        for attempt in 1..=self.settings.backoff.attempts {
             let started = tokio::time::Instant::now();
             let failure = match self.attempt(&body).await {
                 Ok(answer) => return Ok(self.reply(request, answer, retries, started.elapsed())),
@@ -106,7 +85,7 @@ impl OpenAiModel {
                 Failure::Hopeless(what) => return Err(self.unavailable(attempt, self.shown(&what))),
                 Failure::Transient { what, wait } => (self.shown(&what), wait),
             };
-            let Some(pause) = self.backoff.pause(attempt, wait, body.as_bytes()) else {
+            let Some(pause) = self.settings.backoff.pause(attempt, wait, body.as_bytes()) else {
                 return Err(self.unavailable(attempt, what));
             };
             tracing::debug!(endpoint = self.endpoint, attempt, ?pause, what, "asking the model again");
@@ -114,7 +93,7 @@ impl OpenAiModel {
             tokio::time::sleep(pause).await;
         }
         // Not reached: the last attempt has no pause after it.
-        Err(self.unavailable(self.backoff.attempts, "no attempt was made".to_owned()))
+        Err(self.unavailable(self.settings.backoff.attempts, "no attempt was made".to_owned()))
     }
 
     fn unavailable(&self, attempts: u32, last: String) -> ModelError {
@@ -142,7 +121,7 @@ impl OpenAiModel {
         let mut found = "native";
         if message.tool_calls.is_empty() {
             found = "none";
-            if self.tools != Tools::Native {
+            if self.settings.tools != Tools::Native {
                 message.tool_calls = dialect::find_tool_calls(&message.content, &request.tools, calls_so_far(request));
             }
             if !message.tool_calls.is_empty() {
@@ -180,43 +159,11 @@ fn calls_so_far(request: &ChatRequest) -> usize {
     request.messages.iter().map(|message| message.tool_calls.len()).sum()
 }
 
-fn address(base_url: &str) -> Result<Url, ModelError> {
-    let wrong = |why: &str| ModelError::BadSpec(format!("base_url must be an http or https address up to and including /v1: {why}"));
-    let mut url = Url::parse(base_url).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(url.scheme()));
-    }
-    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    Ok(url)
-}
-
-fn without_secrets(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
-}
-
-fn headers(description: &OpenAi, key: Option<&SecretString>) -> Result<HeaderMap, ModelError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let (Some(key), Some(name)) = (key, &description.key_env) {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
-            .map_err(|_| ModelError::BadSpec(format!("the value of the environment variable {name} cannot be sent as a header")))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    for (name, value) in &description.headers {
-        let wrong = || ModelError::BadSpec(format!("headers: {name:?} is no header or its value cannot be sent"));
-        let header = HeaderName::try_from(name).map_err(|_| wrong())?;
-        headers.insert(header, HeaderValue::try_from(value).map_err(|_| wrong())?);
-    }
-    Ok(headers)
-}
-
-fn duration(field: &str, text: &str) -> Result<Duration, ModelError> {
-    let wrong = || ModelError::BadSpec(format!("{field} must be a time such as 90s, not {text:?}"));
-    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(signed).map_err(|_| wrong())
+fn bearer(key: &SecretString, name: &str) -> Result<HeaderValue, ModelError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+        .map_err(|_| ModelError::BadSpec(format!("the value of the environment variable {name} cannot be sent as a header")))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The TLS back end is configured here and not for the whole process, so that no other part depends on the order in
@@ -270,23 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn a_query_of_the_address_is_sent_but_not_shown() {
-        let url = address(&description().base_url).unwrap();
-        assert_eq!(url.query(), Some("key=hidden"));
-        assert_eq!(without_secrets(&url), "https://models.example:8443/v1/chat/completions");
-    }
-
-    #[test]
     fn placeholder_keys_are_not_cut_out_of_words() {
         let description = OpenAi { base_url: "http://127.0.0.1:1/v1".to_owned(), ..description() };
         let model = OpenAiModel::open(&description, &|_| Some("s".to_owned())).unwrap();
         assert_eq!(model.redact("success"), "success");
-    }
-
-    #[test]
-    fn times_are_read_with_their_unit() {
-        assert_eq!(duration("timeout", "300s").unwrap(), Duration::from_secs(300));
-        assert_eq!(duration("timeout", "2m").unwrap(), Duration::from_secs(120));
-        assert_eq!(duration("timeout", "20ms").unwrap(), Duration::from_millis(20));
     }
 }
