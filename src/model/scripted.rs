@@ -10,6 +10,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
+use crate::template::{self, TemplateError};
+
 use super::{ChatModel, ChatReply, ChatRequest, Message, ModelError, Problem, Role, Scripted, ToolCall, Turn, Usage};
 
 /// A model that follows a script.
@@ -28,10 +30,10 @@ impl ScriptedModel {
         let context = context(request)?;
         for (index, turn) in self.policy.turns.iter().enumerate() {
             let holds = match &turn.when {
-                Some(condition) => template::holds(condition, &context),
-                None => Ok(true),
+                Some(condition) => holds(condition, &context).map_err(|error| script_error(index, "when", &error))?,
+                None => true,
             };
-            if holds.map_err(|error| ModelError::Script(format!("turns[{index}].when: {error}")))? {
+            if holds {
                 return play(index, turn, &context, request);
             }
         }
@@ -46,14 +48,14 @@ pub(super) fn problems(policy: &Scripted) -> Vec<Problem> {
         found.push(Problem::new("turns", "must hold at least one turn"));
     }
     for (index, turn) in policy.turns.iter().enumerate() {
-        let mut note = |field: &str, error: Option<minijinja::Error>| {
-            found.extend(error.map(|error| Problem::new(format!("turns[{index}].{field}"), error.to_string())));
+        let mut note = |field: &str, error: Option<TemplateError>| {
+            found.extend(error.map(|error| Problem::new(format!("turns[{index}].{field}"), error.message)));
         };
-        note("when", turn.when.as_deref().and_then(template::wrong_condition));
+        note("when", turn.when.as_deref().and_then(|condition| template::undeclared_in_expression(condition).err()));
         for (name, source) in &turn.arguments {
-            note(&format!("arguments.{name}"), template::wrong_template(source));
+            note(&format!("arguments.{name}"), template::undeclared(name, source).err());
         }
-        note("text", template::wrong_template(&turn.text));
+        note("text", template::undeclared("text", &turn.text).err());
     }
     found
 }
@@ -62,6 +64,16 @@ impl ChatModel for ScriptedModel {
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ModelError>> {
         async move { self.answer(request) }.boxed()
     }
+}
+
+/// Evaluated first, since a condition that has no value at all, as when a name is misspelt, would never hold, silently.
+fn holds(condition: &str, context: &Value) -> Result<bool, TemplateError> {
+    template::evaluate(condition, context)?;
+    template::holds(condition, context)
+}
+
+fn script_error(index: usize, field: &str, error: &TemplateError) -> ModelError {
+    ModelError::Script(format!("turns[{index}].{field}: {}", error.message))
 }
 
 /// The variables of the templates: the reference's fields, and over them `tools`, `turn` and `messages`.
@@ -80,9 +92,7 @@ fn context(request: &ChatRequest) -> Result<Value, ModelError> {
 }
 
 fn play(index: usize, turn: &Turn, context: &Value, request: &ChatRequest) -> Result<ChatReply, ModelError> {
-    let render = |field: &str, source: &str| {
-        template::render(source, context).map_err(|error| ModelError::Script(format!("turns[{index}].{field}: {error}")))
-    };
+    let render = |field: &str, source: &str| template::render(field, source, context).map_err(|error| script_error(index, field, &error));
     let mut message = Message::new(Role::Assistant, render("text", &turn.text)?);
     if let Some(tool) = &turn.tool {
         let mut arguments = Map::new();
@@ -102,47 +112,6 @@ fn play(index: usize, turn: &Turn, context: &Value, request: &ChatRequest) -> Re
         retries: Vec::new(),
         took: Duration::ZERO,
     })
-}
-
-/// The one place that knows the template engine.
-mod template {
-    use minijinja::syntax::SyntaxConfig;
-    use minijinja::value::Serde;
-    use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
-    use serde_json::Value;
-
-    /// Bounds the work of one template.
-    const FUEL: u64 = 1_000_000;
-
-    fn environment() -> Result<Environment<'static>, Error> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build()?);
-        environment.set_fuel(Some(FUEL));
-        Ok(environment)
-    }
-
-    pub(super) fn wrong_condition(condition: &str) -> Option<Error> {
-        environment().and_then(|environment| environment.compile_expression(condition).map(drop)).err()
-    }
-
-    pub(super) fn wrong_template(source: &str) -> Option<Error> {
-        environment().and_then(|environment| environment.template_from_str(source).map(drop)).err()
-    }
-
-    pub(super) fn render(source: &str, context: &Value) -> Result<String, Error> {
-        environment()?.render_str(source, Serde(context))
-    }
-
-    pub(super) fn holds(condition: &str, context: &Value) -> Result<bool, Error> {
-        let environment = environment()?;
-        let value = environment.compile_expression(condition)?.eval(Serde(context))?;
-        if value.is_undefined() {
-            // Strictness does not reach the result itself: a misspelt variable would never hold, silently.
-            return Err(Error::new(ErrorKind::UndefinedError, "the condition has no value"));
-        }
-        Ok(value.is_true())
-    }
 }
 
 #[cfg(test)]
