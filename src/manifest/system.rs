@@ -51,6 +51,9 @@ pub struct Deploy {
 pub struct Service {
     /// Name of the Deployment, its `app` label and its Service.
     pub name: String,
+    /// Name of the main container; none: the service's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// Image of the main container.
     pub image: String,
     /// Port it listens on.
@@ -72,6 +75,9 @@ pub struct Service {
     pub memory: Quantities,
     /// Profile of the main container.
     pub profile: String,
+    /// Further containers of its pods.
+    #[serde(default)]
+    pub sidecars: Vec<Sidecar>,
     /// Container in which checks run when the main one has no shell or program for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_container: Option<String>,
@@ -80,8 +86,48 @@ pub struct Service {
     pub vars: IndexMap<String, Value>,
 }
 
+impl SystemManifest {
+    /// Names of the services that a fault may hit, in the order of the manifest.
+    pub fn targets_of(&self, fault: &str) -> Vec<&str> {
+        match self.targets.get(fault) {
+            Some(list) => list.iter().map(String::as_str).collect(),
+            None => self.services.iter().map(|s| s.name.as_str()).collect(),
+        }
+    }
+
+    /// A service by name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|s| s.name == name)
+    }
+}
+
+impl Service {
+    /// Name of the main container.
+    pub fn main_container(&self) -> &str {
+        self.container.as_deref().unwrap_or(&self.name)
+    }
+}
+
 fn one() -> u32 {
     1
+}
+
+/// A further container of a workload's pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sidecar {
+    /// Container name.
+    pub name: String,
+    /// Image.
+    pub image: String,
+    /// CPU request and limit.
+    #[serde(default)]
+    pub cpu: Quantities,
+    /// Memory request and limit.
+    #[serde(default)]
+    pub memory: Quantities,
+    /// Profile of the container.
+    pub profile: String,
 }
 
 /// A call to another service of the system.
@@ -96,6 +142,9 @@ pub struct ServiceCall {
     /// The caller's time-out.
     #[serde(default = "call_timeout")]
     pub timeout: String,
+    /// Paths of the caller whose requests make this call; empty: all.
+    #[serde(default)]
+    pub on: Vec<String>,
 }
 
 fn slash() -> String {
