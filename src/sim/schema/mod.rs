@@ -16,3 +16,6 @@ pub use fields::{prune, unknown_fields};
 pub use openapi::{openapi_index, openapi_v3};
 pub use protobuf::decode_protobuf;
 pub use validate::{Cause, decode_error, summary, validate, validate_update};
+
+#[cfg(test)]
+mod recorded;
