@@ -27,6 +27,17 @@ pub enum Event {
     Pod(Key),
     /// One second of traffic and resource use is accounted.
     Second,
+    /// Dependents of an owner that is gone are deleted.
+    Collect {
+        /// The owner's uid.
+        owner: String,
+        /// The owner's namespace; empty for cluster-scoped owners.
+        namespace: Arc<str>,
+    },
+    /// An object that is being deleted waits for its dependents.
+    Finalize(Key),
+    /// A chaos experiment takes its next step.
+    Chaos(Key),
 }
 
 /// Future events, earliest first.
@@ -108,6 +119,10 @@ pub struct World {
     pub audit: Vec<AuditEntry>,
     /// What runs in the pods: not visible through the API, but what it reports.
     pub runtime: super::kubelet::Runtime,
+    /// What controllers remember beside the store.
+    pub controllers: super::controllers::State,
+    /// Running chaos experiments.
+    pub chaos: super::chaos::State,
     /// Request rates, errors and latencies over time.
     pub traffic: super::traffic::Traffic,
     /// The store's revision up to which [`super::controllers::observe`] has seen the changes.
@@ -125,6 +140,8 @@ impl World {
             config,
             audit: Vec::new(),
             runtime: super::kubelet::Runtime::default(),
+            controllers: super::controllers::State::default(),
+            chaos: super::chaos::State::default(),
             traffic: super::traffic::Traffic::default(),
             observed: 0,
         };
