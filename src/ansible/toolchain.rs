@@ -71,6 +71,22 @@ pub struct Versions {
     pub kubectl: String,
 }
 
+impl Versions {
+    /// Versions by name, for journals and identities.
+    pub fn map(&self) -> std::collections::BTreeMap<String, String> {
+        [
+            ("python", &self.python),
+            ("ansible-core", &self.ansible_core),
+            ("ansible", &self.collections_from),
+            ("kubernetes", &self.kubernetes),
+            ("kubectl", &self.kubectl),
+        ]
+        .into_iter()
+        .map(|(name, version)| (name.to_owned(), version.clone()))
+        .collect()
+    }
+}
+
 /// What an installation is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstallStep {
@@ -159,6 +175,11 @@ const NETWORK_ADVICE: &str = "check the network and pip's settings (pip config l
 const LOCAL_ADVICE: &str = "check this Python and the free disk space, then run `microremed tools install` again";
 
 impl Toolchain {
+    /// The folder of this installation.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder below `base` that this version of the program uses.
     pub fn folder(base: &Path) -> PathBuf {
         base.join(format!("tools-{}", pins::digest()))

@@ -3,7 +3,7 @@
 use super::failure::{Code, Failure, chain};
 use super::places::{Global, current, variable};
 use super::print;
-use crate::ansible::{Toolchain, ToolsStatus, find_python};
+use crate::ansible::{Python, Toolchain, ToolsStatus};
 use crate::cluster::{Embedded, Target, connect};
 use crate::manifest::{Catalog, Root};
 use crate::model::Provider;
@@ -49,9 +49,13 @@ pub(super) async fn doctor(global: &Global) -> Result<(), Failure> {
 }
 
 async fn python() -> Finding {
-    match find_python().await {
-        Ok(p) => Finding::good(format!("Python {} at {}", p.version(), p.path().display())),
-        Err(e) => Finding::lacks(true, chain(&e), e.help().unwrap_or("install Python 3.9 or later (Debian: apt install python3 python3-venv)".to_owned())),
+    match Python::choose(Python::find_all().await) {
+        Ok(p) => Finding::good(format!("Python 3.{} at {}", p.minor, p.executable.display())),
+        Err(seen) => Finding::lacks(
+            true,
+            format!("no Python of a supported version (found: {})", if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }),
+            "install Python 3.9 or later; Debian: apt-get install python3 python3-venv",
+        ),
     }
 }
 

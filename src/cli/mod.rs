@@ -33,8 +33,7 @@ use failure::{Code, Failure};
 /// Runs the program.
 pub fn main() -> ExitCode {
     // Children of a trial call us by the names of the programs that we stand in for.
-    let argv: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if let Some(code) = shim::dispatch(&argv) {
+    if let Some(code) = shim::dispatch(std::env::args_os()) {
         return code;
     }
     let cli = match Cli::try_parse() {

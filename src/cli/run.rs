@@ -186,10 +186,10 @@ fn roles(catalog: &Catalog, plan: &Plan) -> BTreeMap<String, ReferenceRole> {
     names
         .iter()
         .filter_map(|n| {
-            let role = match catalog.models.get(n)?.role.as_deref()? {
-                "must-pass" => ReferenceRole::MustPass,
-                "must-fail" => ReferenceRole::MustFail,
-                _ => ReferenceRole::Floor,
+            let role = match catalog.models.get(n)?.role? {
+                crate::model::ReferenceRole::MustPass => ReferenceRole::MustPass,
+                crate::model::ReferenceRole::MustFail => ReferenceRole::MustFail,
+                crate::model::ReferenceRole::Floor => ReferenceRole::Floor,
             };
             Some((n.clone(), role))
         })

@@ -69,11 +69,7 @@ fn failure(e: &ToolsError) -> Failure {
     if matches!(e, ToolsError::Cancelled) {
         return Failure::new(Code::Interrupted, "the installation was interrupted; the next one begins anew");
     }
-    let failure = Failure::new(Code::Dependency, chain(e));
-    match e.help() {
-        Some(help) => failure.help(help),
-        None => failure,
-    }
+    Failure::new(Code::Dependency, chain(e))
 }
 
 fn list(versions: &Versions) -> String {

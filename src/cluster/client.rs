@@ -70,7 +70,7 @@ pub struct Cluster {
     pub(super) agent_kubeconfig: String,
     pub(super) address: String,
     pub(super) observations: Observations,
-    pub(super) closer: Option<super::connect::Closer>,
+    pub(super) closer: Mutex<Option<super::connect::Closer>>,
     pub(super) kinds: Mutex<BTreeMap<String, BTreeMap<String, (String, bool)>>>,
 }
 
@@ -96,10 +96,16 @@ impl Cluster {
     }
 
     /// Ends the connection; an embedded cluster is shut down.
-    pub async fn close(mut self) {
-        if let Some(closer) = self.closer.take() {
+    pub async fn close(&self) {
+        let closer = self.closer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(closer) = closer {
             closer().await;
         }
+    }
+
+    /// Whether the cluster was made for its one user and ends with [`Cluster::close`]: nothing in it needs restoring.
+    pub fn is_disposable(&self) -> bool {
+        self.closer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// One object; `None` when there is none.

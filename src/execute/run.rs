@@ -165,10 +165,7 @@ impl Start {
         let result = match prepared {
             Ok((trial, cluster)) => {
                 let result = trial.run().await;
-                // The trial's share is gone with the trial, so this is the last one.
-                if let Ok(cluster) = Arc::try_unwrap(cluster).map_err(|_| ()) {
-                    cluster.close().await;
-                }
+                cluster.close().await;
                 result
             }
             Err(Stop::Journal(e)) => Err(Stop::Journal(e)),

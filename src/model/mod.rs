@@ -15,7 +15,7 @@ mod spec;
 pub use arguments::parse_arguments;
 pub use chat::{ChatReply, ChatRequest, MalformedArguments, Message, Role, ToolCall, ToolChoice, ToolSpec, Usage};
 pub use problem::Problem;
-pub use spec::{ModelSpec, OpenAi, Price, Provider, Retry, Scripted, Turn};
+pub use spec::{ModelSpec, OpenAi, Price, Provider, Retry, Role as ReferenceRole, Scripted, Turn};
 
 use std::future::Future;
 use std::pin::Pin;

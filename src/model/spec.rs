@@ -12,11 +12,26 @@ pub struct ModelSpec {
     /// What it is, one line.
     #[serde(default)]
     pub description: String,
+    /// For reference policies: what they are in an experiment for. Models under test have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// How it is reached.
     pub provider: Provider,
     /// Prices, for cost columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+}
+
+/// What a reference policy is in an experiment for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It must recover every cell: a cell where it fails cannot be solved.
+    MustPass,
+    /// It must recover no cell: a cell where it passes mends itself.
+    MustFail,
+    /// What it earns is the floor that a model has to beat.
+    Floor,
 }
 
 /// How a model is reached. Externally tagged: `[provider.openai]`.

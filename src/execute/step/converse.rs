@@ -63,8 +63,7 @@ impl Trial {
 
     /// What a scripted policy may know.
     fn reference(&self) -> Result<Value, Stop> {
-        let reference = self.inputs.reference().map_err(|e| Stop::Infra(e.to_string()))?;
-        Ok(json!({"reference": reference}))
+        self.inputs.reference().map_err(|e| Stop::Infra(e.to_string()))
     }
 
     async fn take(&mut self, reply: ChatReply, cost_usd: Option<f64>, spent: Duration) -> Result<(), Stop> {
