@@ -107,7 +107,7 @@ fn malformed_calls_are_calls_all_the_same() {
         format!("```json\n{cut}\n```"),
         format!("<tool_call>{cut}</tool_call>"),
         format!("So: {cut}"),
-        format!("Action: print_playbook\nAction Input: {{\"code\": \"- hosts"),
+        "Action: print_playbook\nAction Input: {\"code\": \"- hosts".to_owned(),
     ] {
         let (name, arguments) = only(&text);
         assert_eq!(name, "print_playbook");
