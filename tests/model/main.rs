@@ -8,7 +8,7 @@ mod model_server;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use microremed::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Role, ToolSpec, open};
+use microremed::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Role, ToolSpec, open, problems};
 use model_server::{Act, ModelServer, completion};
 use serde_json::{Value, json};
 
@@ -268,4 +268,16 @@ async fn an_endpoint_that_is_down_is_unavailable() {
     let ModelError::Unavailable { attempts, last, .. } = error else { panic!("another error") };
     assert_eq!(attempts, 3);
     assert!(last.to_lowercase().contains("refused"), "{last}");
+}
+
+#[test]
+fn shipped_models_have_no_mistakes() {
+    let mut seen = 0;
+    for entry in fs_err::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/models")).unwrap() {
+        let path = entry.unwrap().path();
+        let spec: ModelSpec = toml::from_str(&fs_err::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(problems(&spec), [], "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 0);
 }

@@ -107,7 +107,7 @@ fn malformed_calls_are_calls_all_the_same() {
         format!("```json\n{cut}\n```"),
         format!("<tool_call>{cut}</tool_call>"),
         format!("So: {cut}"),
-        format!("Action: print_playbook\nAction Input: {{\"code\": \"- hosts"),
+        "Action: print_playbook\nAction Input: {\"code\": \"- hosts".to_owned(),
     ] {
         let (name, arguments) = only(&text);
         assert_eq!(name, "print_playbook");
@@ -167,4 +167,51 @@ fn the_notation_described_is_the_notation_read() {
     assert!(described.contains("print_playbook") && described.contains("\"cmds\""), "{described}");
     check(&write_call("probe_system", "{\"cmds\": \"ls\"}"), "probe_system", &json!({ "cmds": "ls" }));
     assert_eq!(describe(&[], ToolChoice::Auto), "");
+}
+
+/// Pieces that texts with calls consist of, so that random texts get deep into every notation.
+const PIECES: [&str; 26] = [
+    "Action: print_playbook\n",
+    "Action Input:",
+    "Observation: x\n",
+    "{\"name\": \"print_playbook\", ",
+    "\"arguments\": ",
+    "{\"code\": \"a\"}",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    "\\",
+    "\n",
+    "\r\n",
+    "```",
+    "````",
+    "json\n",
+    "yaml\n- hosts: all\n",
+    "<tool_call>",
+    "</tool_call>",
+    "<function=",
+    "probe_system>",
+    "<parameter=cmds>",
+    "</parameter>",
+    "ü",
+    ":",
+];
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_too_strange(pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..40)) {
+        for (index, call) in find_tool_calls(&pieces.concat(), &both(), 0).into_iter().enumerate() {
+            proptest::prop_assert_eq!(call.id, format!("call-{}", index + 1));
+        }
+    }
+
+    #[test]
+    fn whatever_is_written_is_read_again(code in "[ -~\n\tü]{0,200}") {
+        let arguments = json!({ "code": code });
+        let calls = find_tool_calls(&write_call("print_playbook", &arguments.to_string()), &both(), 0);
+        proptest::prop_assert_eq!(calls.len(), 1);
+        proptest::prop_assert_eq!(calls[0].arguments.clone().map(Value::Object), Ok(arguments));
+    }
 }

@@ -81,7 +81,7 @@ mod tests {
     fn the_longer_of_both_pauses_counts() {
         assert_eq!(BACKOFF.pause(1, Some(Duration::from_secs(30)), b"a"), Some(Duration::from_secs(30)));
         assert!(BACKOFF.pause(4, Some(Duration::ZERO), b"a").unwrap() >= Duration::from_millis(2500));
-        assert_eq!(BACKOFF.pause(1, Some(Duration::from_secs(86_400)), b"a"), None);
+        assert_eq!(BACKOFF.pause(1, Some(Duration::from_hours(24)), b"a"), None);
     }
 
     fn asked(retry_after_text: &'static str, date: Option<&'static str>) -> Option<Duration> {
