@@ -28,9 +28,11 @@ fn structure(entry: &Entry, map: &Map<String, Value>, path: &str, depth: usize) 
 
 fn value(kind: &Type, value: &Value, owner: &Entry, path: &str, depth: usize) -> Option<String> {
     let wanted = match (kind, value) {
-        (_, Value::Null) => return None,
-        (Type::Quantity, _) => return if Quantity::from_json(value).is_some() { None } else { Some(INVALID.to_owned()) },
-        (Type::String | Type::Bytes | Type::Time | Type::MicroTime, Value::String(_))
+        (Type::Quantity, Value::String(_) | Value::Number(_)) => {
+            return if Quantity::from_json(value).is_some() { None } else { Some(INVALID.to_owned()) };
+        }
+        (_, Value::Null)
+        | (Type::String | Type::Bytes | Type::Time | Type::MicroTime, Value::String(_))
         | (Type::Boolean, Value::Bool(_))
         | (Type::Number, Value::Number(_))
         | (Type::IntOrString, Value::String(_) | Value::Number(_))
