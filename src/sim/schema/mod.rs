@@ -1,4 +1,4 @@
-//! The Kubernetes schemas: one compressed table that drives patches, defaults, validation, OpenAPI and protobuf.
+//! The Kubernetes schemas: one compressed table that drives patches, defaults, validation, `OpenAPI` and protobuf.
 //!
 //! Input: an API version, a kind and an object as JSON (or protobuf). Output: the object as a real API server would store
 //! it, or what is wrong with it in that server's words.

@@ -150,3 +150,59 @@ fn accepted_patches_give_the_servers_result() {
 fn custom_kinds_have_no_strategic_merge() {
     assert!(patch::strategic("chaos-mesh.org/v1alpha1", "StressChaos", &json!({}), &json!({"spec": {"mode": "all"}})).is_err());
 }
+
+/// All places inside a value, as JSON pointers.
+fn places(value: &Value, path: &str, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, item)| places(item, &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), out))
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{path}/{index}"), out)),
+        _ => {}
+    }
+    out.push(path.to_owned());
+}
+
+#[test]
+fn no_shape_of_an_object_panics() {
+    let odd = [
+        json!(null),
+        json!(-1),
+        json!(true),
+        json!(""),
+        json!("\u{e9}="),
+        json!([]),
+        json!({}),
+        json!([[{}]]),
+        json!({"a": {"b": 1}}),
+        json!(1.5),
+    ];
+    let mut turn = 0;
+    let mut kinds = std::collections::BTreeSet::new();
+    for object in recorded("objects") {
+        let (version, kind) = gvk(object);
+        if !kinds.insert(kind) {
+            continue;
+        }
+        let mut all = Vec::new();
+        places(object, "", &mut all);
+        for place in all {
+            let mut mutant = object.clone();
+            turn += 1;
+            *mutant.pointer_mut(&place).unwrap() = odd[turn % odd.len()].clone();
+            let refused = decode_error(version, kind, &mutant).is_some();
+            let _ = patch::strategic(version, kind, object, &mutant);
+            let _ = patch::strategic(version, kind, &mutant, object);
+            let _ = patch::result_error(version, kind, &mutant, Some(&mutant));
+            let _ = validate_update(version, kind, &mutant, object);
+            let mut tidy = mutant.clone();
+            prune(version, kind, &mut tidy);
+            defaults(version, kind, &mut tidy);
+            let _ = validate(version, kind, &tidy);
+            let again = tidy.clone();
+            defaults(version, kind, &mut tidy);
+            assert!(refused || tidy == again, "defaults of {kind} with {place} changed are no fixed point");
+        }
+    }
+    assert!(turn > 1000);
+}
