@@ -87,6 +87,16 @@ pub struct Service {
 }
 
 impl SystemManifest {
+    /// What the templates of the system see: nothing of a trial, so that every trial deploys the same.
+    pub fn context(&self) -> Value {
+        serde_json::json!({
+            "system": { "name": self.name, "namespace": self.namespace, "runtime": self.runtime, "vars": self.vars },
+            "services": self.services,
+            "namespace": self.namespace,
+            "vars": self.vars,
+        })
+    }
+
     /// Names of the services that a fault may hit, in the order of the manifest.
     pub fn targets_of(&self, fault: &str) -> Vec<&str> {
         match self.targets.get(fault) {

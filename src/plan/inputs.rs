@@ -139,12 +139,9 @@ impl TrialInputs {
     /// What every template and expression of the trial sees; the executor adds `inventory`, `playbook_command`, `tools`
     /// and the state of the conversation.
     pub fn context(&self) -> Value {
-        json!({
+        let mut context = self.system.context();
+        let own = json!({
             "trial": { "id": self.spec.id, "seed": self.spec.seed, "repeat": self.spec.repeat, "index": self.spec.index },
-            "system": { "name": self.system.name, "namespace": self.system.namespace, "runtime": self.system.runtime, "vars": self.system.vars },
-            "services": self.system.services,
-            "vars": self.system.vars,
-            "namespace": self.system.namespace,
             "fault": { "name": self.fault.name, "title": self.fault.title, "category": self.fault.category },
             "params": self.fault.params,
             "target": self.spec.target,
@@ -152,23 +149,28 @@ impl TrialInputs {
             "container": self.service.main_container(),
             "options": self.method.options,
             "budgets": self.budgets,
-        })
+        });
+        if let (Value::Object(all), Value::Object(own)) = (&mut context, own) {
+            all.extend(own);
+        }
+        context
     }
 
     fn file(&self, path: &str) -> Result<&str, InputsError> {
         self.files.get(path).map(|t| &**t).ok_or_else(|| InputsError::Missing(format!("file {path}")))
     }
 
-    fn documents(&self, path: &str) -> Result<Vec<Value>, InputsError> {
-        let text = template::render(path, self.file(path)?, &self.context())?;
+    fn documents(&self, path: &str, context: &Value) -> Result<Vec<Value>, InputsError> {
+        let text = template::render(path, self.file(path)?, context)?;
         yaml_documents(path, &text)
     }
 
     /// The system's objects, in order.
     pub fn render_system_manifests(&self) -> Result<Vec<Value>, InputsError> {
+        let context = self.system.context();
         let mut objects = Vec::new();
         for manifest in &self.system.deploy.manifests {
-            objects.extend(self.documents(&format!("systems/{}/{manifest}", self.system.name))?);
+            objects.extend(self.documents(&format!("systems/{}/{manifest}", self.system.name), &context)?);
         }
         Ok(objects)
     }
@@ -176,10 +178,10 @@ impl TrialInputs {
     /// What injects the fault.
     pub fn render_injection(&self) -> Result<Injection, InputsError> {
         match &self.fault.inject {
-            Inject::Apply(apply) => Ok(Injection::Objects(self.documents(&format!("faults/{}", apply.template))?)),
+            Inject::Apply(apply) => Ok(Injection::Objects(self.documents(&format!("faults/{}", apply.template), &self.context())?)),
             Inject::Patch(patch) => {
                 let path = format!("faults/{}", patch.template);
-                let one = self.documents(&path)?.pop();
+                let one = self.documents(&path, &self.context())?.pop();
                 Ok(Injection::Patch {
                     api_version: patch.api_version.clone(),
                     kind: patch.kind.clone(),
