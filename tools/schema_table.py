@@ -58,7 +58,7 @@ stabilizationWindowSeconds expirationSeconds partition seconds backoffLimitPerIn
 minAvailable automountServiceAccountToken enableServiceLinks shareProcessNamespace setHostnameAsFQDN hostUsers privileged
 runAsNonRoot readOnlyRootFilesystem allowPrivilegeEscalation optional suspend immutable allocateLoadBalancerNodePorts controller
 blockOwnerDeletion storageClassName volumeMode ready serving terminating orphanDependents minDomains manualSelector
-allowVolumeExpansion attachRequired podInfoOnMount endPort port
+deletionGracePeriodSeconds reportingInstance reportingComponent allowVolumeExpansion attachRequired podInfoOnMount endPort port
 """.split())
 # ... in statuses only these,
 STATUS_POINTERS = {

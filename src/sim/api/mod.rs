@@ -19,6 +19,7 @@ mod review;
 mod scale;
 mod selector;
 mod table;
+mod time;
 mod versions;
 mod watch;
 mod write;
@@ -48,7 +49,7 @@ const BODY_MAX: usize = 8 << 20;
 ///
 /// Streams that never end by themselves end when `stop` is cancelled.
 pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
-    Router::new().fallback(serve).with_state((engine, stop))
+    Router::new().route("/.sim/{*what}", axum::routing::get(time::serve)).fallback(serve).with_state((engine, stop))
 }
 
 async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {

@@ -55,9 +55,17 @@ pub(super) fn fill_status(api_version: &str, kind: &str, root: &mut Map<String, 
             status.insert(name.clone(), 0.into());
         }
     }
-    if kind == "StatefulSet" {
-        // Not optional in Go although the schema says so.
-        status.entry("availableReplicas").or_insert(0.into());
+    for name in always_printed(kind) {
+        status.entry(*name).or_insert(0.into());
+    }
+}
+
+/// Numbers of a status that Go prints although the schema calls them optional.
+fn always_printed(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "StatefulSet" => &["availableReplicas"],
+        "PodDisruptionBudget" => &["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"],
+        _ => &[],
     }
 }
 

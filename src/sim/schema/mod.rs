@@ -1,4 +1,4 @@
-//! The Kubernetes schemas: one compressed table that drives patches, defaults, validation, OpenAPI and protobuf.
+//! The Kubernetes schemas: one compressed table that drives patches, defaults, validation, `OpenAPI` and protobuf.
 //!
 //! Input: an API version, a kind and an object as JSON (or protobuf). Output: the object as a real API server would store
 //! it, or what is wrong with it in that server's words.
@@ -16,3 +16,6 @@ pub use fields::{prune, unknown_fields};
 pub use openapi::{openapi_index, openapi_v3};
 pub use protobuf::decode_protobuf;
 pub use validate::{Cause, decode_error, summary, validate, validate_update};
+
+#[cfg(test)]
+mod recorded;

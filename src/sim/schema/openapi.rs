@@ -1,9 +1,10 @@
-//! OpenAPI v3 documents, one a group and version, made from the table.
+//! `OpenAPI` v3 documents, one a group and version, made from the table.
 //!
 //! Input: a path such as `apis/apps/v1`. Output: a document with the paths that kubectl looks for (is `fieldValidation`
 //! supported, which patches does a kind take) and the schemas that `kubectl explain` prints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Map, Value, json};
@@ -107,7 +108,11 @@ fn hash() -> &'static str {
     static HASH: OnceLock<String> = OnceLock::new();
     HASH.get_or_init(|| {
         let digest = Sha256::new().chain_update(super::table::digest_input()).chain_update(env!("CARGO_PKG_VERSION")).finalize();
-        digest.iter().map(|byte| format!("{byte:02X}")).collect()
+        digest.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02X}");
+            text
+        })
     })
 }
 

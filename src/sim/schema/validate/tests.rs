@@ -89,6 +89,27 @@ fn chaos_objects_follow_their_schema() {
         check(kind.0, kind.1, bad),
         "[spec.selector: Required value, spec.stressors.cpu.workers: Invalid value: \"string\": spec.stressors.cpu.workers in body must be of type integer: \"string\"]"
     );
+    let selector = json!({"namespaces": ["demo"], "labelSelectors": {"app": "web"}});
+    for (kind, spec) in [
+        ("NetworkChaos", json!({"action": "delay", "delay": {"latency": "1000ms", "correlation": "0"}, "direction": "to"})),
+        ("NetworkChaos", json!({"action": "loss", "loss": {"loss": "50", "correlation": "0"}})),
+        (
+            "IOChaos",
+            json!({"action": "latency", "volumePath": "/var/log/mysql", "path": "/var/log/mysql/**/*", "delay": "5s", "percent": 50}),
+        ),
+        ("PodChaos", json!({"action": "pod-failure", "duration": "1200s", "gracePeriod": 0})),
+        ("StressChaos", json!({"stressors": {"memory": {"workers": 1, "size": "1280MiB"}}})),
+    ] {
+        let mut spec = spec;
+        spec["mode"] = "one".into();
+        spec["selector"] = selector.clone();
+        let object = json!({"metadata": {"name": "x"}, "spec": spec});
+        assert_eq!(super::super::unknown_fields("chaos-mesh.org/v1alpha1", kind, &object), Vec::<String>::new(), "{kind}");
+        assert_eq!(check("chaos-mesh.org/v1alpha1", kind, object.clone()), "", "{kind}");
+        let mut same = object.clone();
+        defaults("chaos-mesh.org/v1alpha1", kind, &mut same);
+        assert_eq!(same, object, "custom resources are stored as they came");
+    }
     assert_eq!(check("example.com/v1", "Thing", json!({"metadata": {"name": "x"}, "anything": 1})), "");
 }
 
@@ -107,6 +128,10 @@ fn wrong_types_are_decoding_errors() {
         error(json!({"spec": {"template": {"spec": {"containers": [{"env": [{"name": "A", "value": 1}]}]}}}})).as_deref(),
         Some("json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string")
     );
+    let secret = |data: &str| decode_error("v1", "Secret", &json!({"data": {"p": data}}));
+    assert_eq!(secret("c*Q=").as_deref(), Some("illegal base64 data at input byte 1"));
+    assert_eq!(secret("cQ=="), None);
+    assert!(error(json!({"metadata": {"creationTimestamp": "yesterday"}})).unwrap().starts_with("parsing time \"yesterday\""));
     assert_eq!(error(json!({"spec": {"replicas": null, "strategy": {"rollingUpdate": {"maxSurge": 1}}}})), None);
 }
 

@@ -40,11 +40,7 @@ pub fn validate_update(api_version: &str, kind: &str, new: &Value, old: &Value) 
                 causes.forbidden("spec", STATEFUL);
             }
         }
-        ("v1", "Pod") => {
-            if pod_kept(new_spec) != pod_kept(old_spec) {
-                causes.forbidden("spec", POD);
-            }
-        }
+        ("v1", "Pod") if pod_kept(new_spec) != pod_kept(old_spec) => causes.forbidden("spec", POD),
         ("v1", "Service") => {
             let before = old_spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default();
             if !before.is_empty()
@@ -62,12 +58,10 @@ pub fn validate_update(api_version: &str, kind: &str, new: &Value, old: &Value) 
                 causes.invalid("roleRef", after, "cannot change roleRef");
             }
         }
-        ("v1", "ConfigMap" | "Secret") => {
-            if old_root.get("immutable") == Some(&Value::Bool(true)) {
-                for key in ["data", "binaryData", "immutable"] {
-                    if new_root.get(key) != old_root.get(key) {
-                        causes.forbidden(key, "field is immutable when `immutable` is set");
-                    }
+        ("v1", "ConfigMap" | "Secret") if old_root.get("immutable") == Some(&Value::Bool(true)) => {
+            for key in ["data", "binaryData", "immutable"] {
+                if new_root.get(key) != old_root.get(key) {
+                    causes.forbidden(key, "field is immutable when `immutable` is set");
                 }
             }
         }
