@@ -37,7 +37,7 @@ import re
 GROUPS = {
     "admissionregistration.v1", "apps.v1", "authentication.v1", "authorization.v1", "autoscaling.v1", "autoscaling.v2", "batch.v1",
     "certificates.v1", "coordination.v1", "core.v1", "discovery.v1", "events.v1", "networking.v1", "node.v1", "policy.v1", "rbac.v1",
-    "scheduling.v1", "storage.v1", "meta.v1", "apiextensions.v1", "apiregistration.v1", "resource", "runtime", "intstr", "version",
+    "flowcontrol.v1", "resource.v1", "scheduling.v1", "storage.v1", "meta.v1", "apiextensions.v1", "apiregistration.v1", "resource", "runtime", "intstr", "version",
 }
 PREFIXES = [
     ("io.k8s.apimachinery.pkg.apis.", ""), ("io.k8s.apimachinery.pkg.api.", ""), ("io.k8s.apimachinery.pkg.util.", ""),

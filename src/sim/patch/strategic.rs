@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use super::go_text::go_text;
 use crate::sim::schema::table::{Entry, Field, Table, Type};
 
 const PATCH: &str = "$patch";
@@ -177,7 +178,9 @@ fn merge_list(
     let mut out = before.to_vec();
     for item in items {
         let item = item.as_object().ok_or("expected an object in a list that merges by key")?;
-        let id = item.get(key).ok_or_else(|| format!("map: {} does not contain declared merge key: {key}", Value::Object(item.clone())))?;
+        let id = item
+            .get(key)
+            .ok_or_else(|| format!("map: {} does not contain declared merge key: {key}", go_text(&Value::Object(item.clone()))))?;
         let place = out.iter().position(|old| old.get(key) == Some(id));
         match item.get(PATCH).and_then(Value::as_str) {
             Some("delete") => out.retain(|old| old.get(key) != Some(id)),

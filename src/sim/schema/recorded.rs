@@ -51,6 +51,7 @@ fn every_printed_object_is_known_valid_and_has_its_defaults() {
         problems.extend(unknown_fields(version, kind, object).into_iter().map(|e| format!("{kind} {name} {e}")));
         problems.extend(decode_error(version, kind, object).into_iter().map(|e| format!("{kind} {name} {e}")));
         problems.extend(validate(version, kind, object).into_iter().map(|c| format!("{kind} {name} {}", c.text())));
+        problems.extend(missing_required(version, kind, object).into_iter().map(|e| format!("{kind} {name} lacks {e}")));
         let mut again = object.clone();
         defaults(version, kind, &mut again);
         differences(&again, object, &format!("{kind} {name} "), &mut problems);
