@@ -57,7 +57,8 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
     let body = match axum::body::to_bytes(body, BODY_MAX).await {
         Ok(body) => body,
         Err(e) => {
-            return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}"))).into_response();
+            return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}")))
+                .into_response();
         }
     };
     let target = match Target::parse(&call.path) {
