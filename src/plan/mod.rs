@@ -13,6 +13,6 @@ mod setting;
 mod trial_spec;
 
 pub use expand::{Plan, PlanError, Selection, Shard, expand};
-pub use inputs::{Injection, InputsError, TrialInputs};
+pub use inputs::{Injection, InputsError, TrialInputs, blank_state};
 pub use setting::{SettingError, apply_setting};
 pub use trial_spec::TrialSpec;
