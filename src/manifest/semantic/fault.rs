@@ -53,7 +53,12 @@ fn one(s: &mut Subject<'_>, fault: &FaultManifest) {
     let trial = s.catalog.pipelines.get(TRIAL_PIPELINE);
     for needed in trial.into_iter().flat_map(|t| &t.steps).filter_map(verified).flatten() {
         if !fault.checks.contains_key(needed) {
-            s.add("checks", "missing_check_set", format!("the trial pipeline judges by a check set `{needed}`, which is missing here"), None);
+            s.add(
+                "checks",
+                "missing_check_set",
+                format!("the trial pipeline judges by a check set `{needed}`, which is missing here"),
+                None,
+            );
         }
     }
 }

@@ -29,7 +29,12 @@ pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
 fn endpoint(s: &mut Subject<'_>, openai: &OpenAi) {
     let at = |key: &str| format!("provider.openai.{key}");
     if !openai.base_url.starts_with("http://") && !openai.base_url.starts_with("https://") {
-        s.add(&at("base_url"), "bad_url", format!("`{}` is no address of a web server", openai.base_url), Some("write https://HOST/v1".to_owned()));
+        s.add(
+            &at("base_url"),
+            "bad_url",
+            format!("`{}` is no address of a web server", openai.base_url),
+            Some("write https://HOST/v1".to_owned()),
+        );
     }
     if let Some(key) = &openai.key_env
         && !key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')

@@ -106,7 +106,12 @@ impl Walk<'_> {
                     s.named(&item(&at("tools"), i), "tool", tool, self.tools.iter().copied());
                 }
                 if x.tools.is_empty() && x.tool_choice == crate::model::ToolChoice::Required {
-                    s.add(&at("tools"), "empty", "a tool must be called here, and none is offered", Some("set `tool_choice = \"auto\"`".to_owned()));
+                    s.add(
+                        &at("tools"),
+                        "empty",
+                        "a tool must be called here, and none is offered",
+                        Some("set `tool_choice = \"auto\"`".to_owned()),
+                    );
                 }
             }
             Step::Probe(x) => {
