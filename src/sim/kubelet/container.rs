@@ -38,6 +38,8 @@ pub struct Container {
     pub stress: Vec<(Key, Stress)>,
     /// Request load from traffic: requests a second.
     pub load: f64,
+    /// Requests that arrived in the current second.
+    pub arrived: f64,
     /// CPU seconds used so far in this run.
     pub cpu_total: f64,
     /// CPU use now, in cores.

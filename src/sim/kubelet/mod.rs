@@ -20,5 +20,6 @@ mod tests;
 pub use lifecycle::{kill, pod_changed, step};
 pub use logs::{LogLine, logs};
 pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};
-pub use resources::second;
+pub use probe::{accepts, status_of};
+pub use resources::{second, share, work_time};
 pub use runtime::{PodRun, Runtime};
