@@ -56,7 +56,7 @@ impl Client {
 fn deployment(name: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": {"app": name}}, "spec": {"replicas": 2,
         "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
-        "spec": {"containers": [{"name": "c", "image": "nginx:1.25"}]}}}})
+        "spec": {"containers": [{"name": "c", "image": "nginx:1.25", "ports": [{"containerPort": 80}]}]}}}})
 }
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/demo/deployments";
@@ -82,8 +82,9 @@ async fn plain_paths() {
         "message": "the server could not find the requested resource", "reason": "NotFound", "details": {}, "code": 404})
         )
     );
-    let (code, _, _) = c.send("GET", "/api/v1/pods", &[("authorization", "Bearer wrong")], None).await;
-    assert!(code == 200 || code == 401, "two headers: the first counts");
+    let wrong = c.http.get(format!("{}/api/v1/pods", c.sim.url())).bearer_auth("wrong").send().await.unwrap();
+    assert_eq!(wrong.status().as_u16(), 401);
+    assert_eq!(c.http.get(format!("{}/api/v1/pods", c.sim.url())).send().await.unwrap().status().as_u16(), 200);
     assert!(serde_saphyr::from_str::<Value>(&c.sim.kubeconfig(Some("t1"))).unwrap()["users"][0]["user"]["token"] == "t1");
     c.sim.shutdown().await;
 }
@@ -230,4 +231,34 @@ async fn reviews_allow_and_identify() {
     assert_eq!((code, &r["status"]["allowed"]), (201, &json!(true)));
     let (_, r) = c.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await;
     assert_eq!(r["status"]["userInfo"]["username"], "runner");
+}
+
+#[tokio::test]
+async fn pods_run_are_measured_and_evicted() {
+    let c = Client::start().await;
+    c.post(DEPLOYMENTS, &deployment("web")).await;
+    c.sim.engine().advance_to(crate::sim::time::SimTime(60_000));
+    let (_, _, text) = c.send("GET", "/api/v1/namespaces/demo/pods?labelSelector=app%3Dweb", &[("accept", TABLE)], None).await;
+    let table: Value = serde_json::from_str(&text).unwrap();
+    let rows = table["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|r| r["cells"][1] == "1/1" && r["cells"][2] == "Running"), "{rows:?}");
+    let name = rows[0]["cells"][0].as_str().unwrap();
+    let (_, metrics) = c.get("/apis/metrics.k8s.io/v1beta1/namespaces/demo/pods").await;
+    assert_eq!((&metrics["kind"], &metrics["items"][0]["containers"][0]["name"]), (&json!("PodMetricsList"), &json!("c")));
+    assert_eq!(c.get("/apis/metrics.k8s.io/v1beta1/nodes").await.1["items"].as_array().map(Vec::len), Some(3));
+    let (code, _, log) = c.send("GET", &format!("/api/v1/namespaces/demo/pods/{name}/log?tailLines=1&timestamps=true"), &[], None).await;
+    assert!(code == 200 && log.starts_with("2026-01-01T00:00:"), "{log}");
+    let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}}});
+    c.post("/apis/policy/v1/namespaces/demo/poddisruptionbudgets", &budget).await;
+    let eviction = format!("/api/v1/namespaces/demo/pods/{name}/eviction");
+    let (code, refused) = c.post(&eviction, &json!({})).await;
+    assert_eq!(
+        (code, &refused["details"]["causes"][0]["message"]),
+        (429, &json!("The disruption budget web needs 2 healthy pods and has 2 currently"))
+    );
+    c.patch("/apis/policy/v1/namespaces/demo/poddisruptionbudgets/web", MERGE, &json!({"spec": {"minAvailable": 1}})).await;
+    let (code, done) = c.post(&eviction, &json!({})).await;
+    assert_eq!((code, &done["status"]), (201, &json!("Success")));
+    c.sim.shutdown().await;
 }
