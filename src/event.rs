@@ -1,1 +1,332 @@
-//! tmp
+//! Events: everything that happens in a run, in the order in which it is recorded. The journal is a list of these.
+//!
+//! A report is computed from events alone, so whatever a report needs is in here. Version: [`JOURNAL_VERSION`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::TrialId;
+use crate::plan::TrialSpec;
+
+/// Grows whenever an event gains, loses or changes a field.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// A line of events.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Number of the event in its run, from 0, without gaps.
+    pub n: u64,
+    /// Real time, RFC 3339.
+    pub at: String,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The run began or was resumed.
+    RunStarted(RunStarted),
+    /// A trial began.
+    TrialStarted(TrialSpec),
+    /// A trial entered a stage (`deploy`, `confirm`, `remedy`, ...).
+    Stage {
+        /// The trial.
+        trial: TrialId,
+        /// The stage.
+        stage: String,
+        /// Milliseconds of the cluster's time.
+        cluster_ms: u64,
+    },
+    /// A side effect is about to happen; how to take it back.
+    UndoOwed {
+        /// The trial.
+        trial: TrialId,
+        /// Name of the debt, unique in its trial.
+        debt: String,
+        /// How to pay it: cluster, objects, patches.
+        undo: Value,
+    },
+    /// A debt was paid.
+    UndoPaid {
+        /// The trial.
+        trial: TrialId,
+        /// The debt.
+        debt: String,
+    },
+    /// The model was asked.
+    Asked(Asked),
+    /// A probe command ran.
+    Probed(Probed),
+    /// A playbook ran.
+    PlaybookRan(PlaybookRan),
+    /// A check set was evaluated.
+    Judged(Judged),
+    /// A trial ended.
+    TrialFinished(Box<TrialFinished>),
+    /// The run ended.
+    RunFinished {
+        /// `done`, `interrupted` or `failed`.
+        how: String,
+    },
+}
+
+/// The head of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// [`JOURNAL_VERSION`] of the writer.
+    pub version: u32,
+    /// Program version.
+    pub program: String,
+    /// Experiment's name.
+    pub experiment: String,
+    /// Number of trials planned.
+    pub planned: u64,
+    /// Versions of the tools (Ansible, kubectl, ...).
+    pub tools: BTreeMap<String, String>,
+    /// `embedded` or the address of the cluster.
+    pub cluster: String,
+    /// True when this continues an earlier start.
+    pub resumed: bool,
+    /// What is known beforehand of models that are references, by model; models under test are not in it.
+    #[serde(default)]
+    pub roles: BTreeMap<String, ReferenceRole>,
+}
+
+/// What a reference policy is in an experiment for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceRole {
+    /// It must recover every cell: a cell where it fails cannot be solved.
+    MustPass,
+    /// It must recover no cell: a cell where it passes mends itself.
+    MustFail,
+    /// What it earns is the floor that a model has to beat.
+    Floor,
+}
+
+/// A model call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The trial.
+    pub trial: TrialId,
+    /// Number of the call in the trial, from 1.
+    pub call: u32,
+    /// Tool called, or empty.
+    pub tool: String,
+    /// Tokens.
+    pub usage: crate::model::Usage,
+    /// Dollars; none without a price.
+    pub cost_usd: Option<f64>,
+    /// Real seconds.
+    pub real_s: f64,
+    /// Infrastructure errors before it succeeded.
+    pub retries: u32,
+    /// How the tool call was found: `native`, `text`, `none`.
+    pub dialect: String,
+}
+
+/// A probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probed {
+    /// The trial.
+    pub trial: TrialId,
+    /// The command line.
+    pub command: String,
+    /// What came of it.
+    pub outcome: crate::ansible::CommandOutcome,
+}
+
+/// A playbook run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlaybookRan {
+    /// The trial.
+    pub trial: TrialId,
+    /// Number of the playbook in the trial, from 1.
+    pub attempt: u32,
+    /// The playbook.
+    pub code: String,
+    /// What came of it.
+    pub outcome: crate::ansible::PlaybookOutcome,
+}
+
+/// A check set's evaluation, samples included so that it can be done again later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The trial.
+    pub trial: TrialId,
+    /// When in the trial: `healthy`, `confirm`, `method`, `final`.
+    pub phase: String,
+    /// Name of the check set.
+    pub set: String,
+    /// Whether all stages passed.
+    pub passed: bool,
+    /// Samples in order.
+    pub samples: Vec<Sample>,
+}
+
+/// One check of one sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Milliseconds of the cluster's time.
+    pub cluster_ms: u64,
+    /// Stage of the set, from 0.
+    pub stage: u32,
+    /// The check (`usage`, `ping`, ...).
+    pub check: String,
+    /// What was measured on (`hello-service-abc/hello-service`), or empty.
+    pub subject: String,
+    /// The number measured; none when it could not be.
+    pub value: Option<f64>,
+    /// Whether it passed.
+    pub passed: bool,
+    /// Why not, or a note.
+    pub note: String,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The last playbook ran and the strict verdict is positive.
+    Recovered,
+    /// A playbook ran to its end, and the system has not recovered.
+    NotRecovered,
+    /// The model gave no playbook.
+    NoPlaybook,
+    /// The last playbook was no YAML or no play.
+    InvalidPlaybook,
+    /// The last playbook failed or was cut off.
+    PlaybookFailed,
+    /// A budget of the trial was used up before a playbook came.
+    BudgetExhausted,
+    /// The fault did not bite: not scored.
+    InjectionFailed,
+    /// The system was not healthy before the injection: not scored.
+    UnhealthyBefore,
+    /// The harness, the cluster or the model's provider failed: not scored.
+    InfraError,
+    /// Interrupted: not scored.
+    Cancelled,
+}
+
+impl Outcome {
+    /// All outcomes, those that are scored first.
+    pub const ALL: [Self; 10] = [
+        Self::Recovered,
+        Self::NotRecovered,
+        Self::NoPlaybook,
+        Self::InvalidPlaybook,
+        Self::PlaybookFailed,
+        Self::BudgetExhausted,
+        Self::InjectionFailed,
+        Self::UnhealthyBefore,
+        Self::InfraError,
+        Self::Cancelled,
+    ];
+
+    /// Whether the trial counts in rates.
+    pub fn scored(self) -> bool {
+        !matches!(self, Self::InjectionFailed | Self::UnhealthyBefore | Self::InfraError | Self::Cancelled)
+    }
+
+    /// Whether the trial is over for good, so that `resume` does not run it again.
+    pub fn settled(self) -> bool {
+        !matches!(self, Self::InfraError | Self::Cancelled)
+    }
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::NotRecovered => "not_recovered",
+            Self::NoPlaybook => "no_playbook",
+            Self::InvalidPlaybook => "invalid_playbook",
+            Self::PlaybookFailed => "playbook_failed",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::InjectionFailed => "injection_failed",
+            Self::UnhealthyBefore => "unhealthy_before",
+            Self::InfraError => "infra_error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The result of a trial: a row of trials.csv.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialFinished {
+    /// What was planned.
+    pub spec: TrialSpec,
+    /// Category of the fault, for tables.
+    pub category: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Verdict of the published checks; none when not taken.
+    pub compat: Option<bool>,
+    /// Verdict of the strict checks; none when not taken.
+    pub strict: Option<bool>,
+    /// `injector_removed`, `pod_recreated`, `restarted`, `scaled`, `limits_raised`, `limits_dropped`, `config_restored`, `other`, `nothing`; joined by `+`.
+    pub strategy: String,
+    /// Playbooks run.
+    pub attempts: u32,
+    /// Probe commands run.
+    pub probes: u32,
+    /// Tokens of all calls.
+    pub usage: crate::model::Usage,
+    /// Dollars; none without a price.
+    pub cost_usd: Option<f64>,
+    /// Real seconds of model calls.
+    pub model_s: f64,
+    /// Real seconds of playbooks.
+    pub playbook_s: f64,
+    /// The cluster's seconds from the end of `confirm` to the end of the method, model time apart.
+    pub remediation_s: f64,
+    /// Real seconds of the whole trial.
+    pub total_s: f64,
+    /// The cluster's seconds in which the target did not serve, from injection confirmed to the verdict; none when not measured.
+    pub downtime_s: Option<f64>,
+    /// Requests failed at the entry services in that time; none when not measured.
+    pub failed_requests: Option<u64>,
+    /// Other workloads changed.
+    pub collateral: Vec<String>,
+    /// Real milliseconds by stage, in order of first entry.
+    pub stages_ms: Vec<(String, f64)>,
+    /// The harness's own real milliseconds: everything but model, children and cluster waits.
+    pub overhead_ms: f64,
+    /// For outcomes that need one: what went wrong, one line.
+    pub error: String,
+}
+
+/// Something stored beside the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Artifact {
+    /// The conversation of a trial.
+    Transcript {
+        /// The trial.
+        trial: TrialId,
+        /// Its messages.
+        messages: Vec<crate::model::Message>,
+    },
+}
+
+/// An event or artifact could not be stored: the run must stop, since what happens next would be lost.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the results could not be written: {0}")]
+pub struct SinkError(pub String);
+
+/// Where events go: the journal, and then whoever shows them. Called by one task only.
+pub trait Sink: Send {
+    /// Stores an event durably, then shows it.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    fn event(&mut self, event: Event) -> Result<(), SinkError>;
+    /// Stores an artifact.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    fn artifact(&mut self, artifact: Artifact) -> Result<(), SinkError>;
+}

@@ -198,6 +198,7 @@ impl World {
 pub struct Engine {
     world: Mutex<World>,
     changed: tokio::sync::watch::Sender<u64>,
+    passed: tokio::sync::watch::Sender<SimTime>,
     /// How time passes.
     pub clock: Clock,
 }
@@ -208,7 +209,8 @@ impl Engine {
         let config = Arc::new(config);
         let world = World::new(Arc::clone(&config));
         let (changed, _) = tokio::sync::watch::channel(world.store.revision());
-        Arc::new(Self { world: Mutex::new(world), changed, clock: Clock::new(config.clock) })
+        let (passed, _) = tokio::sync::watch::channel(world.now);
+        Arc::new(Self { world: Mutex::new(world), changed, passed, clock: Clock::new(config.clock) })
     }
 
     /// Runs `f` on the world, lets controllers see what it changed, and wakes watches. Never held across an await.
@@ -227,6 +229,11 @@ impl Engine {
         self.changed.subscribe()
     }
 
+    /// A receiver that is woken whenever simulated time has moved on.
+    pub fn ticks(&self) -> tokio::sync::watch::Receiver<SimTime> {
+        self.passed.subscribe()
+    }
+
     /// Simulated time.
     pub fn now(&self) -> SimTime {
         self.lock().now
@@ -242,6 +249,7 @@ impl Engine {
     pub fn advance_to(&self, at: SimTime) {
         self.with(|w| w.advance_to(at));
         self.clock.fire(at);
+        self.passed.send_if_modified(|t| std::mem::replace(t, at.max(*t)) < at);
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {

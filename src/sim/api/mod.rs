@@ -8,13 +8,18 @@ mod answer;
 mod apply;
 mod body;
 mod call;
+pub(crate) mod definitions;
 mod discovery;
+mod exec;
+mod logs;
+mod metrics;
 mod pod;
 mod read;
 mod review;
 mod scale;
 mod selector;
 mod table;
+mod time;
 mod versions;
 mod watch;
 mod write;
@@ -44,7 +49,7 @@ const BODY_MAX: usize = 8 << 20;
 ///
 /// Streams that never end by themselves end when `stop` is cancelled.
 pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
-    Router::new().fallback(serve).with_state((engine, stop))
+    Router::new().route("/.sim/{*what}", axum::routing::get(time::serve)).fallback(serve).with_state((engine, stop))
 }
 
 async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
@@ -76,6 +81,13 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
     let verb = verb(&call, &target);
     if verb == "watch" {
         let opened = watch::open(&engine, stop, call.clone(), target);
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, verb, code));
+        drop(hold);
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
+    if target.subresource.as_deref() == Some("log") && verb == "get" {
+        let opened = logs::open(&engine, stop, &call, &target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
         drop(hold);
@@ -149,6 +161,7 @@ fn handle(world: &mut World, call: &Call, target: &Target, verb: &str, body: &By
         return answer;
     }
     match verb {
+        "get" | "list" if kind.group == "metrics.k8s.io" => metrics::answer(world, call, target),
         "get" => read::get(world, call, target),
         "list" => read::list(world, call, target),
         "create" if kind.plural == "bindings" => pod::bind(world, call, target, body),

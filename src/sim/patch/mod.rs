@@ -2,10 +2,13 @@
 //!
 //! Input: an object and a patch body. Output: the patched object, or the text of the server's error.
 
+mod go_text;
 mod json;
+mod result;
 mod strategic;
 
-pub use json::json;
+pub use json::{NOT_APPLICABLE, json};
+pub use result::result_error;
 pub use strategic::strategic;
 
 use serde_json::Value;

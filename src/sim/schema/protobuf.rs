@@ -256,7 +256,7 @@ fn any(bytes: &[u8], depth: usize) -> Result<Value, String> {
 enum Payload<'a> {
     Varint(u64),
     Fixed64(u64),
-    Fixed32(u32),
+    Fixed32,
     Bytes(&'a [u8]),
 }
 
@@ -305,7 +305,10 @@ impl<'a> Reader<'a> {
                 let length = usize::try_from(self.varint()?).map_err(|_| "proto: negative length".to_owned())?;
                 Payload::Bytes(self.take(length)?)
             }
-            5 => Payload::Fixed32(u32::from_le_bytes(*self.take(4)?.first_chunk().ok_or("unexpected EOF")?)),
+            5 => {
+                self.take(4)?;
+                Payload::Fixed32
+            }
             other => return Err(format!("proto: illegal wireType {other}")),
         };
         Ok(Some((number, payload)))

@@ -184,12 +184,11 @@ fn scale(suffix: &str) -> Result<(Format, Scale), InvalidQuantity> {
         return Ok((Format::Decimal, Scale { times: 10_i128.pow(*power), by: 1 }));
     }
     let exponent = suffix.strip_prefix(['e', 'E']).and_then(|digits| digits.parse::<i32>().ok()).ok_or(InvalidQuantity)?;
-    let power = 9 + exponent;
-    let scale = match u32::try_from(power) {
-        Ok(power) if power <= 27 => Scale { times: 10_i128.pow(power), by: 1 },
-        Ok(_) => return Err(InvalidQuantity),
-        Err(_) if power >= -18 => Scale { times: 1, by: 10_i128.pow(power.unsigned_abs()) },
-        Err(_) => return Err(InvalidQuantity),
+    let power = exponent.saturating_add(9);
+    let scale = match power {
+        0..=27 => Scale { times: 10_i128.pow(power.unsigned_abs()), by: 1 },
+        -18..0 => Scale { times: 1, by: 10_i128.pow(power.unsigned_abs()) },
+        _ => return Err(InvalidQuantity),
     };
     Ok((Format::Exponent, scale))
 }
@@ -283,10 +282,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_parses_or_not_and_canonical_text_is_a_fixed_point(text in "[+-]?[0-9.]{0,22}[eEinumkKMGTP]{0,2}[-+]?[0-9]{0,2}") {
-            if let Ok(q) = text.parse::<Quantity>() {
-                if let Ok(again) = q.to_string().parse::<Quantity>() {
-                    proptest::prop_assert_eq!(again.to_string(), q.to_string());
-                }
+            if let Ok(q) = text.parse::<Quantity>()
+                && let Ok(again) = q.to_string().parse::<Quantity>()
+            {
+                proptest::prop_assert_eq!(again.to_string(), q.to_string());
             }
         }
     }

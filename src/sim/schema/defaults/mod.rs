@@ -22,6 +22,18 @@ pub fn defaults(api_version: &str, kind: &str, object: &mut Value) {
         ("v1", "Endpoints") => service::endpoints(root),
         ("discovery.k8s.io/v1", "EndpointSlice") => service::endpoint_slice(root),
         ("networking.k8s.io/v1", "NetworkPolicy") => service::network_policy(root),
+        ("networking.k8s.io/v1", "Ingress") => {
+            if let Some(status) = inner(root, "status") {
+                set(status, "loadBalancer", json!({}));
+            }
+        }
+        ("v1", "Event") => {
+            // Not optional in Go: printed even when they say nothing, and read by strict clients.
+            set(root, "reportingComponent", "");
+            set(root, "reportingInstance", "");
+            set(root, "source", json!({}));
+            root.entry("eventTime").or_insert(Value::Null);
+        }
         ("v1", "Secret") => secret(root),
         ("v1", "PersistentVolume") => persistent_volume(root),
         ("v1", "PersistentVolumeClaim") => persistent_volume_claim(root),

@@ -31,7 +31,7 @@ pub(super) fn service(root: &mut Map<String, Value>) {
             let own = port.get("port").cloned().unwrap_or(Value::Null);
             if !has(port, "targetPort")
                 || port.get("targetPort") == Some(&json!(0))
-                || text(port, "targetPort") == "" && port.get("targetPort").is_some_and(Value::is_string)
+                || text(port, "targetPort").is_empty() && port.get("targetPort").is_some_and(Value::is_string)
             {
                 port.insert("targetPort".to_owned(), own);
             }

@@ -9,19 +9,21 @@ fn no_bytes_panic() {
     }
 }
 
-/// Nothing in the envelope but the kind and so many nested empty messages.
+fn length(mut length: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while length >= 0x80 {
+        out.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).unwrap());
+    out
+}
+
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2][..], &length(bytes.len()), bytes].concat()
+}
+
 fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
-    let field = |number: u8, bytes: &[u8]| {
-        let mut out = vec![number << 3 | 2];
-        let mut length = bytes.len();
-        while length >= 0x80 {
-            out.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
-            length >>= 7;
-        }
-        out.push(u8::try_from(length).unwrap());
-        out.extend(bytes);
-        out
-    };
     let meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
     [MAGIC.to_vec(), field(1, &meta), field(2, raw)].concat()
 }
@@ -40,12 +42,19 @@ fn delete_options_come_under_any_group() {
 
 #[test]
 fn nesting_is_bounded() {
-    // A JSON schema whose `not` holds a schema, and so on.
-    let mut raw = Vec::new();
-    for _ in 0..2000 {
-        raw = envelope("", "", &raw).split_off(0);
-    }
-    assert!(decode_protobuf(&raw).is_err());
+    // A schema whose `not` holds a schema, and so on, in the one version of a custom resource definition.
+    let nested = |levels: usize| {
+        let mut schema = Vec::new();
+        for _ in 0..levels {
+            schema = [&[0xe2, 0x01][..], &length(schema.len()), &schema].concat();
+        }
+        let validation = field(1, &schema);
+        let version = field(4, &validation);
+        envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", &field(2, &field(7, &version)))
+    };
+    assert!(decode_protobuf(&nested(3)).is_ok());
+    assert!(decode_protobuf(&nested(3)).unwrap().pointer("/spec/versions/0/schema/openAPIV3Schema/not/not").is_some());
+    assert_eq!(decode_protobuf(&nested(2000)).unwrap_err(), "the protobuf body is nested too deeply");
 }
 
 proptest::proptest! {

@@ -28,9 +28,13 @@ fn structure(entry: &Entry, map: &Map<String, Value>, path: &str, depth: usize) 
 
 fn value(kind: &Type, value: &Value, owner: &Entry, path: &str, depth: usize) -> Option<String> {
     let wanted = match (kind, value) {
-        (_, Value::Null) => return None,
-        (Type::Quantity, _) => return if Quantity::from_json(value).is_some() { None } else { Some(INVALID.to_owned()) },
-        (Type::String | Type::Bytes | Type::Time | Type::MicroTime, Value::String(_))
+        (Type::Quantity, Value::String(_) | Value::Number(_)) => {
+            return if Quantity::from_json(value).is_some() { None } else { Some(INVALID.to_owned()) };
+        }
+        (Type::Bytes, Value::String(text)) => return base64_error(text),
+        (Type::Time | Type::MicroTime, Value::String(text)) => return time_error(text),
+        (_, Value::Null)
+        | (Type::String, Value::String(_))
         | (Type::Boolean, Value::Bool(_))
         | (Type::Number, Value::Number(_))
         | (Type::IntOrString, Value::String(_) | Value::Number(_))
@@ -59,6 +63,20 @@ fn value(kind: &Type, value: &Value, owner: &Entry, path: &str, depth: usize) ->
     };
     let owner = owner.name.rsplit('.').next().unwrap_or_default();
     Some(format!("json: cannot unmarshal {given} into Go struct field {owner}.{path} of type {wanted}"))
+}
+
+fn base64_error(text: &str) -> Option<String> {
+    use base64::{DecodeError, Engine};
+    let place = match base64::engine::general_purpose::STANDARD.decode(text).err()? {
+        DecodeError::InvalidByte(place, _) | DecodeError::InvalidLastSymbol(place, _) => place,
+        DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len() / 4 * 4,
+    };
+    Some(format!("illegal base64 data at input byte {place}"))
+}
+
+fn time_error(text: &str) -> Option<String> {
+    const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+    text.parse::<jiff::Timestamp>().err().map(|_| format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {text:?} as \"2006\""))
 }
 
 fn go_name(entry: &Entry) -> String {

@@ -31,7 +31,7 @@ pub(super) fn service(root: &Map<String, Value>, causes: &mut Causes) {
                 causes.required(format!("{at}.name"), "");
             }
         } else {
-            names::label(name).iter().for_each(|problem| causes.invalid(format!("{at}.name"), &name.into(), problem));
+            names::check_label(name, &format!("{at}.name"), causes);
             if !seen.insert(name.to_owned()) {
                 causes.duplicate(format!("{at}.name"), &name.into());
             }

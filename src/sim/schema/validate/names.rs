@@ -87,15 +87,21 @@ fn is_label(text: &str) -> bool {
     bytes.first().is_some_and(|c| edge(*c)) && bytes.last().is_some_and(|c| edge(*c)) && bytes.iter().all(|c| edge(*c) || *c == b'-')
 }
 
-pub(super) fn subdomain(name: &str) -> Vec<String> {
+fn subdomain(name: &str) -> Vec<String> {
     checked(name, 253, name.split('.').all(is_label), SUBDOMAIN)
 }
 
-pub(super) fn label(name: &str) -> Vec<String> {
+fn label(name: &str) -> Vec<String> {
     checked(name, 63, is_label(name), LABEL)
 }
 
-pub(super) fn label_1035(name: &str) -> Vec<String> {
+pub(super) fn check_label(name: &str, path: &str, causes: &mut Causes) {
+    for problem in label(name) {
+        causes.invalid(path, &name.into(), problem);
+    }
+}
+
+fn label_1035(name: &str) -> Vec<String> {
     checked(name, 63, is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()), LABEL_1035)
 }
 

@@ -1,4 +1,4 @@
-//! Custom resources: what their OpenAPI schema says.
+//! Custom resources: what their `OpenAPI` schema says.
 
 use serde_json::{Map, Value};
 

@@ -31,7 +31,7 @@ fn spec_at(spec: &Map<String, Value>, path: &str, causes: &mut Causes) {
         } else if !volumes.insert(name.to_owned()) {
             causes.duplicate(format!("{at}.name"), &name.into());
         } else {
-            names::label(name).iter().for_each(|problem| causes.invalid(format!("{at}.name"), &name.into(), problem));
+            names::check_label(name, &format!("{at}.name"), causes);
         }
         if volume.keys().filter(|key| *key != "name").count() > 1 {
             let extra = volume.keys().filter(|key| *key != "name").nth(1).map_or("", String::as_str);
@@ -69,7 +69,7 @@ fn container(c: &Map<String, Value>, at: &str, volumes: &BTreeSet<String>, seen:
     if name.is_empty() {
         causes.required(format!("{at}.name"), "");
     } else {
-        names::label(name).iter().for_each(|problem| causes.invalid(format!("{at}.name"), &name.into(), problem));
+        names::check_label(name, &format!("{at}.name"), causes);
         if !seen.insert(name.to_owned()) {
             causes.duplicate(format!("{at}.name"), &name.into());
         }
@@ -77,7 +77,7 @@ fn container(c: &Map<String, Value>, at: &str, volumes: &BTreeSet<String>, seen:
     match text(c, "image") {
         "" => causes.required(format!("{at}.image"), ""),
         image if image.trim() != image => {
-            causes.invalid(format!("{at}.image"), &image.into(), "must not have leading or trailing whitespace")
+            causes.invalid(format!("{at}.image"), &image.into(), "must not have leading or trailing whitespace");
         }
         _ => {}
     }

@@ -19,25 +19,25 @@ fn a_bad_pod_as_the_server_says_it() {
     );
 }
 
-fn deployment(spec: Value) -> String {
+fn deployment(spec: &Value) -> String {
     check("apps/v1", "Deployment", json!({"metadata": {"name": "d"}, "spec": spec}))
 }
 
 #[test]
 fn bad_deployments_as_the_server_says_it() {
     assert_eq!(
-        deployment(json!({"selector": {"matchLabels": {"app": "other"}},
+        deployment(&json!({"selector": {"matchLabels": {"app": "other"}},
             "template": {"metadata": {"labels": {"app": "bad"}}, "spec": {"containers": [{"image": "nginx", "name": "c"}]}}})),
         "spec.template.metadata.labels: Invalid value: {\"app\":\"bad\"}: `selector` does not match template `labels`"
     );
     assert_eq!(
-        deployment(json!({"selector": {"matchLabels": {"app": "a"}}, "template": {"spec": {}}})),
+        deployment(&json!({"selector": {"matchLabels": {"app": "a"}}, "template": {"spec": {}}})),
         "[spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`, spec.template.spec.containers: Required value]"
     );
-    assert_eq!(deployment(json!({})), "[spec.selector: Required value, spec.template.spec.containers: Required value]");
+    assert_eq!(deployment(&json!({})), "[spec.selector: Required value, spec.template.spec.containers: Required value]");
     let good = json!({"selector": {"matchLabels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a"}}, "spec": {
         "containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}], "volumes": [{"name": "v"}]}}});
-    assert_eq!(deployment(good.clone()), "");
+    assert_eq!(deployment(&good), "");
     for (pointer, value, expected) in [
         ("/replicas", json!(-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         (
@@ -66,7 +66,7 @@ fn bad_deployments_as_the_server_says_it() {
         let mut bad = good.clone();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         bad.pointer_mut(parent).unwrap()[key] = value;
-        assert_eq!(deployment(bad), expected, "{pointer}");
+        assert_eq!(deployment(&bad), expected, "{pointer}");
     }
 }
 
@@ -89,6 +89,27 @@ fn chaos_objects_follow_their_schema() {
         check(kind.0, kind.1, bad),
         "[spec.selector: Required value, spec.stressors.cpu.workers: Invalid value: \"string\": spec.stressors.cpu.workers in body must be of type integer: \"string\"]"
     );
+    let selector = json!({"namespaces": ["demo"], "labelSelectors": {"app": "web"}});
+    for (kind, spec) in [
+        ("NetworkChaos", json!({"action": "delay", "delay": {"latency": "1000ms", "correlation": "0"}, "direction": "to"})),
+        ("NetworkChaos", json!({"action": "loss", "loss": {"loss": "50", "correlation": "0"}})),
+        (
+            "IOChaos",
+            json!({"action": "latency", "volumePath": "/var/log/mysql", "path": "/var/log/mysql/**/*", "delay": "5s", "percent": 50}),
+        ),
+        ("PodChaos", json!({"action": "pod-failure", "duration": "1200s", "gracePeriod": 0})),
+        ("StressChaos", json!({"stressors": {"memory": {"workers": 1, "size": "1280MiB"}}})),
+    ] {
+        let mut spec = spec;
+        spec["mode"] = "one".into();
+        spec["selector"] = selector.clone();
+        let object = json!({"metadata": {"name": "x"}, "spec": spec});
+        assert_eq!(super::super::unknown_fields("chaos-mesh.org/v1alpha1", kind, &object), Vec::<String>::new(), "{kind}");
+        assert_eq!(check("chaos-mesh.org/v1alpha1", kind, object.clone()), "", "{kind}");
+        let mut same = object.clone();
+        defaults("chaos-mesh.org/v1alpha1", kind, &mut same);
+        assert_eq!(same, object, "custom resources are stored as they came");
+    }
     assert_eq!(check("example.com/v1", "Thing", json!({"metadata": {"name": "x"}, "anything": 1})), "");
 }
 
@@ -107,6 +128,10 @@ fn wrong_types_are_decoding_errors() {
         error(json!({"spec": {"template": {"spec": {"containers": [{"env": [{"name": "A", "value": 1}]}]}}}})).as_deref(),
         Some("json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string")
     );
+    let secret = |data: &str| decode_error("v1", "Secret", &json!({"data": {"p": data}}));
+    assert_eq!(secret("c*Q=").as_deref(), Some("illegal base64 data at input byte 1"));
+    assert_eq!(secret("cQ=="), None);
+    assert!(error(json!({"metadata": {"creationTimestamp": "yesterday"}})).unwrap().starts_with("parsing time \"yesterday\""));
     assert_eq!(error(json!({"spec": {"replicas": null, "strategy": {"rollingUpdate": {"maxSurge": 1}}}})), None);
 }
 
@@ -116,6 +141,12 @@ fn immutable_fields() {
     let new = json!({"spec": {"selector": {"matchLabels": {"app": "x"}}}});
     let causes = validate_update("apps/v1", "Deployment", &new, &old);
     assert_eq!(summary(&causes), "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable");
+    let claim = |size: &str, mode: &str| json!({"spec": {"accessModes": [mode], "resources": {"requests": {"storage": size}}}});
+    assert!(validate_update("v1", "PersistentVolumeClaim", &claim("2Gi", "ReadWriteOnce"), &claim("1Gi", "ReadWriteOnce")).is_empty());
+    assert_eq!(validate_update("v1", "PersistentVolumeClaim", &claim("1Gi", "ReadWriteMany"), &claim("1Gi", "ReadWriteOnce")).len(), 1);
+    let set = |name: &str, replicas: i64| json!({"spec": {"serviceName": name, "replicas": replicas}});
+    assert!(validate_update("apps/v1", "StatefulSet", &set("a", 2), &set("a", 1)).is_empty());
+    assert_eq!(validate_update("apps/v1", "StatefulSet", &set("b", 1), &set("a", 1)).len(), 1);
     let pod =
         |cpu: &str, image: &str| json!({"spec": {"containers": [{"name": "c", "image": image, "resources": {"limits": {"cpu": cpu}}}]}});
     assert!(validate_update("v1", "Pod", &pod("1", "b"), &pod("1", "a")).is_empty());

@@ -7,6 +7,8 @@ use super::{Cause, Causes, object};
 const POD: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 const STATEFUL: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 
+const CLAIM: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+
 /// The causes that only the old object tells: changes of immutable fields. Both objects are defaulted.
 pub fn validate_update(api_version: &str, kind: &str, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Causes::default();
@@ -40,9 +42,22 @@ pub fn validate_update(api_version: &str, kind: &str, new: &Value, old: &Value) 
                 causes.forbidden("spec", STATEFUL);
             }
         }
-        ("v1", "Pod") => {
-            if pod_kept(new_spec) != pod_kept(old_spec) {
-                causes.forbidden("spec", POD);
+        ("v1", "Pod") if pod_kept(new_spec) != pod_kept(old_spec) => causes.forbidden("spec", POD),
+        ("v1", "PersistentVolumeClaim") => {
+            let kept = |spec: &Map<String, Value>| {
+                let mut kept = spec.clone();
+                kept.remove("volumeAttributesClassName");
+                if let Some(resources) = kept.get_mut("resources").and_then(Value::as_object_mut) {
+                    resources.remove("requests");
+                }
+                // The controller binds a claim by naming its volume.
+                if !old_spec.contains_key("volumeName") {
+                    kept.remove("volumeName");
+                }
+                kept
+            };
+            if kept(new_spec) != kept(old_spec) {
+                causes.forbidden("spec", CLAIM);
             }
         }
         ("v1", "Service") => {
@@ -62,12 +77,10 @@ pub fn validate_update(api_version: &str, kind: &str, new: &Value, old: &Value) 
                 causes.invalid("roleRef", after, "cannot change roleRef");
             }
         }
-        ("v1", "ConfigMap" | "Secret") => {
-            if old_root.get("immutable") == Some(&Value::Bool(true)) {
-                for key in ["data", "binaryData", "immutable"] {
-                    if new_root.get(key) != old_root.get(key) {
-                        causes.forbidden(key, "field is immutable when `immutable` is set");
-                    }
+        ("v1", "ConfigMap" | "Secret") if old_root.get("immutable") == Some(&Value::Bool(true)) => {
+            for key in ["data", "binaryData", "immutable"] {
+                if new_root.get(key) != old_root.get(key) {
+                    causes.forbidden(key, "field is immutable when `immutable` is set");
                 }
             }
         }

@@ -1,0 +1,69 @@
+//! How time passes for a trial: real time on a real cluster, simulated time on an embedded one.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Says whether a group of child processes only waits (for the network, a timer, each other).
+pub type Idle = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// The clock of a trial. On a real cluster all guards do nothing and time is real time since the connection.
+pub trait Pace: Send + Sync {
+    /// Milliseconds since the cluster was connected.
+    fn now_ms(&self) -> u64;
+    /// Calendar time of the cluster.
+    fn timestamp(&self) -> jiff::Timestamp;
+    /// The caller computes until the guard is dropped: simulated time stands still.
+    fn busy(&self) -> Busy;
+    /// Waits; the caller must hold no [`Busy`] of its own.
+    fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Child processes are at work until the guard is dropped; `idle` is sampled to find out when they only wait.
+    fn working(&self, idle: Idle) -> Working;
+    /// Environment for child processes, so that `sleep`s inside them take the cluster's time: empty on a real cluster.
+    fn child_environment(&self) -> Vec<(String, String)>;
+}
+
+/// A guard; see [`Pace::busy`].
+pub struct Busy(pub Option<Box<dyn Send + Sync>>);
+
+/// A guard; see [`Pace::working`].
+pub struct Working(pub Option<Box<dyn Send + Sync>>);
+
+/// Real time.
+pub struct RealPace {
+    start: tokio::time::Instant,
+}
+
+impl RealPace {
+    /// Starts at zero now.
+    pub fn start() -> Arc<Self> {
+        Arc::new(Self { start: tokio::time::Instant::now() })
+    }
+}
+
+impl Pace for RealPace {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn timestamp(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+
+    fn busy(&self) -> Busy {
+        Busy(None)
+    }
+
+    fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(d))
+    }
+
+    fn working(&self, _idle: Idle) -> Working {
+        Working(None)
+    }
+
+    fn child_environment(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,123 @@
+//! experiments/NAME.toml and experiments/sequences/NAME.toml.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An experiment: a matrix that expands into trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentManifest {
+    /// Name; the file's name.
+    pub name: String,
+    /// What it is, one line.
+    #[serde(default)]
+    pub description: String,
+    /// Seed of targets and of the embedded clusters.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// How often each cell is run.
+    #[serde(default = "one")]
+    pub repeats: u32,
+    /// The matrix.
+    pub matrix: Matrix,
+    /// Bounds.
+    #[serde(default)]
+    pub budgets: Budgets,
+    /// How time passes on the embedded cluster.
+    #[serde(default)]
+    pub time: TimeSection,
+    /// Overrides of fault parameters: `[params.network-loss] loss = 80`.
+    #[serde(default)]
+    pub params: IndexMap<String, IndexMap<String, Value>>,
+    /// Overrides of method options: `[options.thinkremed] t_max = 3`.
+    #[serde(default)]
+    pub options: IndexMap<String, IndexMap<String, Value>>,
+}
+
+fn seed() -> u64 {
+    42
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The axes. A trial is one combination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Matrix {
+    /// Systems.
+    pub system: Vec<String>,
+    /// Sequences of faults (experiments/sequences/NAME.toml).
+    pub sequence: Vec<String>,
+    /// Methods.
+    pub method: Vec<String>,
+    /// Models.
+    pub model: Vec<String>,
+}
+
+/// Bounds of a trial and a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// Real time of a trial.
+    pub trial_time: String,
+    /// The cluster's time of a trial.
+    pub cluster_time: String,
+    /// Model calls of a trial.
+    pub calls: u32,
+    /// Probe commands of a trial.
+    pub probes: u32,
+    /// Playbook runs of a trial.
+    pub playbooks: u32,
+    /// Tokens of a trial.
+    pub tokens_per_trial: u64,
+    /// Dollars of a run; none: no bound.
+    pub cost_total_usd: Option<f64>,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            trial_time: "20m".to_owned(),
+            cluster_time: "4h".to_owned(),
+            calls: 40,
+            probes: 20,
+            playbooks: 5,
+            tokens_per_trial: 200_000,
+            cost_total_usd: None,
+        }
+    }
+}
+
+/// How time passes on the embedded cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeSection {
+    /// `skip`, `scaled` or `real`.
+    pub clock: String,
+    /// Simulated seconds a second, with `scaled`.
+    pub speed: f64,
+    /// What a model's thinking costs in simulated time: `free` or `charged`.
+    pub model: String,
+}
+
+impl Default for TimeSection {
+    fn default() -> Self {
+        Self { clock: "skip".to_owned(), speed: 1.0, model: "free".to_owned() }
+    }
+}
+
+/// An ordered list of faults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SequenceManifest {
+    /// Name; the file's name.
+    pub name: String,
+    /// What it is, one line.
+    #[serde(default)]
+    pub description: String,
+    /// Fault names, in order.
+    pub faults: Vec<String>,
+}

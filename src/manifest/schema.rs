@@ -1,0 +1,314 @@
+//! JSON Schemas of the manifests, from their types, and the walk that finds every mistake of shape in a file.
+//!
+//! serde stops at the first mistake; the walk reports all unknown and missing keys, wrong types and wrong words, each at
+//! its place. It knows the schemas that our types yield, not JSON Schema at large.
+
+use serde_json::Value;
+
+use super::kind::Kind;
+use super::spans::{child, item};
+use crate::diagnostic::did_you_mean;
+
+/// The JSON Schema of a kind of manifest.
+pub fn of(kind: Kind) -> Value {
+    match kind {
+        Kind::System => schemars::schema_for!(super::SystemManifest),
+        Kind::Fault => schemars::schema_for!(super::FaultManifest),
+        Kind::Pipeline => schemars::schema_for!(super::PipelineManifest),
+        Kind::Sequence => schemars::schema_for!(super::SequenceManifest),
+        Kind::Experiment => schemars::schema_for!(super::ExperimentManifest),
+        Kind::Model => schemars::schema_for!(crate::model::ModelSpec),
+    }
+    .to_value()
+}
+
+/// The text of schemas/KIND.json.
+pub fn text(kind: Kind) -> String {
+    serde_json::to_string_pretty(&of(kind)).unwrap_or_default() + "\n"
+}
+
+/// A mistake of shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Code without its prefix.
+    pub code: &'static str,
+    /// Key path.
+    pub path: String,
+    /// Whether the key is to be shown, rather than the value.
+    pub on_key: bool,
+    /// What is wrong.
+    pub message: String,
+    /// Beside the caret.
+    pub label: String,
+    /// Advice.
+    pub help: Option<String>,
+}
+
+/// Every mistake of shape in a value.
+pub fn check(schema: &Value, value: &Value) -> Vec<Mistake> {
+    let mut walk = Walk { root: schema, mistakes: Vec::new() };
+    walk.value(schema, value, "");
+    walk.mistakes
+}
+
+struct Walk<'a> {
+    root: &'a Value,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Walk<'a> {
+    fn add(&mut self, code: &'static str, path: &str, message: String) -> &mut Mistake {
+        let mistake = Mistake { code, path: path.to_owned(), on_key: false, message, label: String::new(), help: None };
+        self.mistakes.push(mistake);
+        let last = self.mistakes.len() - 1;
+        &mut self.mistakes[last]
+    }
+
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        let reference = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#'));
+        reference.and_then(|r| self.root.pointer(r)).unwrap_or(schema)
+    }
+
+    fn value(&mut self, schema: &'a Value, value: &Value, path: &str) {
+        let schema = self.resolve(schema);
+        if let Some(any) = schema.get("anyOf").and_then(Value::as_array) {
+            let nullable = any.iter().any(|s| s["type"] == "null");
+            if nullable && value.is_null() {
+                return;
+            }
+            if let Some(inner) = any.iter().find(|s| s["type"] != "null") {
+                self.value(inner, value, path);
+            }
+            return;
+        }
+        if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
+            return self.choice(choices, value, path);
+        }
+        if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+            let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+            return self.word(&words, value, path);
+        }
+        if !self.type_fits(schema, value, path) {
+            return;
+        }
+        match value {
+            Value::Object(map) => self.object(schema, map, path),
+            Value::Array(list) => {
+                if let Some(items) = schema.get("items") {
+                    for (i, element) in list.iter().enumerate() {
+                        self.value(items, element, &item(path, i));
+                    }
+                }
+            }
+            Value::Number(n) => self.range(schema, n, path),
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        }
+    }
+
+    fn type_fits(&mut self, schema: &Value, value: &Value, path: &str) -> bool {
+        let types: Vec<&str> = match schema.get("type") {
+            Some(Value::String(t)) => vec![t.as_str()],
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            _ => return true,
+        };
+        let fits = types.iter().any(|t| match *t {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "null" => value.is_null(),
+            _ => true,
+        });
+        if !fits {
+            let wanted = types.iter().filter(|t| **t != "null").map(|t| said(t)).collect::<Vec<_>>().join(" or ");
+            let message = format!("{} must be {wanted}, not {}", named(path), kind_of(value));
+            self.add("wrong_type", path, message).label = format!("{wanted} is expected");
+        }
+        fits
+    }
+
+    fn range(&mut self, schema: &Value, number: &serde_json::Number, path: &str) {
+        let value = number.as_f64().unwrap_or(f64::NAN);
+        let unsigned = schema["format"].as_str().is_some_and(|f| f.starts_with("uint"));
+        let low = schema["minimum"].as_f64().or(unsigned.then_some(0.0));
+        let high = schema["maximum"].as_f64().or_else(|| match schema["format"].as_str() {
+            Some("uint32") => Some(f64::from(u32::MAX)),
+            Some("uint16") => Some(f64::from(u16::MAX)),
+            _ => None,
+        });
+        if low.is_some_and(|l| value < l) || high.is_some_and(|h| value > h) {
+            let bounds = match (low, high) {
+                (Some(l), Some(h)) => format!("between {l} and {h}"),
+                (Some(l), None) => format!("at least {l}"),
+                (_, Some(h)) => format!("at most {h}"),
+                (None, None) => String::new(),
+            };
+            let message = format!("{} must be {bounds}", named(path));
+            self.add("out_of_range", path, message).label = format!("{number} is out of range");
+        }
+    }
+
+    fn word(&mut self, words: &[&str], value: &Value, path: &str) {
+        let all = words.join("`, `");
+        match value.as_str() {
+            Some(w) if words.contains(&w) => {}
+            Some(w) => {
+                let help = did_you_mean(w, words.iter().copied()).unwrap_or_else(|| format!("one of `{all}`"));
+                let message = format!("unknown value `{w}` for {}", named(path));
+                let mistake = self.add("unknown_value", path, message);
+                mistake.help = Some(help);
+                mistake.label = "not one of the values known".to_owned();
+            }
+            None => {
+                let message = format!("{} must be one of `{all}`, not {}", named(path), kind_of(value));
+                self.add("wrong_type", path, message);
+            }
+        }
+    }
+
+    /// Enums: words with documentation, or externally tagged tables with one key.
+    fn choice(&mut self, choices: &'a [Value], value: &Value, path: &str) {
+        let words: Vec<&str> = choices.iter().filter_map(|c| c["const"].as_str()).collect();
+        if !words.is_empty() {
+            return self.word(&words, value, path);
+        }
+        let tags: Vec<(&str, &'a Value)> = choices
+            .iter()
+            .filter_map(|c| c["properties"].as_object())
+            .filter_map(|p| p.iter().next())
+            .map(|(tag, schema)| (tag.as_str(), schema))
+            .collect();
+        let all = tags.iter().map(|t| t.0).collect::<Vec<_>>().join("`, `");
+        let Some(map) = value.as_object() else {
+            let message = format!("{} must be a table with one of the keys `{all}`, not {}", named(path), kind_of(value));
+            self.add("wrong_type", path, message);
+            return;
+        };
+        if map.len() != 1 {
+            let found = map.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
+            let found = if map.is_empty() { "none".to_owned() } else { format!("`{found}`") };
+            let message = format!("{} must have exactly one of the keys `{all}`, and has {found}", named(path));
+            self.add("wrong_variant", path, message);
+            return;
+        }
+        for (tag, inner) in map {
+            match tags.iter().find(|t| t.0 == tag) {
+                Some((_, schema)) => self.value(schema, inner, &child(path, tag)),
+                None => self.unknown(tag, path, tags.iter().map(|t| t.0).collect()),
+            }
+        }
+    }
+
+    fn object(&mut self, schema: &'a Value, map: &serde_json::Map<String, Value>, path: &str) {
+        let properties = schema["properties"].as_object();
+        for (key, inner) in map {
+            let below = child(path, key);
+            if let Some(known) = properties.and_then(|p| p.get(key)) {
+                self.value(known, inner, &below);
+                continue;
+            }
+            match schema.get("additionalProperties") {
+                Some(Value::Bool(false)) => {
+                    let known = properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default();
+                    self.unknown(key, path, known);
+                }
+                Some(other) => self.value(other, inner, &below),
+                None => {}
+            }
+        }
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !map.contains_key(required) {
+                let place = if path.is_empty() { "at the top of the file".to_owned() } else { format!("in `{path}`") };
+                let mistake = self.add("missing_key", path, format!("the key `{required}` is missing {place}"));
+                mistake.on_key = true;
+                mistake.label = format!("`{required}` is missing");
+            }
+        }
+    }
+
+    fn unknown(&mut self, key: &str, path: &str, known: Vec<&str>) {
+        let all = known.join("`, `");
+        let help = did_you_mean(key, known);
+        let mistake = self.add("unknown_key", &child(path, key), format!("unknown key `{key}`"));
+        mistake.on_key = true;
+        mistake.label = "not known here".to_owned();
+        mistake.help =
+            Some(help.unwrap_or_else(|| if all.is_empty() { "no keys are known here".to_owned() } else { format!("known keys: `{all}`") }));
+    }
+}
+
+fn named(path: &str) -> String {
+    if path.is_empty() { "the file".to_owned() } else { format!("`{path}`") }
+}
+
+fn said(json_type: &str) -> &str {
+    match json_type {
+        "object" => "a table",
+        "array" => "a list",
+        "string" => "text",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "number" => "a number",
+        other => other,
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(n) if n.is_f64() => "a number with a fraction",
+        Value::Number(_) => "a whole number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn codes(kind: Kind, value: &Value) -> Vec<(&'static str, String)> {
+        check(&of(kind), value).into_iter().map(|m| (m.code, m.path)).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_found() {
+        let found = codes(
+            Kind::Pipeline,
+            &json!({ "nmae": "x", "steps": [{ "aks": {} }, { "ask": { "tools": "t", "tool_choice": "must" } }, { "wait": {}, "say": {} }, 3] }),
+        );
+        assert_eq!(
+            found,
+            [
+                ("unknown_key", "nmae".to_owned()),
+                ("unknown_key", "steps[0].aks".to_owned()),
+                ("unknown_value", "steps[1].ask.tool_choice".to_owned()),
+                ("wrong_type", "steps[1].ask.tools".to_owned()),
+                ("wrong_variant", "steps[2]".to_owned()),
+                ("wrong_type", "steps[3]".to_owned()),
+                ("missing_key", String::new()),
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        let value = json!({ "name": "a", "faults": [] });
+        assert!(codes(Kind::Sequence, &value).is_empty());
+        let bad = json!({ "name": "m", "provider": { "openai": { "base_url": "u", "model": "m", "retry": { "attempts": -1 } } } });
+        assert_eq!(codes(Kind::Model, &bad), [("out_of_range", "provider.openai.retry.attempts".to_owned())]);
+    }
+
+    #[test]
+    fn optional_keys_may_be_absent_and_numbers_whole() {
+        let value =
+            json!({ "name": "m", "provider": { "scripted": { "turns": [{ "when": "x" }] } }, "price": { "prompt": 1, "completion": 2.5 } });
+        assert_eq!(codes(Kind::Model, &value), []);
+    }
+}

@@ -1,0 +1,70 @@
+//! Checks of experiments and sequences.
+
+use super::Subject;
+use crate::diagnostic::Diagnostics;
+use crate::manifest::spans::{child, item};
+use crate::manifest::{Catalog, ExperimentManifest, Kind};
+
+pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
+    for (name, sequence) in &catalog.sequences {
+        let mut s = Subject::new(catalog, diagnostics, Kind::Sequence, name);
+        s.not_empty("faults", sequence.faults.len(), "fault");
+        for (i, fault) in sequence.faults.iter().enumerate() {
+            s.named(&item("faults", i), "fault", fault, catalog.names(Kind::Fault));
+        }
+    }
+    for (name, experiment) in &catalog.experiments {
+        let mut s = Subject::new(catalog, diagnostics, Kind::Experiment, name);
+        one(&mut s, experiment);
+    }
+}
+
+fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
+    let catalog = s.catalog;
+    let matrix = &experiment.matrix;
+    let axes = [
+        ("system", &matrix.system, catalog.names(Kind::System)),
+        ("sequence", &matrix.sequence, catalog.names(Kind::Sequence)),
+        ("method", &matrix.method, catalog.methods()),
+        ("model", &matrix.model, catalog.names(Kind::Model)),
+    ];
+    for (word, names, known) in axes {
+        let path = child("matrix", word);
+        s.not_empty(&path, names.len(), word);
+        s.once(|i| item(&path, i), word, names.iter().map(String::as_str));
+        for (i, name) in names.iter().enumerate() {
+            s.named(&item(&path, i), word, name, known.iter().copied());
+        }
+    }
+    if experiment.repeats == 0 {
+        s.add("repeats", "out_of_range", "there must be at least one repeat", None);
+    }
+    s.pause("budgets.trial_time", &experiment.budgets.trial_time);
+    s.pause("budgets.cluster_time", &experiment.budgets.cluster_time);
+    if experiment.budgets.cost_total_usd.is_some_and(|c| c <= 0.0) {
+        s.add("budgets.cost_total_usd", "out_of_range", "a bound on the cost must be above 0", None);
+    }
+    s.word("time.clock", &experiment.time.clock, &["skip", "scaled", "real"]);
+    s.word("time.model", &experiment.time.model, &["free", "charged"]);
+    if experiment.time.speed <= 0.0 {
+        s.add("time.speed", "out_of_range", "the speed must be above 0", None);
+    }
+    for (fault, params) in &experiment.params {
+        let path = child("params", fault);
+        s.named_key(&path, "fault", fault, catalog.names(Kind::Fault));
+        if let Some(manifest) = catalog.faults.get(fault) {
+            for key in params.keys() {
+                s.named_key(&child(&path, key), "parameter", key, manifest.params.keys().map(String::as_str));
+            }
+        }
+    }
+    for (pipeline, options) in &experiment.options {
+        let path = child("options", pipeline);
+        s.named_key(&path, "method", pipeline, catalog.names(Kind::Pipeline));
+        if let Some(manifest) = catalog.pipelines.get(pipeline) {
+            for key in options.keys() {
+                s.named_key(&child(&path, key), "option", key, manifest.options.keys().map(String::as_str));
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Checks of models.
+
+use super::{Subject, scope};
+use crate::diagnostic::Diagnostics;
+use crate::manifest::spans::{child, item};
+use crate::manifest::{Catalog, Kind};
+use crate::model::{OpenAi, Provider, Scripted};
+
+/// Fields of the request body that the program writes itself.
+const OWN_FIELDS: [&str; 5] = ["model", "messages", "tools", "tool_choice", "stream"];
+
+pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
+    for (name, model) in &catalog.models {
+        let mut s = Subject::new(catalog, diagnostics, Kind::Model, name);
+        match &model.provider {
+            Provider::Openai(openai) => endpoint(&mut s, openai),
+            Provider::Scripted(scripted) => policy(&mut s, scripted),
+        }
+        if let Some(price) = &model.price {
+            for (key, value) in [("prompt", price.prompt), ("completion", price.completion), ("cached", price.cached.unwrap_or(0.0))] {
+                if value < 0.0 {
+                    s.add(&child("price", key), "out_of_range", "a price must not be negative", None);
+                }
+            }
+        }
+    }
+}
+
+fn endpoint(s: &mut Subject<'_>, openai: &OpenAi) {
+    let at = |key: &str| format!("provider.openai.{key}");
+    if !openai.base_url.starts_with("http://") && !openai.base_url.starts_with("https://") {
+        s.add(
+            &at("base_url"),
+            "bad_url",
+            format!("`{}` is no address of a web server", openai.base_url),
+            Some("write https://HOST/v1".to_owned()),
+        );
+    }
+    if let Some(key) = &openai.key_env
+        && !key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    {
+        let help = "keys never stand in data files: write the name of an environment variable, such as OPENAI_API_KEY".to_owned();
+        s.add(&at("key_env"), "bad_name", "this is no name of an environment variable", Some(help));
+    }
+    s.word(&at("tools"), &openai.tools, &["native", "text", "auto"]);
+    s.pause(&at("timeout"), &openai.timeout);
+    if openai.retry.attempts == 0 {
+        s.add(&at("retry.attempts"), "out_of_range", "there must be at least one attempt", None);
+    }
+    s.duration(&at("retry.pause"), &openai.retry.pause);
+    s.duration(&at("retry.pause_max"), &openai.retry.pause_max);
+    for key in openai.options.keys().filter(|k| OWN_FIELDS.contains(&k.as_str())) {
+        let help = (key == "stream" || key == "model").then(|| format!("set provider.openai.{key} instead"));
+        s.add(&child(&at("options"), key), "reserved_option", format!("`{key}` is written by the program itself"), help);
+    }
+}
+
+fn policy(s: &mut Subject<'_>, scripted: &Scripted) {
+    let scope = scope::scripted();
+    let turns = "provider.scripted.turns";
+    s.not_empty(turns, scripted.turns.len(), "turn");
+    for (i, turn) in scripted.turns.iter().enumerate() {
+        let path = item(turns, i);
+        if let Some(when) = &turn.when {
+            s.expression(&child(&path, "when"), when, &scope);
+        }
+        for (key, text) in &turn.arguments {
+            s.inline_template(&child(&child(&path, "arguments"), key), text, &scope);
+        }
+        s.inline_template(&child(&path, "text"), &turn.text, &scope);
+        if turn.tool.is_none() && !turn.arguments.is_empty() {
+            s.add(&child(&path, "arguments"), "no_tool", "arguments without a tool go nowhere", None);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Description of a model: the types of models/*.toml.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// A file models/NAME.toml.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Name used on the command line and in tables.
+    pub name: String,
+    /// What it is, one line.
+    #[serde(default)]
+    pub description: String,
+    /// For reference policies: what they are in an experiment for. Models under test have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// How it is reached.
+    pub provider: Provider,
+    /// Prices, for cost columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+}
+
+/// What a reference policy is in an experiment for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It must recover every cell: a cell where it fails cannot be solved.
+    MustPass,
+    /// It must recover no cell: a cell where it passes mends itself.
+    MustFail,
+    /// What it earns is the floor that a model has to beat.
+    Floor,
+}
+
+/// How a model is reached. Externally tagged: `[provider.openai]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "a run holds a handful of them, and a box would be in every reader's way")]
+pub enum Provider {
+    /// OpenAI-compatible chat completions.
+    Openai(OpenAi),
+    /// A fixed policy: no network, no key.
+    Scripted(Scripted),
+}
+
+/// An OpenAI-compatible endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAi {
+    /// Base URL up to and including `/v1`.
+    pub base_url: String,
+    /// Model name sent.
+    pub model: String,
+    /// Name of the environment variable that holds the key; none for servers without keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_env: Option<String>,
+    /// Ask for a stream of server-sent events.
+    #[serde(default)]
+    pub stream: bool,
+    /// `native` tool calling, `text` fallback only, or `auto`: native, and text when the answer has no tool call.
+    #[serde(default = "auto")]
+    pub tools: String,
+    /// Further fields of the request body (`temperature`, `max_tokens`, ...), sent as they are.
+    #[serde(default)]
+    pub options: IndexMap<String, serde_json::Value>,
+    /// Further request headers.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// Time limit of one attempt.
+    #[serde(default = "call_timeout")]
+    pub timeout: String,
+    /// Retries of infrastructure errors.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+fn auto() -> String {
+    "auto".to_owned()
+}
+
+fn call_timeout() -> String {
+    "300s".to_owned()
+}
+
+/// Retries of infrastructure errors: connection, 408, 409, 429, 5xx, cut-off or malformed bodies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Attempts in all, at least 1.
+    pub attempts: u32,
+    /// First pause; doubles each time, with jitter. A `Retry-After` header counts instead when longer.
+    pub pause: String,
+    /// Longest pause.
+    pub pause_max: String,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 5, pause: "1s".to_owned(), pause_max: "60s".to_owned() }
+    }
+}
+
+/// A scripted policy: the first turn whose condition holds is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scripted {
+    /// Its turns, in order of preference.
+    pub turns: Vec<Turn>,
+}
+
+/// One possible answer of a scripted policy. Templates see `tools` (names offered), `turn` (how many assistant messages
+/// there were), `messages`, and everything in [`super::ChatRequest::reference`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Turn {
+    /// A minijinja expression; none: always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The tool called; none: a plain text answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Its arguments: each value is a template.
+    #[serde(default)]
+    pub arguments: IndexMap<String, String>,
+    /// The text: a template.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// Prices in US dollars for a million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Prompt tokens.
+    pub prompt: f64,
+    /// Completion tokens.
+    pub completion: f64,
+    /// Cached prompt tokens; default: as prompt tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<f64>,
+}

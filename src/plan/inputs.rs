@@ -1,0 +1,238 @@
+//! Everything that one trial needs, resolved: manifests with their overrides merged, and what renders from them.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use super::TrialSpec;
+use crate::manifest::catalog::prompt_path;
+use crate::manifest::system::Service;
+use crate::manifest::{
+    Budgets, Catalog, CheckSet, ExperimentManifest, FaultManifest, Inject, PipelineManifest, SystemManifest, TRIAL_PIPELINE, TimeSection,
+};
+use crate::model::ModelSpec;
+use crate::template::{self, TemplateError};
+
+/// Why the inputs of a trial could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// A manifest or a file is not in the catalog.
+    #[error("there is no {0}")]
+    Missing(String),
+    /// A template failed.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A template yields something that is no YAML.
+    #[error("{file} yields no valid YAML: {message}")]
+    Yaml {
+        /// The template.
+        file: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// A rendered injection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Injection {
+    /// Objects to create.
+    Objects(Vec<Value>),
+    /// A patch of an existing object of the namespace.
+    Patch {
+        /// API version.
+        api_version: String,
+        /// Kind.
+        kind: String,
+        /// Name.
+        name: String,
+        /// `strategic`, `merge` or `json`.
+        patch_type: String,
+        /// The patch.
+        patch: Value,
+    },
+}
+
+/// What the executor needs for a trial.
+#[derive(Debug, Clone)]
+pub struct TrialInputs {
+    /// The trial.
+    pub spec: TrialSpec,
+    /// Its system.
+    pub system: SystemManifest,
+    /// The service it hits.
+    pub service: Service,
+    /// Its fault, parameters merged.
+    pub fault: FaultManifest,
+    /// Its method: options merged, the trial pipeline's tools inherited.
+    pub method: PipelineManifest,
+    /// The pipeline around it.
+    pub trial: PipelineManifest,
+    /// Its model.
+    pub model: ModelSpec,
+    /// Its bounds.
+    pub budgets: Budgets,
+    /// How time passes.
+    pub time: TimeSection,
+    /// The fault's check sets, those of the trial pipeline merged in.
+    pub checks: IndexMap<String, CheckSet>,
+    files: std::collections::BTreeMap<String, Arc<str>>,
+}
+
+/// A fault with an experiment's parameters.
+pub(super) fn with_params(fault: &FaultManifest, experiment: &ExperimentManifest) -> FaultManifest {
+    let mut fault = fault.clone();
+    for (key, value) in experiment.params.get(&fault.name).into_iter().flatten() {
+        fault.params.insert(key.clone(), value.clone());
+    }
+    fault
+}
+
+/// A pipeline with an experiment's options.
+pub(super) fn with_options(pipeline: &PipelineManifest, experiment: &ExperimentManifest) -> PipelineManifest {
+    let mut pipeline = pipeline.clone();
+    for (key, value) in experiment.options.get(&pipeline.name).into_iter().flatten() {
+        pipeline.options.insert(key.clone(), value.clone());
+    }
+    pipeline
+}
+
+impl TrialInputs {
+    /// Resolves a trial. The experiment is the plan's ([`super::Plan::experiment`]).
+    pub fn resolve(catalog: &Catalog, spec: &TrialSpec, experiment: &ExperimentManifest) -> Result<Self, InputsError> {
+        let missing = |kind: &str, name: &str| InputsError::Missing(format!("{kind} `{name}`"));
+        let system = catalog.systems.get(&spec.system).ok_or_else(|| missing("system", &spec.system))?;
+        let service = system.service(&spec.target).ok_or_else(|| missing("service", &spec.target))?;
+        let fault = catalog.faults.get(&spec.fault).ok_or_else(|| missing("fault", &spec.fault))?;
+        let method = catalog.pipelines.get(&spec.method).ok_or_else(|| missing("method", &spec.method))?;
+        let trial = catalog.pipelines.get(TRIAL_PIPELINE).ok_or_else(|| missing("pipeline", TRIAL_PIPELINE))?;
+        let model = catalog.models.get(&spec.model).ok_or_else(|| missing("model", &spec.model))?;
+        let fault = with_params(fault, experiment);
+        let trial = with_options(trial, experiment);
+        let mut method = with_options(method, experiment);
+        for (name, tool) in &trial.tools {
+            method.tools.entry(name.clone()).or_insert_with(|| tool.clone());
+        }
+        let mut checks = fault.checks.clone();
+        for (name, common) in trial.checks.iter().chain(&method.checks) {
+            if let Some(set) = checks.get_mut(name) {
+                for stage in &mut set.stages {
+                    stage.all.extend(common.iter().cloned());
+                }
+            }
+        }
+        Ok(Self {
+            spec: spec.clone(),
+            system: system.clone(),
+            service: service.clone(),
+            fault,
+            method,
+            trial,
+            model: model.clone(),
+            budgets: experiment.budgets.clone(),
+            time: experiment.time.clone(),
+            checks,
+            files: catalog.files.iter().map(|(path, file)| (path.clone(), Arc::clone(&file.text))).collect(),
+        })
+    }
+
+    /// What every template and expression of the trial sees; the executor adds `inventory`, `playbook_command`, `tools`
+    /// and the state of the conversation.
+    pub fn context(&self) -> Value {
+        let mut context = self.system.context();
+        let own = json!({
+            "trial": { "id": self.spec.id, "seed": self.spec.seed, "repeat": self.spec.repeat, "index": self.spec.index },
+            "fault": { "name": self.fault.name, "title": self.fault.title, "category": self.fault.category },
+            "params": self.fault.params,
+            "target": self.spec.target,
+            "service": self.service,
+            "container": self.service.main_container(),
+            "options": self.method.options,
+            "budgets": self.budgets,
+        });
+        if let (Value::Object(all), Value::Object(own)) = (&mut context, own) {
+            all.extend(own);
+        }
+        context
+    }
+
+    fn file(&self, path: &str) -> Result<&str, InputsError> {
+        self.files.get(path).map(|t| &**t).ok_or_else(|| InputsError::Missing(format!("file {path}")))
+    }
+
+    fn documents(&self, path: &str, context: &Value) -> Result<Vec<Value>, InputsError> {
+        let text = template::render(path, self.file(path)?, context)?;
+        yaml_documents(path, &text)
+    }
+
+    /// The system's objects, in order.
+    pub fn render_system_manifests(&self) -> Result<Vec<Value>, InputsError> {
+        let context = self.system.context();
+        let mut objects = Vec::new();
+        for manifest in &self.system.deploy.manifests {
+            objects.extend(self.documents(&format!("systems/{}/{manifest}", self.system.name), &context)?);
+        }
+        Ok(objects)
+    }
+
+    /// What injects the fault.
+    pub fn render_injection(&self) -> Result<Injection, InputsError> {
+        match &self.fault.inject {
+            Inject::Apply(apply) => Ok(Injection::Objects(self.documents(&format!("faults/{}", apply.template), &self.context())?)),
+            Inject::Patch(patch) => {
+                let path = format!("faults/{}", patch.template);
+                let one = self.documents(&path, &self.context())?.pop();
+                Ok(Injection::Patch {
+                    api_version: patch.api_version.clone(),
+                    kind: patch.kind.clone(),
+                    name: template::render(&format!("{path} (name)"), &patch.name, &self.context())?,
+                    patch_type: patch.patch_type.clone(),
+                    patch: one.ok_or_else(|| InputsError::Yaml { file: path, message: "it is empty".to_owned() })?,
+                })
+            }
+        }
+    }
+
+    /// The reference repair.
+    pub fn render_gold(&self) -> Result<String, InputsError> {
+        let path = format!("faults/{}", self.fault.gold.playbook);
+        Ok(template::render(&path, self.file(&path)?, &self.context())?)
+    }
+
+    /// A prompt, rendered in a context that the executor made from [`Self::context`].
+    pub fn prompt(&self, name: &str, context: &Value) -> Result<String, InputsError> {
+        let path = prompt_path(name);
+        Ok(template::render(&path, self.file(&path)?, context)?)
+    }
+
+    /// What a scripted policy may know.
+    pub fn reference(&self) -> Result<Value, InputsError> {
+        Ok(json!({
+            "gold": self.render_gold()?,
+            "namespace": self.system.namespace,
+            "target": self.spec.target,
+            "container": self.service.main_container(),
+            "fault": self.fault.name,
+        }))
+    }
+}
+
+/// The part of a pipeline's context that changes while it runs, as it is at the start. The executor adds `inventory`,
+/// `playbook_command`, `tools` and, in a repeat, `loop`. `reply.malformed` holds what is wrong, or is empty.
+pub fn blank_state() -> Value {
+    json!({
+        "attempt": 0,
+        "probes": 0,
+        "reply": { "tool": "", "text": "", "arguments": {}, "malformed": "", "none": true },
+        "probe": { "stdout": "", "stderr": "", "exit": 0, "text": "" },
+        "playbook": { "succeeded": false, "exit": 0, "valid": false, "timed_out": false, "text": "" },
+        "verdict": { "recovered": false, "checks": {} },
+    })
+}
+
+/// The documents of a YAML text; empty ones are left out.
+pub(super) fn yaml_documents(file: &str, text: &str) -> Result<Vec<Value>, InputsError> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|e| InputsError::Yaml { file: file.to_owned(), message: e.to_string() })?;
+    Ok(documents.into_iter().filter(|d| !d.is_null()).collect())
+}

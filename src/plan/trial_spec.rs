@@ -1,0 +1,30 @@
+//! One trial, as planned.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::TrialId;
+
+/// One cell of the matrix: everything that identifies a trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialSpec {
+    /// Its identity: digest of everything that can change its result.
+    pub id: TrialId,
+    /// System.
+    pub system: String,
+    /// Sequence.
+    pub sequence: String,
+    /// Position in the sequence, from 0.
+    pub index: u32,
+    /// Fault.
+    pub fault: String,
+    /// Service it hits; drawn from the seed, the system, the sequence and the index alone.
+    pub target: String,
+    /// Method.
+    pub method: String,
+    /// Model.
+    pub model: String,
+    /// Repeat, from 0.
+    pub repeat: u32,
+    /// Seed of the embedded cluster: the same for every method and model.
+    pub seed: u64,
+}
