@@ -1,6 +1,7 @@
 //! The programs. Each is a function over a [`Process`] that returns its exit code.
 
 mod archive;
+mod awk;
 mod disk;
 mod echo;
 mod find;
@@ -128,6 +129,7 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "yes" => text::yes(p).await,
         "grep" | "egrep" | "fgrep" => grep::grep(p).await,
         "sed" => sed::sed(p).await,
+        "awk" | "mawk" => awk::awk(p).await,
         "find" => find::find(p).await,
         "xargs" => find::xargs(p).await,
         "nslookup" => network::nslookup(p).await,
