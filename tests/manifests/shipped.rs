@@ -171,6 +171,23 @@ fn the_system_is_the_published_one() {
     assert!(script.contains("\nimport urllib.request\n") && script.contains("\nexec python3 /tmp/server.py"), "{script}");
 }
 
+#[test]
+fn yaml_says_the_same_as_toml() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = camino::Utf8Path::from_path(dir.path()).unwrap();
+    let catalog = built_in();
+    for (path, file) in &catalog.files {
+        let yaml = Kind::of_path(path).map(|_| serde_saphyr::to_string(&toml::from_str::<serde_json::Value>(&file.text).unwrap()).unwrap());
+        let target = root.join(if yaml.is_some() { path.replace(".toml", ".yaml") } else { path.clone() });
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, yaml.as_deref().unwrap_or(&file.text)).unwrap();
+    }
+    let (same, diagnostics) = Catalog::load(&Root::only(root));
+    assert!(diagnostics.is_empty(), "{}", diagnostics.render(false, 140));
+    let trials = |c: &Catalog| expand(c, &c.experiments["hard"], &Selection::default(), "").unwrap().iter().collect::<Vec<_>>();
+    assert_eq!(trials(&same), trials(&catalog));
+}
+
 /// Writes what is wrong, so that the command in the message repairs it.
 #[test]
 fn committed_schemas_are_those_of_the_types() {
