@@ -5,7 +5,7 @@ use camino::Utf8PathBuf;
 
 use super::args::NewKind;
 use super::failure::{Failure, chain};
-use super::places::{Global, absolute, current};
+use super::places::{Global, current};
 use super::{load, print, tell};
 use crate::manifest::{Catalog, Root};
 use crate::record::write_atomically;
@@ -81,7 +81,7 @@ fn place(global: &Global) -> Result<Utf8PathBuf, Failure> {
         if root.exists() && !root.is_dir() {
             return Err(Failure::input(format!("{root} is no folder")).help("--root names a folder; it is made when it is not there"));
         }
-        return absolute(root);
+        return Ok(root.clone());
     }
     let current = current()?;
     let found = Root::find(None, &current).ok().and_then(|r| r.path().map(ToOwned::to_owned));
