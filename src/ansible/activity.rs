@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-/// Every so many samples all of `/proc` is searched for members of the group whose parent went away between two
-/// samples; the other samples only follow the tree and those already known.
+/// Every so many samples all of `/proc` is searched for members whose parent went away between two samples (daemons,
+/// asynchronous tasks); the other samples only follow the tree and those already known.
 const FULL_SCAN_EVERY: u32 = 16;
 /// More processes than this are not followed: whoever starts them is busy.
 const MAX_PROCESSES: usize = 512;
@@ -18,6 +18,7 @@ const MAX_PROCESSES: usize = 512;
 #[derive(Debug)]
 pub struct Activity {
     leader: i32,
+    markers: Vec<String>,
     seen: Mutex<Seen>,
 }
 
@@ -39,7 +40,14 @@ struct Stat {
 impl Activity {
     /// Watches the process `leader`, its descendants and the members of its process group.
     pub fn of(leader: i32) -> Self {
-        Self { leader, seen: Mutex::default() }
+        Self { leader, markers: Vec::new(), seen: Mutex::default() }
+    }
+
+    /// Watches, besides, those who left the tree and the group but still have one of these `NAME=value` settings in
+    /// their environment.
+    #[must_use]
+    pub fn with_markers(self, markers: Vec<String>) -> Self {
+        Self { markers, ..self }
     }
 
     /// True when every thread of every process of the tree sleeps.
@@ -51,9 +59,7 @@ impl Activity {
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.samples.is_multiple_of(FULL_SCAN_EVERY) {
-            for (pid, s) in group_members(self.leader) {
-                seen.members.insert(pid, s.started);
-            }
+            seen.members.extend(self.strays(leader.started).map(|(pid, s)| (pid, s.started)));
         }
         seen.samples = seen.samples.wrapping_add(1);
         seen.members.insert(self.leader, leader.started);
@@ -66,48 +72,58 @@ impl Activity {
             if visited.len() > MAX_PROCESSES {
                 return false;
             }
-            let known = seen.members.get(&pid).copied();
-            let Some(s) = stat(&format!("/proc/{pid}/stat")).filter(|s| known.is_none_or(|k| k == s.started)) else {
-                seen.members.remove(&pid);
-                continue;
-            };
-            if s.state == 'Z' || s.state == 'X' {
-                continue;
-            }
-            seen.members.insert(pid, s.started);
-            match threads(pid) {
+            match threads(pid, seen.members.get(&pid).copied()) {
                 Threads::Busy => return false,
-                Threads::Idle(children) => todo.extend(children),
-                Threads::Gone => {}
+                Threads::Gone => {
+                    seen.members.remove(&pid);
+                }
+                Threads::Idle { started, children } => {
+                    seen.members.insert(pid, started);
+                    todo.extend(children);
+                }
             }
         }
         true
+    }
+
+    /// All live members, wherever they are in the tree. None is older than the leader.
+    fn strays(&self, since: u64) -> impl Iterator<Item = (i32, Stat)> {
+        process_ids()
+            .filter_map(|pid| Some((pid, stat(&format!("/proc/{pid}/stat"))?)))
+            .filter(move |(pid, s)| s.started >= since && (s.group == self.leader || has_setting(*pid, &self.markers)))
     }
 }
 
 enum Threads {
     Busy,
-    Idle(Vec<i32>),
+    Idle { started: u64, children: Vec<i32> },
     Gone,
 }
 
-/// The state of all threads of a process, and the children they started.
-fn threads(pid: i32) -> Threads {
+/// The state of all threads of a process, and the children they started. Another start time than the known one means
+/// that the id was given to somebody else.
+fn threads(pid: i32, known: Option<u64>) -> Threads {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Threads::Gone };
-    let mut children = Vec::new();
+    let (mut started, mut children) = (None, Vec::new());
     for task in tasks.flatten() {
-        let path = task.path();
-        let Some(path) = path.to_str() else { continue };
+        let thread = task.file_name();
+        let Some(thread) = thread.to_str() else { continue };
         // A thread may end between the listing and the look.
-        let Some(s) = stat(&format!("{path}/stat")) else { continue };
+        let Some(s) = stat(&format!("/proc/{pid}/task/{thread}/stat")) else { continue };
+        if thread.parse() == Ok(pid) {
+            if known.is_some_and(|k| k != s.started) {
+                return Threads::Gone;
+            }
+            started = Some(s.started);
+        }
         if !waits(s.state) {
             return Threads::Busy;
         }
-        if let Ok(list) = fs::read_to_string(format!("{path}/children")) {
+        if let Ok(list) = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) {
             children.extend(list.split_ascii_whitespace().filter_map(|c| c.parse::<i32>().ok()));
         }
     }
-    Threads::Idle(children)
+    started.map_or(Threads::Gone, |started| Threads::Idle { started, children })
 }
 
 /// Sleeping, idle kernel thread, stopped, or dead: none of these computes.
@@ -129,23 +145,19 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { state, group, started })
 }
 
-/// All live members of a process group.
-fn group_members(group: i32) -> Vec<(i32, Stat)> {
-    process_ids().filter_map(|pid| Some((pid, stat(&format!("/proc/{pid}/stat"))?))).filter(|(_, s)| s.group == group).collect()
-}
-
 fn process_ids() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok())
 }
 
 /// Processes whose environment was given any of these `NAME=value` settings: finds those that left the group.
 pub(crate) fn with_environment(settings: &[String]) -> Vec<i32> {
-    process_ids()
-        .filter(|pid| {
-            let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-            environment.split(|b| *b == 0).any(|v| settings.iter().any(|s| s.as_bytes() == v))
-        })
-        .collect()
+    process_ids().filter(|pid| has_setting(*pid, settings)).collect()
+}
+
+fn has_setting(pid: i32, settings: &[String]) -> bool {
+    // Other users' processes cannot be read, and are not ours.
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    environment.split(|b| *b == 0).any(|v| settings.iter().any(|s| s.as_bytes() == v))
 }
 
 #[cfg(test)]
@@ -213,6 +225,34 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_with_our_marker_counts() {
+        let marker = format!("DAEMON_{}=yes", std::process::id());
+        let child = shell(&format!("export {marker}; (setsid sh -c 'while :; do :; done' &) ; sleep 60"));
+        let activity = Activity::of(pid(&child)).with_markers(vec![marker.clone()]);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(settles(&activity, false));
+        for stray in with_environment(&[marker]).into_iter().filter_map(rustix::process::Pid::from_raw) {
+            let _gone = rustix::process::kill_process(stray, rustix::process::Signal::KILL);
+        }
+        kill(child);
+    }
+
+    #[test]
+    fn a_look_is_quick() {
+        let child = shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; wait");
+        let activity = Activity::of(pid(&child));
+        assert!(settles(&activity, true));
+        let start = Instant::now();
+        for _ in 0..160 {
+            activity.idle();
+        }
+        let each = start.elapsed() / 160;
+        kill(child);
+        // 0.2 ms on an idle machine; the bound leaves room for a busy one.
+        assert!(each < Duration::from_millis(5), "{each:?}");
+    }
+
+    #[test]
     fn a_dead_leader_is_not_idle() {
         let mut child = shell("exit 0");
         let activity = Activity::of(pid(&child));
@@ -227,8 +267,13 @@ mod tests {
         let marker = format!("MARK_{}=yes", std::process::id());
         let (name, value) = marker.split_once('=').unwrap();
         let mut child = Command::new("sleep").arg("60").env(name, value).spawn().unwrap();
-        assert!(with_environment(std::slice::from_ref(&marker)).contains(&pid(&child)));
+        // The kernel shows the new environment a moment after the spawn.
+        let found = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            with_environment(std::slice::from_ref(&marker)).contains(&pid(&child))
+        });
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(found);
     }
 }

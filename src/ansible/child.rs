@@ -99,9 +99,10 @@ impl GroupGuard {
     /// Kills the group and, by their environment, those who left it. Ends when none is found or after some rounds.
     fn sweep(&self) {
         self.signal(Signal::KILL);
-        for _ in 0..SWEEPS {
+        for round in 0..SWEEPS {
             let left = with_environment(&self.markers);
-            if left.is_empty() {
+            // Looked at twice: a process shows no environment at the moment when it becomes another program.
+            if left.is_empty() && round > 0 {
                 return;
             }
             for pid in left.into_iter().filter_map(Pid::from_raw) {
@@ -132,7 +133,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let guard = GroupGuard { leader, markers: spec.markers.clone() };
     let working = leader.map(|pid| {
-        let activity = Activity::of(pid.as_raw_nonzero().get());
+        let activity = Activity::of(pid.as_raw_nonzero().get()).with_markers(spec.markers.clone());
         (time.working)(Box::new(move || activity.idle()))
     });
     let (stdout, out_reader) = capture(child.stdout.take(), spec.cap);

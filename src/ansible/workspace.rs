@@ -177,13 +177,15 @@ fn inventory(group: &str, python: &Path) -> String {
     format!("[{group}]\nlocalhost ansible_connection=local ansible_python_interpreter={}\n", python.display())
 }
 
-/// Fact gathering is left as it is: models rely on facts.
+/// Fact gathering is left as it is: models rely on facts. Folders are absolute, since Ansible takes `~` from the
+/// password file here and from HOME there.
 fn settings(home: &Path, inventory: &Path, tools: &Toolchain) -> String {
     format!(
         "[defaults]\n\
          home = {home}/.ansible\n\
          local_tmp = {home}/.ansible/tmp\n\
          remote_tmp = {home}/.ansible/tmp\n\
+         async_dir = {home}/.ansible/async\n\
          inventory = {inventory}\n\
          collections_path = {collections}\n\
          callback_plugins = {plugins}\n\

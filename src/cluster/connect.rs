@@ -10,6 +10,7 @@ use super::client::{Cluster, ClusterError, chain};
 use super::observe::{AuditRecord, Observations, TrafficSecond};
 use super::pace::{Busy, Idle, Pace, RealPace, Working};
 use crate::sim::config::SimConfig;
+use crate::sim::time::SimTime;
 use crate::sim::world::Engine;
 use crate::sim::{Sim, clock::Clock};
 
@@ -72,8 +73,14 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
 }
 
 fn traffic(engine: &Engine, namespace: &str, service: &str, from: u64, to: u64) -> Vec<TrafficSecond> {
-    let _ = (engine, namespace, service, from, to);
-    Vec::new()
+    let at = |second: u64| SimTime(second.saturating_mul(1000));
+    engine.with(|w| {
+        w.traffic
+            .series(namespace, service, at(from), at(to))
+            .into_iter()
+            .map(|s| TrafficSecond { second: s.second, requests: s.requests, errors: s.errors, latency_ms: s.latency_ms })
+            .collect()
+    })
 }
 
 fn audit(engine: &Engine) -> Vec<AuditRecord> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::kind::Kind;
 use super::source::{Root, SourceFile};
-use super::spans::{Document, SpanIndex, parse_toml, parse_yaml};
+use super::spans::{Document, SpanIndex, child, item, parse_toml, parse_yaml};
 use super::{ExperimentManifest, FaultManifest, PipelineManifest, SequenceManifest, SystemManifest, schema, semantic};
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
 use crate::model::ModelSpec;
@@ -94,6 +94,11 @@ impl Catalog {
         }
     }
 
+    /// The place of a key of a manifest.
+    pub(super) fn key_span(&self, file: &str, path: &str) -> Option<std::ops::Range<usize>> {
+        self.spans.get(file).and_then(|s| s.key(path))
+    }
+
     fn load_file(&mut self, path: &str, kind: Kind, name: &str, diagnostics: &mut Diagnostics) {
         let Some(file) = self.files.get(path).cloned() else { return };
         let about = |code: &str, message: String| Diagnostic::new(code, &file.shown, Arc::clone(&file.text), message);
@@ -127,9 +132,12 @@ impl Catalog {
             );
         }
         self.spans.insert(path.to_owned(), spans);
-        if !mistakes.is_empty() {
+        // What is left without the unknown keys is still checked, so that one round of edits mends everything.
+        if mistakes.iter().any(|m| m.code != "unknown_key") {
             return;
         }
+        let unknown: BTreeSet<&str> = mistakes.iter().map(|m| m.path.as_str()).collect();
+        let value = without(value, &unknown, "");
         let name = name.to_owned();
         let stored = match kind {
             Kind::System => typed(value).map(|m| self.systems.insert(name, m).is_some()),
@@ -142,6 +150,22 @@ impl Catalog {
         if let Err(e) = stored {
             diagnostics.push(about("wrong_value", e.to_string()));
         }
+    }
+}
+
+/// A value without the keys at some paths.
+fn without(value: Value, paths: &BTreeSet<&str>, path: &str) -> Value {
+    if paths.is_empty() {
+        return value;
+    }
+    match value {
+        Value::Object(map) => {
+            let kept =
+                map.into_iter().map(|(key, inner)| (child(path, &key), key, inner)).filter(|(below, ..)| !paths.contains(below.as_str()));
+            Value::Object(kept.map(|(below, key, inner)| (key, without(inner, paths, &below))).collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().enumerate().map(|(i, v)| without(v, paths, &item(path, i))).collect()),
+        other => other,
     }
 }
 

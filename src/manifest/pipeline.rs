@@ -13,7 +13,8 @@ use crate::model::{Role, ToolChoice};
 /// (names), `attempt` (playbooks run so far), `probes` (probe commands run so far), `reply` (of the last ask: `tool`,
 /// `text`, `arguments`, `malformed`, `none`), `probe` (of the last probe: `stdout`, `stderr`, `exit`, `text`), `playbook`
 /// (of the last run: `succeeded`, `exit`, `valid`, `timed_out`, `text`), `verdict` (of the last verify: `recovered`,
-/// `checks`), `loop` in a repeat (`index` from 1).
+/// `checks`), `loop` in a repeat (`index` from 1). Before its first ask, probe, run or verify each of these four is as
+/// `plan::blank_state` says: nothing called, nothing succeeded, nothing recovered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineManifest {
@@ -91,7 +92,7 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Say {
-    /// Who speaks.
+    /// Who speaks; `tool` answers the call of the last reply that has no answer yet.
     pub role: Role,
     /// Prompt file under prompts/, without `.md.j2`.
     pub prompt: String,

@@ -217,6 +217,19 @@ impl TrialInputs {
     }
 }
 
+/// The part of a pipeline's context that changes while it runs, as it is at the start. The executor adds `inventory`,
+/// `playbook_command`, `tools` and, in a repeat, `loop`. `reply.malformed` holds what is wrong, or is empty.
+pub fn blank_state() -> Value {
+    json!({
+        "attempt": 0,
+        "probes": 0,
+        "reply": { "tool": "", "text": "", "arguments": {}, "malformed": "", "none": true },
+        "probe": { "stdout": "", "stderr": "", "exit": 0, "text": "" },
+        "playbook": { "succeeded": false, "exit": 0, "valid": false, "timed_out": false, "text": "" },
+        "verdict": { "recovered": false, "checks": {} },
+    })
+}
+
 /// The documents of a YAML text; empty ones are left out.
 pub(super) fn yaml_documents(file: &str, text: &str) -> Result<Vec<Value>, InputsError> {
     let documents: Vec<Value> =

@@ -14,7 +14,7 @@ mod system_objects;
 mod trial_spec;
 
 pub use expand::{Plan, PlanError, Selection, Shard, expand};
-pub use inputs::{Injection, InputsError, TrialInputs};
+pub use inputs::{Injection, InputsError, TrialInputs, blank_state};
 pub use setting::{SettingError, apply_setting};
 pub use system_objects::system_manifests;
 pub use trial_spec::TrialSpec;

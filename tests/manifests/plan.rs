@@ -2,7 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use microremed::plan::{Plan, Selection, Shard, TrialSpec, expand};
+use std::sync::LazyLock;
+
+use microremed::manifest::source::SourceFile;
+use microremed::manifest::{Catalog, ExperimentManifest};
+use microremed::plan::{Plan, PlanError, Selection, Shard, TrialSpec, apply_setting, expand};
+use proptest::prelude::*;
+use proptest::sample::subsequence;
 
 use crate::shipped::built_in;
 
@@ -54,6 +60,102 @@ fn repeats_differ_in_seed_and_identity_only() {
     assert_eq!((&a.fault, &a.target), (&b.fault, &b.target));
     assert!(a.seed != b.seed && a.id != b.id);
     assert_eq!(plan("quickstart", &Selection::default()).get(0).unwrap(), a);
+}
+
+#[test]
+fn whatever_changes_a_result_changes_the_identity_and_nothing_else_does() {
+    let catalog = built_in();
+    let id = |catalog: &Catalog, experiment: &ExperimentManifest, tools: &str| {
+        expand(catalog, experiment, &Selection::default(), tools).unwrap().get(0).unwrap().id
+    };
+    let quickstart = &catalog.experiments["quickstart"];
+    let plain = id(&catalog, quickstart, "");
+    assert_ne!(id(&catalog, quickstart, "ansible 2"), plain);
+    for setting in ["budgets.probes=5", "params.cpu-stress.load=50", "options.sologen.wait=5s", "time.clock=real", "seed=7"] {
+        assert_ne!(id(&catalog, &apply_setting(quickstart, setting).unwrap(), ""), plain, "{setting}");
+    }
+    for setting in
+        ["budgets.cost_total_usd=5.0", "description=x", "params.pod-fail.duration=60s", "options.thinkremed.wait=5s", "repeats=3"]
+    {
+        assert_eq!(id(&catalog, &apply_setting(quickstart, setting).unwrap(), ""), plain, "{setting}");
+    }
+    for file in [
+        "prompts/sologen/system.md.j2",
+        "faults/templates/cpu-stress.yaml.j2",
+        "faults/gold/cpu-stress.yml.j2",
+        "systems/simple-micro/k8s/workload.yaml.j2",
+    ] {
+        let mut changed = catalog.clone();
+        let old = changed.files[file].clone();
+        changed.files.insert(file.to_owned(), SourceFile::new(old.shown, &format!("{} ", old.text)));
+        assert_ne!(id(&changed, quickstart, ""), plain, "{file}");
+    }
+    let mut changed = catalog.clone();
+    changed.files.insert("prompts/thinkremed/system.md.j2".to_owned(), SourceFile::new("x".into(), "x"));
+    assert_eq!(id(&changed, quickstart, ""), plain);
+}
+
+#[test]
+fn a_million_trials_are_not_stored() {
+    let plan = plan("hard", &Selection { repeats: Some(10_000_000), ..Selection::default() });
+    assert_eq!(plan.len(), 10_000_000 * 80 * 2 * 3);
+    let last = plan.get(plan.len() - 1).unwrap();
+    assert_eq!((last.repeat, last.index, last.model.as_str()), (9_999_999, 79, "noop"));
+    assert_eq!(plan.get(plan.len()), None);
+}
+
+#[test]
+fn worst_cases_are_bounded_and_longer_with_more_attempts() {
+    let plan = plan("quickstart", &Selection::default());
+    let longest = |method: &str| plan.iter().filter(|t| t.method == method).map(|t| plan.worst_case(&t)).max().unwrap();
+    assert!(longest("sologen") >= std::time::Duration::from_secs(600));
+    assert!(longest("thinkremed") >= longest("sologen"));
+    assert!(longest("thinkremed") <= std::time::Duration::from_secs(20 * 60 + 330));
+}
+
+#[test]
+fn unknown_names_are_explained() {
+    let catalog = built_in();
+    let selection = Selection { models: vec!["qwen-pls".to_owned()], ..Selection::default() };
+    let error = expand(&catalog, &catalog.experiments["easy"], &selection, "").unwrap_err();
+    assert_eq!(error.to_string(), "there is no model `qwen-pls`; did you mean `qwen-plus`?");
+    let selection = Selection { faults: vec!["pod-fail".to_owned()], ..Selection::default() };
+    assert!(matches!(expand(&catalog, &catalog.experiments["easy"], &selection, ""), Err(PlanError::Empty(_))));
+    assert!("0/4".parse::<Shard>().is_err() && "5/4".parse::<Shard>().is_err() && "2/4".parse::<Shard>().is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_count_is_the_number_of_distinct_trials(
+        repeats in 0u32..4,
+        methods in subsequence(vec!["sologen", "thinkremed", "reflexgen"], 1..=3),
+        models in subsequence(vec!["gold", "noop", "restart", "gpt-4o"], 1..=4),
+        sequences in subsequence(vec!["seven", "pod-fail", "easy"], 1..=3),
+        faults in subsequence(vec!["cpu-stress", "pod-fail", "disk-io"], 0..=3),
+        shard in proptest::option::of((1u32..4).prop_flat_map(|count| (1..=count, Just(count)))),
+    ) {
+        static CATALOG: LazyLock<Catalog> = LazyLock::new(built_in);
+        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let selection = Selection {
+            sequences: own(&sequences),
+            methods: own(&methods),
+            models: own(&models),
+            faults: own(&faults),
+            repeats: Some(repeats),
+            shard: shard.map(|(index, count)| Shard { index, count }),
+            ..Selection::default()
+        };
+        match expand(&CATALOG, &CATALOG.experiments["easy"], &selection, "") {
+            Err(e) => prop_assert!(matches!(e, PlanError::Empty(_)), "{}", e),
+            Ok(plan) => {
+                let ids: BTreeSet<_> = plan.iter().map(|t| t.id).collect();
+                prop_assert_eq!(ids.len() as u64, plan.len());
+                prop_assert_eq!(plan.iter().count() as u64, plan.len());
+            }
+        }
+    }
 }
 
 #[test]

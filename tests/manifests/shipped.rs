@@ -1,7 +1,9 @@
 //! The shipped data files load, validate and render.
 
 use microremed::manifest::{Catalog, Kind, Root, schema};
-use microremed::plan::{Injection, Selection, TrialInputs, expand};
+use microremed::model::Provider;
+use microremed::plan::{Injection, Selection, TrialInputs, blank_state, expand};
+use microremed::template;
 
 /// The built-in files, with no mistake in them.
 pub(crate) fn built_in() -> Catalog {
@@ -66,6 +68,90 @@ fn everything_renders_for_every_trial_of_the_quickstart() {
         let gold: serde_json::Value = serde_saphyr::from_str(&inputs.render_gold().unwrap()).unwrap();
         assert_eq!(gold[0]["hosts"], "localhost");
         assert!(gold.to_string().contains(&spec.target));
+    }
+}
+
+/// What the executor knows when it renders a prompt.
+fn context(inputs: &TrialInputs) -> serde_json::Value {
+    let mut context = inputs.context();
+    let all = context.as_object_mut().unwrap();
+    all.extend(blank_state().as_object().unwrap().clone());
+    all.insert("inventory".to_owned(), "[local]\nlocalhost ansible_connection=local\n".into());
+    all.insert("playbook_command".to_owned(), "ansible-playbook -i inventory.ini remediation.yml".into());
+    all.insert("tools".to_owned(), serde_json::json!(["print_playbook", "probe_system"]));
+    context
+}
+
+#[test]
+fn every_prompt_renders_and_the_first_one_says_what_it_must() {
+    let catalog = built_in();
+    let selection = Selection { methods: catalog.methods().iter().map(|m| (*m).to_owned()).collect(), ..Selection::default() };
+    let plan = expand(&catalog, &catalog.experiments["quickstart"], &selection, "").unwrap();
+    let mut rendered = 0;
+    for spec in plan.iter() {
+        let inputs = TrialInputs::resolve(&catalog, &spec, plan.experiment()).unwrap();
+        let context = context(&inputs);
+        for name in catalog.prompts().iter().filter(|n| n.starts_with(&format!("{}/", spec.method))) {
+            let text = inputs.prompt(name, &context).unwrap();
+            rendered += 1;
+            if name.ends_with("/system") {
+                let needed = [
+                    "runs on k3s",
+                    &spec.target,
+                    &spec.fault,
+                    "simple-micro",
+                    "localhost ansible_connection=local",
+                    "ansible-playbook -i inventory.ini",
+                ];
+                for word in needed {
+                    assert!(text.contains(word), "{name} lacks {word}:\n{text}");
+                }
+                assert_eq!(text.contains("probe_system"), spec.method == "thinkremed");
+            }
+        }
+        let first = inputs.method.steps.first().map(|s| serde_json::to_value(s).unwrap()).unwrap();
+        assert_eq!(first["say"]["prompt"], format!("{}/system", spec.method));
+    }
+    assert!(rendered > 100);
+}
+
+#[test]
+fn scripted_models_render_playbooks() {
+    let catalog = built_in();
+    let plan = expand(&catalog, &catalog.experiments["quickstart"], &Selection::default(), "").unwrap();
+    for spec in plan.iter() {
+        let inputs = TrialInputs::resolve(&catalog, &spec, plan.experiment()).unwrap();
+        let Provider::Scripted(scripted) = &inputs.model.provider else { panic!("{} is no scripted model", spec.model) };
+        let mut context = inputs.reference().unwrap();
+        context["tools"] = serde_json::json!(["print_playbook"]);
+        context["turn"] = 0.into();
+        let holds = |when: &String| template::holds(when, &context).unwrap();
+        let turn = scripted.turns.iter().find(|t| t.when.as_ref().is_none_or(holds)).unwrap();
+        let playbook: serde_json::Value =
+            serde_saphyr::from_str(&template::render("code", &turn.arguments["code"], &context).unwrap()).unwrap();
+        assert_eq!(playbook[0]["hosts"], "localhost");
+        assert_eq!(playbook[0]["tasks"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn common_checks_are_in_every_stage_of_the_strict_set_only() {
+    let catalog = built_in();
+    let plan = expand(&catalog, &catalog.experiments["quickstart"], &Selection::default(), "").unwrap();
+    for spec in plan.iter() {
+        let inputs = TrialInputs::resolve(&catalog, &spec, plan.experiment()).unwrap();
+        let names = |set: &str| -> Vec<Vec<String>> {
+            let stages = serde_json::to_value(&inputs.checks[set]).unwrap()["stages"].as_array().unwrap().clone();
+            stages
+                .iter()
+                .map(|s| s["all"].as_array().unwrap().iter().map(|c| c.as_object().unwrap().keys().next().unwrap().clone()).collect())
+                .collect()
+        };
+        for stage in names("strict") {
+            assert!(["others", "not-expired", "limits", "restored"].iter().all(|c| stage.iter().any(|s| s == c)), "{stage:?}");
+        }
+        assert!(names("compat").iter().all(|stage| stage.len() == 1));
+        assert!(inputs.method.tools.contains_key("print_playbook"));
     }
 }
 

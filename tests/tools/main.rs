@@ -6,10 +6,13 @@ use std::time::Duration;
 use microremed::ansible::{Finish, PlaybookOutcome, Timekeeping, Toolchain, ToolsStatus, Workspace, WorkspaceSpec};
 use tokio_util::sync::CancellationToken;
 
+mod fake_clock;
 mod playbooks;
+mod simulated_time;
 
+/// Another folder can be named, to try another Python (the first on the path) beside the usual one.
 fn base() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools")
+    std::env::var_os("MICROREMED_TEST_TOOLS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from)
 }
 
 async fn tools() -> Toolchain {

@@ -14,7 +14,11 @@ use crate::model::{ChatReply, ChatRequest, Message, Role, ToolSpec};
 impl Trial {
     pub(super) fn say(&mut self, say: &Say) -> Result<(), Stop> {
         let text = self.prompt(&say.prompt)?;
-        self.conversation.push(Message::new(say.role, text));
+        if say.role == Role::Tool {
+            self.answer(text);
+        } else {
+            self.conversation.push(Message::new(say.role, text));
+        }
         Ok(())
     }
 
@@ -77,20 +81,12 @@ impl Trial {
             None => (json!({}), String::new()),
         };
         let tool = call.map(|c| c.name).unwrap_or_default();
-        let none = tool.is_empty() || !malformed.is_empty();
+        let none = tool.is_empty();
         self.scope.insert(
             "reply".to_owned(),
             json!({"tool": tool, "text": message.content, "arguments": arguments, "malformed": malformed, "none": none}),
         );
-        if !malformed.is_empty() {
-            let id = message.tool_calls.first().map(|c| c.id.clone());
-            self.conversation.push(message);
-            let mut answer = Message::new(Role::Tool, format!("The arguments of this call are not a JSON object: {malformed}"));
-            answer.tool_call_id = id;
-            self.conversation.push(answer);
-        } else {
-            self.conversation.push(message);
-        }
+        self.conversation.push(message);
         self.events
             .send(Event::Asked(Asked {
                 trial: self.spec.id.clone(),

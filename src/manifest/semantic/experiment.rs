@@ -51,19 +51,19 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
     }
     for (fault, params) in &experiment.params {
         let path = child("params", fault);
-        s.named(&path, "fault", fault, catalog.names(Kind::Fault));
+        s.named_key(&path, "fault", fault, catalog.names(Kind::Fault));
         if let Some(manifest) = catalog.faults.get(fault) {
             for key in params.keys() {
-                s.named(&child(&path, key), "parameter", key, manifest.params.keys().map(String::as_str));
+                s.named_key(&child(&path, key), "parameter", key, manifest.params.keys().map(String::as_str));
             }
         }
     }
     for (pipeline, options) in &experiment.options {
         let path = child("options", pipeline);
-        s.named(&path, "method", pipeline, catalog.names(Kind::Pipeline));
+        s.named_key(&path, "method", pipeline, catalog.names(Kind::Pipeline));
         if let Some(manifest) = catalog.pipelines.get(pipeline) {
             for key in options.keys() {
-                s.named(&child(&path, key), "option", key, manifest.options.keys().map(String::as_str));
+                s.named_key(&child(&path, key), "option", key, manifest.options.keys().map(String::as_str));
             }
         }
     }

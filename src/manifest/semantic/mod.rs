@@ -47,15 +47,30 @@ impl<'a> Subject<'a> {
 
     /// A name that must be one of those known.
     fn named<'n>(&mut self, path: &str, word: &str, name: &str, known: impl IntoIterator<Item = &'n str>) {
+        if let Some(diagnostic) = self.unknown(path, word, name, known) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// A key that must be one of the names known.
+    fn named_key<'n>(&mut self, path: &str, word: &str, name: &str, known: impl IntoIterator<Item = &'n str>) {
+        if let Some(diagnostic) = self.unknown(path, word, name, known) {
+            let key = self.catalog.key_span(self.file, path);
+            self.diagnostics.push(diagnostic.at(key, ""));
+        }
+    }
+
+    fn unknown<'n>(&self, path: &str, word: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<Diagnostic> {
         let known: BTreeSet<&str> = known.into_iter().collect();
         if known.contains(name) {
-            return;
+            return None;
         }
         let help = did_you_mean(name, known.iter().copied()).or_else(|| {
             let list = known.iter().copied().take(12).collect::<Vec<_>>().join("`, `");
             (!list.is_empty()).then(|| format!("known: `{list}`"))
         });
-        self.add(path, &format!("unknown_{}", word.replace(' ', "_")), format!("there is no {word} `{name}`"), help);
+        let code = format!("unknown_{}", word.replace(' ', "_"));
+        Some(self.catalog.at(self.file, path, &code, format!("there is no {word} `{name}`")).help(help))
     }
 
     /// A word of a fixed set.
@@ -102,10 +117,13 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// An expression in a manifest.
-    fn expression(&mut self, path: &str, expression: &str, scope: &Value) {
+    /// An expression in a manifest; true when nothing is wrong with it.
+    fn expression(&mut self, path: &str, expression: &str, scope: &Value) -> bool {
         match template::undeclared_in_expression(expression) {
-            Err(e) => self.add(path, "bad_expression", format!("`{expression}` is no expression: {}", e.message), None),
+            Err(e) => {
+                self.add(path, "bad_expression", format!("`{expression}` is no expression: {}", e.message), None);
+                false
+            }
             Ok(names) => self.variables(path, names, scope),
         }
     }
@@ -114,16 +132,21 @@ impl<'a> Subject<'a> {
     fn inline_template(&mut self, path: &str, text: &str, scope: &Value) {
         match template::undeclared("template", text) {
             Err(e) => self.add(path, "bad_template", format!("`{text}` is no template: {}", e.message), None),
-            Ok(names) => self.variables(path, names, scope),
+            Ok(names) => {
+                self.variables(path, names, scope);
+            }
         }
     }
 
-    fn variables(&mut self, path: &str, names: BTreeSet<String>, scope: &Value) {
+    fn variables(&mut self, path: &str, names: BTreeSet<String>, scope: &Value) -> bool {
+        let mut fine = true;
         for name in names {
             if let Some(help) = scope::unknown(&name, scope) {
+                fine = false;
                 self.add(path, "unknown_variable", format!("the variable `{name}` is not known here"), help);
             }
         }
+        fine
     }
 
     /// A template file that a manifest names; true when nothing is wrong with it.
@@ -136,6 +159,7 @@ impl<'a> Subject<'a> {
             return false;
         };
         let about = |code: &str, message: String| Diagnostic::new(code, &source.shown, Arc::clone(&source.text), message);
+        let reader = self.catalog.files.get(self.file).map(|f| format!("read by {}", f.shown)).unwrap_or_default();
         match template::undeclared(file, &source.text) {
             Err(e) => {
                 self.diagnostics.push(located("bad_template", source, &e));
@@ -147,7 +171,8 @@ impl<'a> Subject<'a> {
                     if let Some(help) = scope::unknown(&name, scope) {
                         fine = false;
                         let message = format!("the variable `{name}` is not known here");
-                        self.diagnostics.push(about("unknown_variable", message).at(find_word(&source.text, &name), "").help(help));
+                        self.diagnostics
+                            .push(about("unknown_variable", message).at(find_word(&source.text, &name), reader.as_str()).help(help));
                     }
                 }
                 fine

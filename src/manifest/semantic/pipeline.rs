@@ -47,7 +47,7 @@ fn one(s: &mut Subject<'_>, pipeline: &PipelineManifest) {
     }
     for (name, list) in &pipeline.checks {
         let path = child("checks", name);
-        s.named(&path, "check set", name, walk.sets.iter().copied());
+        s.named_key(&path, "check set", name, walk.sets.iter().copied());
         let everything = json!(null);
         fault::checks(s, list, &path, &everything);
     }
@@ -156,15 +156,16 @@ impl Walk<'_> {
     fn repeat(&self, s: &mut Subject<'_>, x: &Repeat, path: &str) {
         let scope = scope::pipeline(self.pipeline, true);
         let max = child(path, "max");
-        s.expression(&max, &x.max, &scope);
+        let fine = s.expression(&max, &x.max, &scope);
         let context = json!({ "options": self.pipeline.options, "budgets": crate::manifest::Budgets::default() });
         match template::evaluate(&x.max, &context).map(|v| v.as_u64()) {
             Ok(Some(1..=MOST_ROUNDS)) => {}
             Ok(_) => s.add(&max, "unbounded_repeat", format!("`{}` must be a whole number between 1 and {MOST_ROUNDS}", x.max), None),
-            Err(_) => {
+            Err(_) if fine => {
                 let help = "use a number, `options` and `budgets` only".to_owned();
                 s.add(&max, "unbounded_repeat", format!("`{}` cannot be known before the repeat starts", x.max), Some(help));
             }
+            Err(_) => {}
         }
         if let Some(until) = &x.until {
             s.expression(&child(path, "until"), until, &scope);

@@ -48,7 +48,7 @@ fn one(s: &mut Subject<'_>, system: &SystemManifest) {
     }
     for (fault, targets) in &system.targets {
         let path = child("targets", fault);
-        s.named(&path, "fault", fault, s.catalog.names(Kind::Fault));
+        s.named_key(&path, "fault", fault, s.catalog.names(Kind::Fault));
         s.not_empty(&path, targets.len(), "service");
         s.once(|i| item(&path, i), "service", targets.iter().map(String::as_str));
         for (i, target) in targets.iter().enumerate() {

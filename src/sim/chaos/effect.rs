@@ -210,7 +210,7 @@ fn disk(world: &mut World, key: &Key, spec: &Value, pod: &Key, container: &str) 
     let run = world.runtime.pods.get_mut(pod).ok_or("pod not found")?;
     let i = run.index(container).ok_or("container not found")?;
     let mount = spec["volumePath"].as_str().unwrap_or_default().trim_end_matches('/').to_owned();
-    let mounted = run.model.containers.get(i).is_some_and(|m| m.mounts.iter().any(|(_, p)| *p == mount));
+    let mounted = run.model.containers.get(i).is_some_and(|m| m.mounts.iter().any(|x| x.path == mount));
     if !mounted {
         return Err(format!("toda startup takes too long or an error occurs: source: {mount}, target: not a mounted volume"));
     }

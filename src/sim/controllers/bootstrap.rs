@@ -11,9 +11,9 @@ use crate::sim::world::{Event, World};
 /// Version of the kubelets, as `kubectl get nodes` shows it.
 pub const KUBELET: &str = "v1.36.1+k3s1";
 /// Address of the `kubernetes` Service.
-pub const API_ADDRESS: &str = "10.43.0.1";
+pub const API_ADDRESS: &str = "10.96.0.1";
 /// Address of the cluster's name server.
-pub const DNS_ADDRESS: &str = "10.43.0.10";
+pub const DNS_ADDRESS: &str = "10.96.0.10";
 
 /// Creates what every cluster has at time zero.
 pub fn bootstrap(world: &mut World) {

@@ -58,8 +58,8 @@ pub struct Container {
     pub previous_log: VecDeque<LogLine>,
     /// Its own files; mounted volumes are the pod's.
     pub files: Files,
-    /// Processes killed through `exec` in this run.
-    pub killed: Vec<u32>,
+    /// Whether the files of this run have been laid out.
+    pub prepared: bool,
 }
 
 /// What a container does.

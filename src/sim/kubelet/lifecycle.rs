@@ -405,7 +405,7 @@ fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) 
     c.life = Life::Running(run);
     c.stress.clear();
     c.files = crate::sim::shell::files::Files::default();
-    c.killed.clear();
+    c.prepared = false;
     c.cpu_total = 0.0;
     c.scraped = None;
     c.sample = None;

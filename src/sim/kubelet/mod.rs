@@ -3,11 +3,16 @@
 //! Input: pods bound to a node. Output: their status, events, metrics, logs, and [`ContainerHost`]s for `exec`.
 
 pub mod container;
+mod disk;
+mod environment;
+mod files;
+mod host;
 pub mod image;
 mod lifecycle;
 mod logs;
 mod metrics;
 pub mod model;
+mod names;
 pub mod network;
 mod probe;
 pub mod quantity;
@@ -17,6 +22,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use host::{ContainerHost, exec_host};
 pub use lifecycle::{kill, pod_changed, step};
 pub use logs::{LogLine, logs};
 pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};

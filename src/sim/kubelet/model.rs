@@ -63,14 +63,27 @@ pub struct ContainerModel {
     pub memory_limit: Option<u64>,
     /// Readiness, liveness and startup probe.
     pub probes: [Option<Probe>; 3],
-    /// Volume name and mount path.
-    pub mounts: Vec<(String, String)>,
+    /// Mounted volumes.
+    pub mounts: Vec<Mount>,
     /// Working directory.
     pub workdir: Option<String>,
     /// Init container that keeps running (`restartPolicy: Always`).
     pub sidecar: bool,
     /// What its process does.
     pub behaviour: Behaviour,
+}
+
+/// A mounted volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Name of the volume.
+    pub volume: String,
+    /// Where it is mounted, without a slash at the end.
+    pub path: String,
+    /// Only this file or directory of it.
+    pub sub_path: Option<String>,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
 }
 
 /// What a container's main process does.
@@ -203,7 +216,14 @@ impl ContainerModel {
             memory_limit: quantity::bytes(&c["resources"]["limits"]["memory"]).filter(|l| *l > 0),
             probes: [probe("readinessProbe"), probe("livenessProbe"), probe("startupProbe")],
             mounts: list(&c["volumeMounts"])
-                .filter_map(|m| Some((m["name"].as_str()?.to_owned(), m["mountPath"].as_str()?.trim_end_matches('/').to_owned())))
+                .filter_map(|m| {
+                    Some(Mount {
+                        volume: m["name"].as_str()?.to_owned(),
+                        path: m["mountPath"].as_str()?.trim_end_matches('/').to_owned(),
+                        sub_path: m["subPath"].as_str().filter(|s| !s.is_empty()).map(str::to_owned),
+                        read_only: m["readOnly"] == true,
+                    })
+                })
                 .collect(),
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",

@@ -7,7 +7,7 @@ use super::container::Container;
 use super::model::PodModel;
 use super::network::{IoFault, NetFault};
 use crate::sim::resource::Key;
-use crate::sim::shell::files::Files;
+use crate::sim::shell::files::Volume;
 use crate::sim::time::SimTime;
 
 /// State of all containers that the API does not show.
@@ -20,6 +20,8 @@ pub struct Runtime {
     pub(super) images: BTreeSet<(String, String)>,
     /// Which pod has an address.
     pub(crate) by_address: BTreeMap<Ipv4Addr, Key>,
+    /// Files of persistent volumes, by claim.
+    pub(super) claims: BTreeMap<Key, Volume>,
     /// Number of container ids given.
     pub(super) sequence: u64,
 }
@@ -48,7 +50,7 @@ pub struct PodRun {
     /// The earliest wake-up that is scheduled.
     pub wake: Option<SimTime>,
     /// Files of its volumes.
-    pub volumes: BTreeMap<String, Files>,
+    pub volumes: BTreeMap<String, Volume>,
     /// Network faults, by experiment.
     pub net: Vec<(Key, NetFault)>,
     /// Disk faults, by experiment.

@@ -182,7 +182,7 @@ fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: 
         out["containerID"] = format!("containerd://{}", c.id).into();
     }
     if !m.mounts.is_empty() {
-        out["volumeMounts"] = m.mounts.iter().map(|(v, p)| json!({"name": v, "mountPath": p})).collect::<Vec<_>>().into();
+        out["volumeMounts"] = m.mounts.iter().map(|x| json!({"name": x.volume, "mountPath": x.path})).collect::<Vec<_>>().into();
     }
     out
 }

@@ -2,6 +2,7 @@
 //!
 //! Input: an object and a patch body. Output: the patched object, or the text of the server's error.
 
+mod go_text;
 mod json;
 mod result;
 mod strategic;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::go_text::go_text;
 use crate::sim::schema::quantity::{INVALID, Quantity};
 use crate::sim::schema::table::{Entry, Table, Type};
 use crate::sim::schema::{Cause, decode_error};
@@ -15,28 +16,11 @@ pub fn result_error(api_version: &str, kind: &str, patched: &Value, strategic: O
     let (shown, error) = match strategic {
         Some(patch) => {
             let entry = Table::get().kind(api_version, kind).filter(|entry| !entry.is_custom())?;
-            (go_text(patch, 0), structure(entry, patched.as_object()?, 0)?)
+            (go_text(patch), structure(entry, patched.as_object()?, 0)?)
         }
         None => (patched.to_string(), decode_error(api_version, kind, patched)?),
     };
     Some(Cause { reason: "FieldValueInvalid", message: format!("Invalid value: {shown:?}: {error}"), field: "patch".to_owned() })
-}
-
-/// A value as Go's `%+v` prints it.
-fn go_text(value: &Value, depth: usize) -> String {
-    match value {
-        _ if depth > MAX_DEPTH => "...".to_owned(),
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(items) => format!("[{}]", items.iter().map(|item| go_text(item, depth + 1)).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let mut pairs: Vec<(&String, &Value)> = map.iter().collect();
-            pairs.sort_by_key(|(key, _)| *key);
-            let pairs: Vec<String> = pairs.into_iter().map(|(key, item)| format!("{key}:{}", go_text(item, depth + 1))).collect();
-            format!("map[{}]", pairs.join(" "))
-        }
-    }
 }
 
 fn structure(entry: &Entry, map: &Map<String, Value>, depth: usize) -> Option<String> {

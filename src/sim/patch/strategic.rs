@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use super::go_text::go_text;
 use crate::sim::schema::table::{Entry, Field, Table, Type};
 
 const PATCH: &str = "$patch";
@@ -177,7 +178,9 @@ fn merge_list(
     let mut out = before.to_vec();
     for item in items {
         let item = item.as_object().ok_or("expected an object in a list that merges by key")?;
-        let id = item.get(key).ok_or_else(|| format!("map: {} does not contain declared merge key: {key}", Value::Object(item.clone())))?;
+        let id = item
+            .get(key)
+            .ok_or_else(|| format!("map: {} does not contain declared merge key: {key}", go_text(&Value::Object(item.clone()))))?;
         let place = out.iter().position(|old| old.get(key) == Some(id));
         match item.get(PATCH).and_then(Value::as_str) {
             Some("delete") => out.retain(|old| old.get(key) != Some(id)),
@@ -241,7 +244,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(containers: Value) -> Value {
+    fn pod(containers: &Value) -> Value {
         json!({"spec": {"template": {"spec": {"containers": containers}}}})
     }
 
@@ -251,22 +254,22 @@ mod tests {
 
     #[test]
     fn lists_merge_by_their_key() {
-        let original = pod(json!([{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}], "args": ["old"],
+        let original = pod(&json!([{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}], "args": ["old"],
             "ports": [{"containerPort": 80, "protocol": "TCP"}]}, {"name": "b"}]));
-        let patch = pod(json!([{"name": "a", "image": null, "env": [{"name": "Y", "value": "2"}, {"name": "X", "$patch": "delete"}],
+        let patch = pod(&json!([{"name": "a", "image": null, "env": [{"name": "Y", "value": "2"}, {"name": "X", "$patch": "delete"}],
             "args": ["new"], "ports": [{"containerPort": 80, "name": "http"}]}, {"name": "c", "image": "3"}]));
         assert_eq!(
             deployment(&original, &patch),
-            pod(json!([{"name": "a", "env": [{"name": "Y", "value": "2"}], "args": ["new"],
+            pod(&json!([{"name": "a", "env": [{"name": "Y", "value": "2"}], "args": ["new"],
                 "ports": [{"containerPort": 80, "protocol": "TCP", "name": "http"}]}, {"name": "b"}, {"name": "c", "image": "3"}]))
         );
     }
 
     #[test]
     fn directives() {
-        let original = pod(json!([{"name": "a"}, {"name": "b"}, {"name": "c"}]));
-        let patch = pod(json!([{"$patch": "replace"}, {"name": "z"}]));
-        assert_eq!(deployment(&original, &patch), pod(json!([{"name": "z"}])));
+        let original = pod(&json!([{"name": "a"}, {"name": "b"}, {"name": "c"}]));
+        let patch = pod(&json!([{"$patch": "replace"}, {"name": "z"}]));
+        assert_eq!(deployment(&original, &patch), pod(&json!([{"name": "z"}])));
         let patch = json!({"spec": {"template": {"$patch": "replace", "metadata": {"labels": {"a": "b"}}}}});
         assert_eq!(deployment(&original, &patch), json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}));
         let patch = json!({"spec": {"template": {"$patch": "delete"}}});
@@ -278,14 +281,14 @@ mod tests {
             deployment(&original, &patch),
             json!({"metadata": {"finalizers": ["b", "c"]}, "spec": {"strategy": {"type": "Recreate"}}})
         );
-        for bad in [json!({"spec": {"$patch": "explode"}}), pod(json!([{"image": "no name"}])), json!([1])] {
+        for bad in [json!({"spec": {"$patch": "explode"}}), pod(&json!([{"image": "no name"}])), json!([1])] {
             assert!(strategic("apps/v1", "Deployment", &original, &bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn an_order_keeps_what_only_the_server_has_in_its_place() {
-        let names = |list: &[&str]| pod(list.iter().map(|name| json!({"name": name})).collect());
+        let names = |list: &[&str]| pod(&list.iter().map(|name| json!({"name": name})).collect());
         let mut patch = names(&["c"]);
         patch["spec"]["template"]["spec"]["$setElementOrder/containers"] = json!([{"name": "c"}, {"name": "a"}]);
         assert_eq!(deployment(&names(&["server", "a", "b"]), &patch), names(&["c", "server", "a", "b"]));
@@ -295,8 +298,8 @@ mod tests {
 
     #[test]
     fn new_parts_lose_their_directives_and_nulls() {
-        let patch = pod(json!([{"name": "a", "image": null, "$setElementOrder/env": [{"name": "X"}], "env": [{"name": "X"}]}]));
-        assert_eq!(deployment(&json!({}), &patch), pod(json!([{"name": "a", "env": [{"name": "X"}]}])));
+        let patch = pod(&json!([{"name": "a", "image": null, "$setElementOrder/env": [{"name": "X"}], "env": [{"name": "X"}]}]));
+        assert_eq!(deployment(&json!({}), &patch), pod(&json!([{"name": "a", "env": [{"name": "X"}]}])));
         assert!(strategic("example.com/v1", "Thing", &json!({}), &json!({})).is_err());
     }
 }

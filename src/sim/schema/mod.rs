@@ -12,7 +12,7 @@ pub mod table;
 mod validate;
 
 pub use defaults::defaults;
-pub use fields::{prune, unknown_fields};
+pub use fields::{missing_required, prune, unknown_fields};
 pub use openapi::{openapi_index, openapi_v3};
 pub use protobuf::decode_protobuf;
 pub use validate::{Cause, decode_error, summary, validate, validate_update};

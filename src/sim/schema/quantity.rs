@@ -282,10 +282,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_parses_or_not_and_canonical_text_is_a_fixed_point(text in "[+-]?[0-9.]{0,22}[eEinumkKMGTP]{0,2}[-+]?[0-9]{0,2}") {
-            if let Ok(q) = text.parse::<Quantity>() {
-                if let Ok(again) = q.to_string().parse::<Quantity>() {
-                    proptest::prop_assert_eq!(again.to_string(), q.to_string());
-                }
+            if let Ok(q) = text.parse::<Quantity>()
+                && let Ok(again) = q.to_string().parse::<Quantity>()
+            {
+                proptest::prop_assert_eq!(again.to_string(), q.to_string());
             }
         }
     }

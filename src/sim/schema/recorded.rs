@@ -51,6 +51,7 @@ fn every_printed_object_is_known_valid_and_has_its_defaults() {
         problems.extend(unknown_fields(version, kind, object).into_iter().map(|e| format!("{kind} {name} {e}")));
         problems.extend(decode_error(version, kind, object).into_iter().map(|e| format!("{kind} {name} {e}")));
         problems.extend(validate(version, kind, object).into_iter().map(|c| format!("{kind} {name} {}", c.text())));
+        problems.extend(missing_required(version, kind, object).into_iter().map(|e| format!("{kind} {name} lacks {e}")));
         let mut again = object.clone();
         defaults(version, kind, &mut again);
         differences(&again, object, &format!("{kind} {name} "), &mut problems);
@@ -68,6 +69,7 @@ fn accepted_objects_get_the_servers_defaults() {
         problems.extend(strict.into_iter().map(|e| format!("{} {e}", case["name"])));
         defaults(version, kind, &mut given);
         problems.extend(validate(version, kind, &given).into_iter().map(|c| format!("{} {}", case["name"], c.text())));
+        problems.extend(missing_required(version, kind, &given).into_iter().map(|e| format!("{} lacks {e}", case["name"])));
         differences(&given["spec"], &expected["spec"], &format!("{} {kind} spec", case["name"]), &mut problems);
         differences(&given["status"], &expected["status"], &format!("{} {kind} status", case["name"]), &mut problems);
     }
@@ -155,9 +157,15 @@ fn custom_kinds_have_no_strategic_merge() {
 fn places(value: &Value, path: &str, out: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
-            map.iter().for_each(|(key, item)| places(item, &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), out))
+            for (key, item) in map {
+                places(item, &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), out);
+            }
         }
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{path}/{index}"), out)),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                places(item, &format!("{path}/{index}"), out);
+            }
+        }
         _ => {}
     }
     out.push(path.to_owned());

@@ -121,7 +121,7 @@ impl Entry {
 pub struct Table {
     entries: Vec<Entry>,
     names: BTreeMap<String, usize>,
-    kinds: BTreeMap<(String, String), usize>,
+    kinds: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 impl Table {
@@ -149,7 +149,7 @@ impl Table {
 
     /// The number of a kind's structure.
     pub fn number(&self, api_version: &str, kind: &str) -> Option<usize> {
-        let exact = self.kinds.get(&(api_version.to_owned(), kind.to_owned()));
+        let exact = self.kinds.get(api_version).and_then(|kinds| kinds.get(kind));
         exact.or_else(|| if kind.ends_with("Options") { self.names.get(&format!("meta.v1.{kind}")) } else { None }).copied()
     }
 
@@ -165,8 +165,8 @@ impl Table {
         let names: BTreeMap<String, usize> = raw.keys().enumerate().map(|(number, name)| (name.clone(), number)).collect();
         let mut table = Self { names, ..Self::default() };
         for (number, (name, entry)) in raw.into_iter().enumerate() {
-            for kind in &entry.k {
-                table.kinds.insert(kind.clone(), number);
+            for (version, kind) in &entry.k {
+                table.kinds.entry(version.clone()).or_default().insert(kind.clone(), number);
             }
             let entry = entry.resolve(name, &table.names)?;
             table.entries.push(entry);

@@ -19,25 +19,25 @@ fn a_bad_pod_as_the_server_says_it() {
     );
 }
 
-fn deployment(spec: Value) -> String {
+fn deployment(spec: &Value) -> String {
     check("apps/v1", "Deployment", json!({"metadata": {"name": "d"}, "spec": spec}))
 }
 
 #[test]
 fn bad_deployments_as_the_server_says_it() {
     assert_eq!(
-        deployment(json!({"selector": {"matchLabels": {"app": "other"}},
+        deployment(&json!({"selector": {"matchLabels": {"app": "other"}},
             "template": {"metadata": {"labels": {"app": "bad"}}, "spec": {"containers": [{"image": "nginx", "name": "c"}]}}})),
         "spec.template.metadata.labels: Invalid value: {\"app\":\"bad\"}: `selector` does not match template `labels`"
     );
     assert_eq!(
-        deployment(json!({"selector": {"matchLabels": {"app": "a"}}, "template": {"spec": {}}})),
+        deployment(&json!({"selector": {"matchLabels": {"app": "a"}}, "template": {"spec": {}}})),
         "[spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`, spec.template.spec.containers: Required value]"
     );
-    assert_eq!(deployment(json!({})), "[spec.selector: Required value, spec.template.spec.containers: Required value]");
+    assert_eq!(deployment(&json!({})), "[spec.selector: Required value, spec.template.spec.containers: Required value]");
     let good = json!({"selector": {"matchLabels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a"}}, "spec": {
         "containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}], "volumes": [{"name": "v"}]}}});
-    assert_eq!(deployment(good.clone()), "");
+    assert_eq!(deployment(&good), "");
     for (pointer, value, expected) in [
         ("/replicas", json!(-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         (
@@ -66,7 +66,7 @@ fn bad_deployments_as_the_server_says_it() {
         let mut bad = good.clone();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         bad.pointer_mut(parent).unwrap()[key] = value;
-        assert_eq!(deployment(bad), expected, "{pointer}");
+        assert_eq!(deployment(&bad), expected, "{pointer}");
     }
 }
 
@@ -141,6 +141,12 @@ fn immutable_fields() {
     let new = json!({"spec": {"selector": {"matchLabels": {"app": "x"}}}});
     let causes = validate_update("apps/v1", "Deployment", &new, &old);
     assert_eq!(summary(&causes), "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable");
+    let claim = |size: &str, mode: &str| json!({"spec": {"accessModes": [mode], "resources": {"requests": {"storage": size}}}});
+    assert!(validate_update("v1", "PersistentVolumeClaim", &claim("2Gi", "ReadWriteOnce"), &claim("1Gi", "ReadWriteOnce")).is_empty());
+    assert_eq!(validate_update("v1", "PersistentVolumeClaim", &claim("1Gi", "ReadWriteMany"), &claim("1Gi", "ReadWriteOnce")).len(), 1);
+    let set = |name: &str, replicas: i64| json!({"spec": {"serviceName": name, "replicas": replicas}});
+    assert!(validate_update("apps/v1", "StatefulSet", &set("a", 2), &set("a", 1)).is_empty());
+    assert_eq!(validate_update("apps/v1", "StatefulSet", &set("b", 1), &set("a", 1)).len(), 1);
     let pod =
         |cpu: &str, image: &str| json!({"spec": {"containers": [{"name": "c", "image": image, "resources": {"limits": {"cpu": cpu}}}]}});
     assert!(validate_update("v1", "Pod", &pod("1", "b"), &pod("1", "a")).is_empty());

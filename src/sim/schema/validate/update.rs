@@ -7,6 +7,8 @@ use super::{Cause, Causes, object};
 const POD: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 const STATEFUL: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 
+const CLAIM: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+
 /// The causes that only the old object tells: changes of immutable fields. Both objects are defaulted.
 pub fn validate_update(api_version: &str, kind: &str, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Causes::default();
@@ -41,6 +43,23 @@ pub fn validate_update(api_version: &str, kind: &str, new: &Value, old: &Value) 
             }
         }
         ("v1", "Pod") if pod_kept(new_spec) != pod_kept(old_spec) => causes.forbidden("spec", POD),
+        ("v1", "PersistentVolumeClaim") => {
+            let kept = |spec: &Map<String, Value>| {
+                let mut kept = spec.clone();
+                kept.remove("volumeAttributesClassName");
+                if let Some(resources) = kept.get_mut("resources").and_then(Value::as_object_mut) {
+                    resources.remove("requests");
+                }
+                // The controller binds a claim by naming its volume.
+                if !old_spec.contains_key("volumeName") {
+                    kept.remove("volumeName");
+                }
+                kept
+            };
+            if kept(new_spec) != kept(old_spec) {
+                causes.forbidden("spec", CLAIM);
+            }
+        }
         ("v1", "Service") => {
             let before = old_spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default();
             if !before.is_empty()
