@@ -5,12 +5,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Measure how well language models repair broken microservice systems.
 #[derive(Debug, Parser)]
-#[command(name = "microremed", version, about, max_term_width = 110, after_help = "Examples:
+#[command(
+    name = "microremed",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Examples:
   microremed run quickstart                     42 trials with scripted models, no cluster and no key needed
   microremed run easy --model gpt-4o --repeats 3
   microremed plan easy --model gold             what would run
   microremed check                              are all data files right?
-  microremed cluster up --system simple-micro   a cluster for kubectl, until Ctrl-C")]
+  microremed cluster up --system simple-micro   a cluster for kubectl, until Ctrl-C"
+)]
 pub(super) struct Cli {
     /// Folder that holds systems/, faults/, ...; its files overlay the built-in ones. Default: the first parent folder that has them.
     #[arg(long, global = true, value_name = "DIR")]

@@ -11,7 +11,8 @@ pub(super) fn check(global: &Global, paths: &[Utf8PathBuf]) -> Result<(), Failur
     let roots = if paths.is_empty() { vec![load::root(global)?] } else { paths.iter().map(Root::folder).collect() };
     for path in paths {
         if !path.is_dir() {
-            return Err(Failure::input(format!("{path} is no folder")).help("name a folder that holds systems/, faults/, experiments/, ... (a root)"));
+            return Err(Failure::input(format!("{path} is no folder"))
+                .help("name a folder that holds systems/, faults/, experiments/, ... (a root)"));
         }
     }
     let mut wrong = false;

@@ -39,7 +39,8 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
         None => crate::cluster::Embedded { seed: up.seed, clock: embedded::clock(&time).map_err(Failure::input)?, ..Default::default() },
     };
     config.port = up.port;
-    let cluster = connect(&Target::Embedded(Box::new(config))).await.map_err(|e| Failure::harness(chain(&e)).help("--port 0 picks a free port"))?;
+    let cluster =
+        connect(&Target::Embedded(Box::new(config))).await.map_err(|e| Failure::harness(chain(&e)).help("--port 0 picks a free port"))?;
     let path = absolute(&up.kubeconfig_out)?;
     write_atomically(&path, cluster.agent_kubeconfig().as_bytes())
         .map_err(|e| Failure::input(chain(&e)).help("--kubeconfig-out names a file that can be written"))?;

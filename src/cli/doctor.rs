@@ -66,10 +66,16 @@ fn tools(global: &Global) -> Finding {
     };
     match Toolchain::status(base.as_std_path()) {
         ToolsStatus::Installed { tools, .. } => Finding::good(format!("Ansible and kubectl in {}", tools.root().display())),
-        ToolsStatus::Broken { folder } => {
-            Finding::lacks(false, format!("the tools in {} are not whole", folder.display()), "microremed tools install (or the next run) mends it")
-        }
-        ToolsStatus::Missing { .. } => Finding::lacks(false, "Ansible and kubectl are not installed yet".to_owned(), "microremed tools install, or the first run, does it"),
+        ToolsStatus::Broken { folder } => Finding::lacks(
+            false,
+            format!("the tools in {} are not whole", folder.display()),
+            "microremed tools install (or the next run) mends it",
+        ),
+        ToolsStatus::Missing { .. } => Finding::lacks(
+            false,
+            "Ansible and kubectl are not installed yet".to_owned(),
+            "microremed tools install, or the first run, does it",
+        ),
     }
 }
 
@@ -104,7 +110,12 @@ fn data(global: &Global) -> Vec<Finding> {
     let (catalog, diagnostics) = Catalog::load(&root);
     let place = root.path().map_or("built in".to_owned(), ToString::to_string);
     let mut findings = vec![if diagnostics.is_empty() {
-        Finding::good(format!("data files ({place}): {} systems, {} faults, {} models", catalog.systems.len(), catalog.faults.len(), catalog.models.len()))
+        Finding::good(format!(
+            "data files ({place}): {} systems, {} faults, {} models",
+            catalog.systems.len(),
+            catalog.faults.len(),
+            catalog.models.len()
+        ))
     } else {
         Finding::lacks(true, format!("{} mistakes in the data files ({place})", diagnostics.len()), "microremed check shows them")
     }];

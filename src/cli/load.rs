@@ -12,7 +12,8 @@ use crate::manifest::source::Root;
 /// The root that a command works on.
 pub(super) fn root(global: &Global) -> Result<Root, Failure> {
     Root::find(global.root.as_deref(), &places::current()?).map_err(|e| {
-        Failure::input(super::failure::chain(&e)).help("--root names the folder that holds systems/, faults/, experiments/, ...; without it the built-in data is used")
+        Failure::input(super::failure::chain(&e))
+            .help("--root names the folder that holds systems/, faults/, experiments/, ...; without it the built-in data is used")
     })
 }
 

@@ -64,20 +64,21 @@ pub(super) fn identity(versions: &std::collections::BTreeMap<String, String>) ->
 }
 
 fn table(rows: &[TrialSpec]) -> String {
-    let cells: Vec<[String; 8]> = std::iter::once(["TRIAL", "SYSTEM", "SEQUENCE", "FAULT", "TARGET", "METHOD", "MODEL", "REPEAT"].map(str::to_owned))
-        .chain(rows.iter().map(|t| {
-            [
-                t.id.to_string(),
-                t.system.clone(),
-                format!("{}#{}", t.sequence, t.index + 1),
-                t.fault.clone(),
-                t.target.clone(),
-                t.method.clone(),
-                t.model.clone(),
-                (t.repeat + 1).to_string(),
-            ]
-        }))
-        .collect();
+    let cells: Vec<[String; 8]> =
+        std::iter::once(["TRIAL", "SYSTEM", "SEQUENCE", "FAULT", "TARGET", "METHOD", "MODEL", "REPEAT"].map(str::to_owned))
+            .chain(rows.iter().map(|t| {
+                [
+                    t.id.to_string(),
+                    t.system.clone(),
+                    format!("{}#{}", t.sequence, t.index + 1),
+                    t.fault.clone(),
+                    t.target.clone(),
+                    t.method.clone(),
+                    t.model.clone(),
+                    (t.repeat + 1).to_string(),
+                ]
+            }))
+            .collect();
     let mut widths = [0usize; 8];
     for row in &cells {
         for (w, cell) in widths.iter_mut().zip(row) {

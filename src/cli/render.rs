@@ -58,7 +58,10 @@ fn first_prompts(steps: &[Step]) -> Vec<String> {
 }
 
 fn find(plan: &Plan, wanted: Option<&str>) -> Result<TrialSpec, Failure> {
-    let none = || Failure::input("the plan has no such trial").help("microremed plan EXPERIMENT lists them; give an id, the start of one, or a number from 1");
+    let none = || {
+        Failure::input("the plan has no such trial")
+            .help("microremed plan EXPERIMENT lists them; give an id, the start of one, or a number from 1")
+    };
     let Some(wanted) = wanted else { return plan.get(0).ok_or_else(none) };
     if let Some(n) = wanted.parse::<u64>().ok().filter(|_| wanted.len() < 16) {
         if let Some(spec) = n.checked_sub(1).and_then(|n| plan.get(n)) {

@@ -17,11 +17,8 @@ pub(super) fn report(global: &Global, run_dirs: &[Utf8PathBuf], format: ReportFo
         write_all(&run, &records).map_err(|e| Failure::input(chain(&e)))?;
         runs.push(records);
     }
-    let keys: Vec<GroupKey> = by
-        .iter()
-        .map(|k| k.parse())
-        .collect::<Result<_, crate::report::UnknownGroupKey>>()
-        .map_err(|e| Failure::input(chain(&e)))?;
+    let keys: Vec<GroupKey> =
+        by.iter().map(|k| k.parse()).collect::<Result<_, crate::report::UnknownGroupKey>>().map_err(|e| Failure::input(chain(&e)))?;
     let results = Results::from_runs(runs.iter().map(Vec::as_slice));
     let format = if global.json { ReportFormat::Json } else { format };
     let text = match format {

@@ -55,7 +55,8 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>)
     let run_dir = RunDir::open(dir).map_err(|e| Failure::input(chain(&e)).help(help))?;
     let head = run_dir.read_head().map_err(|e| Failure::input(chain(&e)).help(help))?;
     let words = std::iter::once("microremed".to_owned()).chain(head.command_line.clone());
-    let first = Cli::try_parse_from(words).map_err(|e| Failure::input(format!("{} holds a command line that cannot be read: {e}", run_dir.run_json())))?;
+    let first = Cli::try_parse_from(words)
+        .map_err(|e| Failure::input(format!("{} holds a command line that cannot be read: {e}", run_dir.run_json())))?;
     let Command::Run(mut args) = first.command else {
         return Err(Failure::input(format!("{} was not written by `microremed run`", run_dir.run_json())));
     };
@@ -66,8 +67,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>)
     let models = open_models(&catalog, &draft)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;
     let plan = select::plan(&catalog, &args.select, &plan_command::identity(&versions.map()))?;
-    let (writer, journal) =
-        JournalWriter::open(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
+    let (writer, journal) = JournalWriter::open(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
     let state = RunState::from_records(&journal.records);
     warn_of_changes(&plan, &state);
     Box::pin(go(&global, Session { args, catalog, plan, models, run_dir, writer, state, cancel, resumed: true })).await
@@ -174,8 +174,10 @@ fn open_models(catalog: &Catalog, plan: &Plan) -> Result<BTreeMap<String, Arc<dy
     let mut models = BTreeMap::new();
     for name in &plan.experiment().matrix.model {
         let Some(spec) = catalog.models.get(name) else { continue };
-        let model = crate::model::open(spec, &variable)
-            .map_err(|e| Failure::new(Code::Dependency, format!("model {name}: {}", chain(&e))).help(format!("models/{name}.toml says how it is reached")))?;
+        let model = crate::model::open(spec, &variable).map_err(|e| {
+            Failure::new(Code::Dependency, format!("model {name}: {}", chain(&e)))
+                .help(format!("models/{name}.toml says how it is reached"))
+        })?;
         models.insert(name.clone(), model);
     }
     Ok(models)

@@ -26,8 +26,10 @@ pub(super) fn status(global: &Global) -> Result<(), Failure> {
             }
             print(&format!("installed in {}: {}", tools.root().display(), list(&versions)))
         }
-        ToolsStatus::Broken { folder } => Err(Failure::new(Code::Dependency, format!("the installation in {} is not whole", folder.display()))
-            .help("microremed tools install does it again")),
+        ToolsStatus::Broken { folder } => {
+            Err(Failure::new(Code::Dependency, format!("the installation in {} is not whole", folder.display()))
+                .help("microremed tools install does it again"))
+        }
         ToolsStatus::Missing { folder } => Err(Failure::new(Code::Dependency, format!("nothing is installed in {}", folder.display()))
             .help("microremed tools install does it; so does the first run")),
     }

@@ -226,11 +226,8 @@ impl Cluster {
     /// The URL path of an object, or of its collection when it has no name.
     async fn path(&self, object: &ObjectRef) -> Result<String, ClusterError> {
         let info = self.kind(&object.api_version, &object.kind).await?;
-        let mut path = if object.api_version.contains('/') {
-            format!("/apis/{}", object.api_version)
-        } else {
-            format!("/api/{}", object.api_version)
-        };
+        let mut path =
+            if object.api_version.contains('/') { format!("/apis/{}", object.api_version) } else { format!("/api/{}", object.api_version) };
         if info.namespaced && !object.namespace.is_empty() {
             path.push_str("/namespaces/");
             path.push_str(&object.namespace);

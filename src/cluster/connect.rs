@@ -118,7 +118,8 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>) -> Result<Cluster
 async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {
     let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
     let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| connect(&e))?;
-    let config = kube::Config::from_custom_kubeconfig(parsed, &kube::config::KubeConfigOptions::default()).await.map_err(|e| connect(&e))?;
+    let config =
+        kube::Config::from_custom_kubeconfig(parsed, &kube::config::KubeConfigOptions::default()).await.map_err(|e| connect(&e))?;
     kube::Client::try_from(config).map_err(|e| connect(&e))
 }
 

@@ -46,7 +46,13 @@ impl Cluster {
         }
     }
 
-    async fn exec_unlimited(&self, namespace: &str, pod: &str, container: Option<&str>, command: &[String]) -> Result<ExecOutcome, ClusterError> {
+    async fn exec_unlimited(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+        command: &[String],
+    ) -> Result<ExecOutcome, ClusterError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let mut params = AttachParams::default().stdin(false).stdout(true).stderr(true);
         if let Some(c) = container {

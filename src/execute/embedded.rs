@@ -29,7 +29,13 @@ pub fn of_system(system: &SystemManifest, time: &TimeSection, seed: u64) -> Resu
                 calls: Vec::new(),
             });
         }
-        config.workloads.push(WorkloadModel { namespace: Some(system.namespace.clone()), labels, container: Some(service.main_container().to_owned()), profile: main, calls });
+        config.workloads.push(WorkloadModel {
+            namespace: Some(system.namespace.clone()),
+            labels,
+            container: Some(service.main_container().to_owned()),
+            profile: main,
+            calls,
+        });
     }
     for entry in &system.traffic {
         let port = system.services.iter().find(|s| s.name == entry.service).map_or(80, |s| s.port);

@@ -199,16 +199,10 @@ impl Start {
             wrapper: Vec::new(),
             cap: OutputCap::default(),
         };
-        let workspace = Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
-        let parts = Parts {
-            shared: self.shared,
-            spec: self.spec,
-            inputs,
-            model,
-            cluster: Arc::clone(&cluster),
-            workspace,
-            events: self.events,
-        };
+        let workspace =
+            Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
+        let parts =
+            Parts { shared: self.shared, spec: self.spec, inputs, model, cluster: Arc::clone(&cluster), workspace, events: self.events };
         Ok((Trial::new(parts), cluster))
     }
 }

@@ -45,7 +45,11 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
     let is_patched = |at: &ObjectRef| patched.is_some_and(|(p, _)| p == at);
     for (at, before) in &baseline.objects {
         let Some(after) = now.get(at) else {
-            if at.name == target { classes.push("other") } else { collateral.push(format!("{at} deleted")) }
+            if at.name == target {
+                classes.push("other")
+            } else {
+                collateral.push(format!("{at} deleted"))
+            }
             continue;
         };
         // A patched object is compared with what the injection made of it.
@@ -66,8 +70,12 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
         collateral.push(format!("{at} created"));
     }
     let pods: Vec<Value> = cluster.list("v1", "Pod", namespace, "").await?;
-    let recreated = pods.iter().any(|p| label(p) == target && !baseline.pods.get(target).is_some_and(|b| b.contains(&text(&p["metadata"]["uid"]))));
-    if recreated && !classes.iter().any(|c| ["restarted", "scaled", "limits_raised", "limits_dropped", "config_restored"].contains(c)) && patched.is_none() {
+    let recreated =
+        pods.iter().any(|p| label(p) == target && !baseline.pods.get(target).is_some_and(|b| b.contains(&text(&p["metadata"]["uid"]))));
+    if recreated
+        && !classes.iter().any(|c| ["restarted", "scaled", "limits_raised", "limits_dropped", "config_restored"].contains(c))
+        && patched.is_none()
+    {
         classes.push("pod_recreated");
     }
     if classes.is_empty() {
@@ -76,7 +84,9 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
                 a.user == AGENT
                     && a.at_ms >= since_ms
                     && a.code < 300
-                    && (["create", "update", "patch", "delete", "deletecollection"].contains(&a.verb.as_str()) && !a.path.contains("selfsubject") || a.verb == "exec")
+                    && (["create", "update", "patch", "delete", "deletecollection"].contains(&a.verb.as_str())
+                        && !a.path.contains("selfsubject")
+                        || a.verb == "exec")
             })
         });
         classes.push(if wrote || !collateral.is_empty() { "other" } else { "nothing" });
@@ -153,7 +163,9 @@ mod tests {
         let full = json!({"cpu": "500m", "memory": "1Gi"});
         let mut baseline = Baseline::default();
         baseline.objects.insert(ObjectRef::new("apps/v1", "Deployment", "n", "web"), deployment(1, &full, ""));
-        let check = |before: &Value, after: &Value, patched, expected: &[&str]| assert_eq!(differences(before, after, patched, &baseline), expected);
+        let check = |before: &Value, after: &Value, patched, expected: &[&str]| {
+            assert_eq!(differences(before, after, patched, &baseline), expected)
+        };
         let plain = deployment(1, &full, "");
         check(&plain, &deployment(2, &full, ""), false, &["scaled"]);
         check(&plain, &deployment(1, &full, "now"), false, &["restarted"]);

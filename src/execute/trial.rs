@@ -110,7 +110,9 @@ impl Trial {
         }
         self.leave_stage();
         let finished = self.result(&end, begun.elapsed());
-        self.events.artifact(Artifact::Transcript { trial: self.spec.id.clone(), messages: std::mem::take(&mut self.conversation) }).await?;
+        self.events
+            .artifact(Artifact::Transcript { trial: self.spec.id.clone(), messages: std::mem::take(&mut self.conversation) })
+            .await?;
         self.events.send(Event::TrialFinished(Box::new(finished.clone()))).await?;
         match end {
             Err(Stop::Journal(why)) => Err(Stop::Journal(why)),
@@ -203,9 +205,11 @@ impl Trial {
 
     /// A check set of the fault.
     pub(super) fn check_set(&self, name: &str) -> Result<CheckSet, Stop> {
-        self.inputs.checks.get(name).cloned().ok_or_else(|| {
-            Stop::Infra(format!("the fault {:?} has no check set {name:?}; add [checks.{name}] to it", self.spec.fault))
-        })
+        self.inputs
+            .checks
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Stop::Infra(format!("the fault {:?} has no check set {name:?}; add [checks.{name}] to it", self.spec.fault)))
     }
 
     /// Evaluates a check set and records it. `once`: one sample, nothing waited for.

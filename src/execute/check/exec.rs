@@ -28,7 +28,11 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ExecCheck) ->
                 None => Finding::fail(name, None, "the last line is no number"),
                 Some(value) => {
                     let passed = template::evaluate(&check.pass, &json!({"value": value})).map_err(broken)?;
-                    if passed == json!(true) { Finding::pass(name, value) } else { Finding::fail(name, Some(value), format!("not {}", check.pass)) }
+                    if passed == json!(true) {
+                        Finding::pass(name, value)
+                    } else {
+                        Finding::fail(name, Some(value), format!("not {}", check.pass))
+                    }
                 }
             }
         });

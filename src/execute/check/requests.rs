@@ -33,7 +33,11 @@ fn compare(check: &RequestsCheck, service: &str, before: ServiceTraffic, now: Se
         return Finding::fail(service, Some(now.error_rate), format!("{:.1} % of the requests fail", now.error_rate * 100.0));
     }
     if now.latency_ms > before.latency_ms * check.max_latency_times + SLACK_MS {
-        return Finding::fail(service, Some(now.latency_ms), format!("requests take {:.0} ms, before the fault {:.0} ms", now.latency_ms, before.latency_ms));
+        return Finding::fail(
+            service,
+            Some(now.latency_ms),
+            format!("requests take {:.0} ms, before the fault {:.0} ms", now.latency_ms, before.latency_ms),
+        );
     }
     Finding::pass(service, now.latency_ms)
 }

@@ -49,7 +49,11 @@ async fn compare(judge: &Judge<'_>, wrong: impl Fn(Option<f64>, f64, &str) -> Op
                     let Some(was) = amount(original, part, resource) else { continue };
                     let what = if part == "limits" { format!("{resource} {label}") } else { format!("requests {resource}") };
                     if let Some(why) = wrong(amount(container, part, resource), was, &what) {
-                        findings.push(Finding::fail(format!("{}/{name}", text(&pod["metadata"]["name"])), amount(container, part, resource), why));
+                        findings.push(Finding::fail(
+                            format!("{}/{name}", text(&pod["metadata"]["name"])),
+                            amount(container, part, resource),
+                            why,
+                        ));
                     }
                 }
             }
