@@ -33,15 +33,12 @@ pub(super) async fn nslookup<H: Host>(p: &mut Process<H>) -> i32 {
         format!("Server:\t\t{server}\nAddress:\t{server}#53\n\n")
     });
     let full = if name.contains('.') { name.clone() } else { format!("{name}.{}.svc.cluster.local", p.host().namespace()) };
-    match result {
-        Ok(address) => {
-            p.print(format!("Name:\t{full}\nAddress: {address}\n\n"));
-            0
-        }
-        Err(_) => {
-            p.print(format!("** server can't find {name}: NXDOMAIN\n\n"));
-            1
-        }
+    if let Ok(address) = result {
+        p.print(format!("Name:\t{full}\nAddress: {address}\n\n"));
+        0
+    } else {
+        p.print(format!("** server can't find {name}: NXDOMAIN\n\n"));
+        1
     }
 }
 
@@ -234,7 +231,7 @@ pub(super) async fn wget<H: Host>(p: &mut Process<H>) -> i32 {
         return 1;
     };
     let quiet = options.has('q');
-    let timeout = options.value('T').and_then(duration).unwrap_or(Duration::from_secs(900));
+    let timeout = options.value('T').and_then(duration).unwrap_or(Duration::from_mins(15));
     let method = if options.has('p') { "POST" } else { "GET" };
     let (host, port) = (target.host.clone(), target.port);
     match fetch(p, &target, method, timeout).await {
@@ -345,8 +342,8 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
     };
     let method = options.value('X').unwrap_or(default).to_owned();
     let connect = options.value('T').and_then(duration).unwrap_or(CONNECT_TIMEOUT);
-    let total = options.value('m').and_then(duration).unwrap_or(Duration::from_secs(3600));
-    let timeout = if options.has('m') { total } else { Duration::from_secs(3600) };
+    let total = options.value('m').and_then(duration).unwrap_or(Duration::from_hours(1));
+    let timeout = if options.has('m') { total } else { Duration::from_hours(1) };
     let start = p.host().now();
     // A connection that cannot be made fails at the connection's own time-out.
     let reachable = match resolve(p, &target.host).await {

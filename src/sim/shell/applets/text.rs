@@ -17,7 +17,10 @@ pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
 /// Turns `-5` into `-n 5`.
 fn old_count(args: &[String]) -> Vec<String> {
     args.iter()
-        .flat_map(|a| match a.strip_prefix('-') {
+        .enumerate()
+        .flat_map(|(at, a)| match a.strip_prefix('-') {
+            // Not the value of a preceding option.
+            Some(_) if at > 0 && args.get(at - 1).is_some_and(|before| matches!(before.as_str(), "-n" | "-c")) => vec![a.clone()],
             Some(n) if !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()) => vec!["-n".to_owned(), n.to_owned()],
             _ => vec![a.clone()],
         })

@@ -1,6 +1,7 @@
 //! Runs `awk` programs over lines.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use regex::Regex;
 
@@ -207,12 +208,11 @@ impl Machine {
         if !chosen {
             return Ok(());
         }
-        match &rule.action {
-            Some(action) => self.block(action),
-            None => {
-                self.output += &format!("{}{}", self.line, self.get("ORS"));
-                Ok(())
-            }
+        if let Some(action) = &rule.action {
+            self.block(action)
+        } else {
+            let _ = write!(self.output, "{}{}", self.line, self.get("ORS"));
+            Ok(())
         }
     }
 
@@ -452,7 +452,7 @@ impl Machine {
                 let target = arguments.get(2).unwrap_or(&whole);
                 let old = self.value(target)?.text();
                 let replacement = text(1);
-                let limit = if name == "sub" { 1 } else { 0 };
+                let limit = usize::from(name == "sub");
                 let found = if limit == 1 { usize::from(regex.is_match(&old)) } else { regex.find_iter(&old).count() };
                 if found > 0 {
                     let new = regex.replacen(&old, limit, |captures: &regex::Captures<'_>| {
