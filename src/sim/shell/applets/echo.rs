@@ -207,7 +207,7 @@ pub(super) fn format(template: &str, arguments: &[String]) -> (Vec<u8>, Vec<Stri
                 chars.next();
             }
             let mut precision = false;
-            while let Some(c) = chars.next() {
+            for c in chars.by_ref() {
                 match c {
                     '.' => {
                         precision = true;

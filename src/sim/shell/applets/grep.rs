@@ -7,6 +7,7 @@ use super::tree::{respell, walk};
 use crate::sim::shell::files::{FileError, Kind};
 use crate::sim::shell::host::Host;
 use crate::sim::shell::process::Process;
+use std::fmt::Write as _;
 
 /// `grep [-ivcnEFqorRlLhHwxsm] PATTERN FILE...`
 pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
@@ -57,12 +58,11 @@ pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
         if options.has('x') {
             source = if extended { format!("^({source})$") } else { format!("^\\({source}\\)$") };
         }
-        match compile(&source, extended, options.has('i')) {
-            Some(expression) => expressions.push(expression),
-            None => {
-                p.complain("Invalid regular expression");
-                return 2;
-            }
+        if let Some(expression) = compile(&source, extended, options.has('i')) {
+            expressions.push(expression)
+        } else {
+            p.complain("Invalid regular expression");
+            return 2;
         }
     }
     let recursive = options.has('r') || options.has('R');
@@ -125,7 +125,7 @@ pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
             let prefix = |number: usize, mark: char| {
                 let mut text = if named { format!("{label}{mark}") } else { String::new() };
                 if options.has('n') {
-                    text += &format!("{number}{mark}");
+                    let _ = write!(text, "{number}{mark}");
                 }
                 text
             };

@@ -1,6 +1,7 @@
 //! `sed`: addresses, `s`, `y`, `p`, `d`, `q`, `a`, `i`, `c`, `=`, `n`, groups; no branches and no hold space.
 
 use regex::Regex;
+use std::fmt::Write as _;
 
 use super::options;
 use super::regexes::compile;
@@ -294,7 +295,9 @@ fn address(address: &Address, state: &State<'_>) -> bool {
         Address::Line(n) => number == *n,
         Address::Last => number == state.lines.len(),
         Address::Match(expression) => expression.is_match(&state.space),
-        Address::Step(first, step) => number >= *first && (*step == 0 && number == *first || *step > 0 && (number - first).is_multiple_of(*step)),
+        Address::Step(first, step) => {
+            number >= *first && (*step == 0 && number == *first || *step > 0 && (number - first).is_multiple_of(*step))
+        }
         Address::More(_) => false,
     }
 }
@@ -317,7 +320,9 @@ fn selected(command: &mut Command, state: &State<'_>) -> bool {
                 !matches!(to, Address::Line(n) if number > *n)
             } else if address(from, state) {
                 let end = if let Address::More(n) = to { number + n } else { 0 };
-                let single = matches!(to, Address::Line(n) if *n <= number) || matches!(to, Address::More(0)) || (matches!(to, Address::Last) && number == state.lines.len());
+                let single = matches!(to, Address::Line(n) if *n <= number)
+                    || matches!(to, Address::More(0))
+                    || (matches!(to, Address::Last) && number == state.lines.len());
                 command.active = (!single).then_some(end);
                 true
             } else {
@@ -361,28 +366,34 @@ fn run(commands: &mut [Command], state: &mut State<'_>) -> Next {
                 if let Some(changed) = substitute(&state.space, expression, with, *global, *number) {
                     state.space = changed;
                     if *print {
-                        state.output += &format!("{}\n", state.space);
+                        let _ = write!(state.output, "{}\n", state.space);
                     }
                 }
             }
             Action::Transliterate(pairs) => {
                 state.space = state.space.chars().map(|c| pairs.iter().find(|p| p.0 == c).map_or(c, |p| p.1)).collect();
             }
-            Action::Print => state.output += &format!("{}\n", state.space),
-            Action::Number => state.output += &format!("{}\n", state.at + 1),
+            Action::Print => {
+                let _ = write!(state.output, "{}\n", state.space);
+            }
+            Action::Number => {
+                let _ = write!(state.output, "{}\n", state.at + 1);
+            }
             Action::Delete => return Next::Deleted,
             Action::Quit => return Next::Quit,
             Action::Append(text) => state.after.push(text.clone()),
-            Action::Insert(text) => state.output += &format!("{text}\n"),
+            Action::Insert(text) => {
+                let _ = write!(state.output, "{text}\n");
+            }
             Action::Change(text) => {
                 if command.active.is_none() {
-                    state.output += &format!("{text}\n");
+                    let _ = write!(state.output, "{text}\n");
                 }
                 return Next::Deleted;
             }
             Action::Next => {
                 if !state.quiet {
-                    state.output += &format!("{}\n", state.space);
+                    let _ = write!(state.output, "{}\n", state.space);
                 }
                 let Some(line) = state.lines.get(state.at + 1) else {
                     return Next::Deleted;
@@ -407,10 +418,10 @@ fn edit(commands: &mut [Command], text: &str, quiet: bool) -> String {
         (*line).clone_into(&mut state.space);
         let next = run(commands, &mut state);
         if !quiet && !matches!(next, Next::Deleted) {
-            state.output += &format!("{}\n", state.space);
+            let _ = write!(state.output, "{}\n", state.space);
         }
         for text in std::mem::take(&mut state.after) {
-            state.output += &format!("{text}\n");
+            let _ = write!(state.output, "{text}\n");
         }
         state.quit = matches!(next, Next::Quit);
         state.at += 1;
@@ -437,7 +448,11 @@ pub(super) async fn sed<H: Host>(p: &mut Process<H>) -> i32 {
             }
         })
         .collect();
-    let options = options::parse(&args, "nErisuze:f:", &[("quiet", 'n'), ("silent", 'n'), ("regexp-extended", 'E'), ("in-place", 'i'), ("expression", 'e'), ("file", 'f')]);
+    let options = options::parse(
+        &args,
+        "nErisuze:f:",
+        &[("quiet", 'n'), ("silent", 'n'), ("regexp-extended", 'E'), ("in-place", 'i'), ("expression", 'e'), ("file", 'f')],
+    );
     let mut rest = options.rest.clone();
     let mut scripts = options.all('e').to_vec();
     for path in options.all('f') {
@@ -456,7 +471,11 @@ pub(super) async fn sed<H: Host>(p: &mut Process<H>) -> i32 {
         Ok(commands) => commands,
         Err(message) => {
             let at = script.chars().count() - reader.chars.count();
-            p.raw_error(if p.machine.busybox() { format!("sed: {message}\n") } else { format!("sed: -e expression #1, char {at}: {message}\n") });
+            p.raw_error(if p.machine.busybox() {
+                format!("sed: {message}\n")
+            } else {
+                format!("sed: -e expression #1, char {at}: {message}\n")
+            });
             return 1;
         }
     };

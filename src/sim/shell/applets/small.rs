@@ -164,12 +164,11 @@ pub(super) async fn base64<H: Host>(p: &mut Process<H>) -> i32 {
     for (_, bytes) in inputs {
         if options.has('d') || options.has('D') {
             let clean: Vec<u8> = bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-            match STANDARD.decode(&clean) {
-                Ok(plain) => p.print(plain),
-                Err(_) => {
-                    p.complain(if p.machine.busybox() { "truncated input" } else { "invalid input" });
-                    return 1;
-                }
+            if let Ok(plain) = STANDARD.decode(&clean) {
+                p.print(plain)
+            } else {
+                p.complain(if p.machine.busybox() { "truncated input" } else { "invalid input" });
+                return 1;
             }
             continue;
         }

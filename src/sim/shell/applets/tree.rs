@@ -171,7 +171,7 @@ pub(super) async fn mkdir<H: Host>(p: &mut Process<H>) -> i32 {
         if let Err(error) = result {
             code = 1;
             let name = if p.machine.busybox() { "can't create directory" } else { "cannot create directory" };
-            let quoted = if p.machine.busybox() { format!("'{spelled}'") } else { format!("\u{2018}{spelled}\u{2019}") };
+            let quoted = if p.machine.busybox() { format!("'{spelled}'") } else { format!("'{spelled}'") };
             p.complain(format!("{name} {quoted}: {error}"));
         }
     }
@@ -211,12 +211,11 @@ pub(super) async fn touch<H: Host>(p: &mut Process<H>) -> i32 {
 
 /// Splits the operands of `cp` and `mv` into sources and, for each, its target.
 fn targets<H: Host>(p: &Process<H>, rest: &[String], directory: Option<&str>) -> Option<Vec<(String, String)>> {
-    let (sources, target) = match directory {
-        Some(target) => (rest, target.to_owned()),
-        None => {
-            let (target, sources) = rest.split_last()?;
-            (sources, target.clone())
-        }
+    let (sources, target) = if let Some(target) = directory {
+        (rest, target.to_owned())
+    } else {
+        let (target, sources) = rest.split_last()?;
+        (sources, target.clone())
     };
     let into = p.machine.files(|f| f.stat(&p.path(&target)).is_ok_and(|n| n.is_directory()));
     if sources.is_empty() || (sources.len() > 1 && !into) {
