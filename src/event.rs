@@ -91,6 +91,21 @@ pub struct RunStarted {
     pub cluster: String,
     /// True when this continues an earlier start.
     pub resumed: bool,
+    /// What is known beforehand of models that are references, by model; models under test are not in it.
+    #[serde(default)]
+    pub roles: BTreeMap<String, ReferenceRole>,
+}
+
+/// What a reference policy is in an experiment for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceRole {
+    /// It must recover every cell: a cell where it fails cannot be solved.
+    MustPass,
+    /// It must recover no cell: a cell where it passes mends itself.
+    MustFail,
+    /// What it earns is the floor that a model has to beat.
+    Floor,
 }
 
 /// A model call.
@@ -199,6 +214,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All outcomes, those that are scored first.
+    pub const ALL: [Self; 10] = [
+        Self::Recovered,
+        Self::NotRecovered,
+        Self::NoPlaybook,
+        Self::InvalidPlaybook,
+        Self::PlaybookFailed,
+        Self::BudgetExhausted,
+        Self::InjectionFailed,
+        Self::UnhealthyBefore,
+        Self::InfraError,
+        Self::Cancelled,
+    ];
+
     /// Whether the trial counts in rates.
     pub fn scored(self) -> bool {
         !matches!(self, Self::InjectionFailed | Self::UnhealthyBefore | Self::InfraError | Self::Cancelled)
@@ -269,4 +298,35 @@ pub struct TrialFinished {
     pub overhead_ms: f64,
     /// For outcomes that need one: what went wrong, one line.
     pub error: String,
+}
+
+/// Something stored beside the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Artifact {
+    /// The conversation of a trial.
+    Transcript {
+        /// The trial.
+        trial: TrialId,
+        /// Its messages.
+        messages: Vec<crate::model::Message>,
+    },
+}
+
+/// An event or artifact could not be stored: the run must stop, since what happens next would be lost.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the results could not be written: {0}")]
+pub struct SinkError(pub String);
+
+/// Where events go: the journal, and then whoever shows them. Called by one task only.
+pub trait Sink: Send {
+    /// Stores an event durably, then shows it.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    fn event(&mut self, event: Event) -> Result<(), SinkError>;
+    /// Stores an artifact.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    fn artifact(&mut self, artifact: Artifact) -> Result<(), SinkError>;
 }

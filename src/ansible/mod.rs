@@ -3,6 +3,23 @@
 //! Inputs: a tools folder, a work folder, a playbook or a command line; outputs: what ran, as data. Knows nothing of
 //! faults, systems or models. [`Toolchain`] installs and finds the tools, [`Workspace`] is the sandbox of one trial.
 
+mod activity;
+mod child;
+mod events;
 mod outcome;
+mod output;
+mod pins;
+mod python;
+mod timekeeping;
+mod toolchain;
+mod workspace;
 
+pub use activity::Activity;
+pub use child::ChildError;
 pub use outcome::{CommandOutcome, Finish, HostStats, PlaybookOutcome, TaskOutcome};
+pub use output::OutputCap;
+pub use pins::{PINS, Pins};
+pub use python::Python;
+pub use timekeeping::{Idle, Timekeeping};
+pub use toolchain::{InstallStep, Toolchain, ToolsError, ToolsStatus, Versions};
+pub use workspace::{SHIMS, Workspace, WorkspaceSpec};

@@ -1,7 +1,19 @@
 //! A Kubernetes cluster with Chaos Mesh, real or embedded, as the executor uses it.
 //!
-//! Nothing but [`connect`] asks which of the two it is. Input: where the cluster is; output: [`Cluster`].
+//! Nothing but [`connect`] asks which of the two it is. Input: a [`Target`]; output: a [`Cluster`], which speaks the
+//! Kubernetes API as one of three identities (runner, agent, verifier), tells time, and offers what else the cluster
+//! knows (traffic, audit log) as options.
 
+mod client;
+mod connect;
+mod exec;
+mod object;
+mod observe;
 mod pace;
 
+pub use client::{Cluster, ClusterError};
+pub use connect::{Embedded, Target, connect};
+pub use exec::ExecOutcome;
+pub use object::ObjectRef;
+pub use observe::{AuditRecord, Observations, TrafficSecond};
 pub use pace::{Busy, Idle, Pace, RealPace, Working};

@@ -1,1 +1,28 @@
-//! tmp
+//! Executing a plan: trials run side by side, each a pipeline of steps; one task orders what they report.
+//!
+//! Inputs: a [`RunRequest`] (plan, catalog, tools, models, where the cluster is) and a [`crate::event::Sink`]. Output:
+//! events, and a [`RunEnd`]. Knows no file format and prints nothing.
+//!
+//! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (slots and cancellation), [`trial`] (state of a trial),
+//! [`step`] (the interpreter of pipelines), [`judge`] and [`check`] (check sets), [`baseline`] and [`strategy`] (what
+//! changed in the cluster), [`outcome`] (from all that to a result).
+
+mod baseline;
+mod check;
+mod dispatcher;
+pub mod embedded;
+mod judge;
+mod outcome;
+mod run;
+mod step;
+mod stop;
+mod strategy;
+mod tally;
+mod trial;
+
+pub use run::{ClusterChoice, RunEnd, RunRequest, run};
+
+/// The context of templates as it is when a trial begins, for showing its prompts beforehand.
+pub fn initial_context(inputs: &crate::plan::TrialInputs) -> serde_json::Value {
+    serde_json::Value::Object(trial::scope(inputs))
+}

@@ -4,19 +4,44 @@
 //! [`ChatRequest`]s; output: [`ChatReply`]s with what the provider reported. Infrastructure errors are retried here;
 //! a bad answer never is.
 
+mod arguments;
 mod chat;
+pub mod dialect;
+mod openai;
+mod problem;
+mod scripted;
 mod spec;
 
-pub use chat::{ChatReply, ChatRequest, Message, Role, ToolCall, ToolChoice, ToolSpec, Usage};
-pub use spec::{ModelSpec, OpenAi, Price, Provider, Retry, Scripted, Turn};
+pub use arguments::parse_arguments;
+pub use chat::{ChatReply, ChatRequest, MalformedArguments, Message, Role, ToolCall, ToolChoice, ToolSpec, Usage};
+pub use problem::Problem;
+pub use spec::{ModelSpec, OpenAi, Price, Provider, Retry, Role as ReferenceRole, Scripted, Turn};
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 /// A model that can be talked to. Object safe: the executor holds `Arc<dyn ChatModel>`.
 pub trait ChatModel: Send + Sync {
     /// One turn. Cancel by dropping the future: requests in flight are aborted.
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> Pin<Box<dyn Future<Output = Result<ChatReply, ModelError>> + Send + 'a>>;
+}
+
+/// Opens the model that `spec` describes. `env` looks up environment variables, of which a spec holds names only.
+pub fn open(spec: &ModelSpec, env: &dyn Fn(&str) -> Option<String>) -> Result<Arc<dyn ChatModel>, ModelError> {
+    match &spec.provider {
+        Provider::Openai(endpoint) => Ok(Arc::new(openai::OpenAiModel::open(endpoint, env)?)),
+        Provider::Scripted(policy) => Ok(Arc::new(scripted::ScriptedModel::new(policy.clone()))),
+    }
+}
+
+/// What is wrong with the values of `spec`, all of it; needs neither a key nor a network.
+pub fn problems(spec: &ModelSpec) -> Vec<Problem> {
+    let (provider, found) = match &spec.provider {
+        Provider::Openai(endpoint) => ("openai", openai::problems(endpoint)),
+        Provider::Scripted(policy) => ("scripted", scripted::problems(policy)),
+    };
+    found.into_iter().map(|problem| problem.within(&format!("provider.{provider}"))).collect()
 }
 
 /// Why no reply could be had. Never about the quality of an answer.
@@ -45,7 +70,85 @@ pub enum ModelError {
     /// The environment variable that should hold the key is unset.
     #[error("the environment variable {0} is not set; it must hold the API key of this model")]
     NoKey(String),
+    /// The description cannot be used as it is.
+    #[error("failed to open the model: {0}")]
+    BadSpec(String),
     /// A scripted model's template failed.
     #[error("the scripted model's turn could not be rendered: {0}")]
     Script(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> ModelSpec {
+        toml::from_str(text).unwrap()
+    }
+
+    fn opening_error(text: &str, key: Option<&str>) -> String {
+        match open(&spec(text), &|_| key.map(str::to_owned)) {
+            Ok(_) => panic!("must not open"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    const ENDPOINT: &str = "name = 'm'\n[provider.openai]\nbase_url = 'http://127.0.0.1:9/v1'\nmodel = 'm'\nkey_env = 'THE_KEY'\n";
+
+    #[test]
+    fn a_missing_or_empty_key_is_named_at_opening() {
+        for key in [None, Some(""), Some("  ")] {
+            let message = opening_error(ENDPOINT, key);
+            assert!(message.contains("THE_KEY is not set"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_sent_is_refused_without_being_shown() {
+        let message = opening_error(ENDPOINT, Some("sk-secret\nvalue"));
+        assert!(message.contains("THE_KEY"), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+
+    #[test]
+    fn only_the_named_variable_is_looked_up() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let opened = open(&spec(ENDPOINT), &|name| {
+            asked.borrow_mut().push(name.to_owned());
+            Some("sk-123456789".to_owned())
+        });
+        assert!(opened.is_ok());
+        assert_eq!(*asked.borrow(), ["THE_KEY"]);
+    }
+
+    #[test]
+    fn servers_without_keys_need_no_variable() {
+        let text = ENDPOINT.replace("key_env = 'THE_KEY'\n", "");
+        assert!(open(&spec(&text), &|_| panic!("no variable is named")).is_ok());
+    }
+
+    #[test]
+    fn problems_have_the_path_of_the_file() {
+        let found = problems(&spec(&ENDPOINT.replace("'http:", "'gopher:")));
+        assert_eq!(found[0].path, "provider.openai.base_url");
+        let found = problems(&spec("name = 's'\n[provider.scripted]\nturns = [{ when = '1 +' }, { text = '{{ x' }]"));
+        let paths: Vec<&str> = found.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["provider.scripted.turns[0].when", "provider.scripted.turns[1].text"]);
+        assert!(problems(&spec(ENDPOINT)).is_empty());
+    }
+
+    #[test]
+    fn wrong_limits_and_addresses_are_refused_at_opening() {
+        for (line, part) in [
+            ("timeout = 'soon'", "timeout"),
+            ("tools = 'telepathy'", "telepathy"),
+            ("retry = { pause = '-1s' }", "retry.pause"),
+            ("headers = { 'a b' = 'c' }", "headers"),
+        ] {
+            let message = opening_error(&format!("{ENDPOINT}{line}\n"), Some("sk-123456789"));
+            assert!(message.contains(part), "{message}");
+        }
+        let message = opening_error(&ENDPOINT.replace("http://127.0.0.1:9", "nowhere"), Some("sk-123456789"));
+        assert!(message.contains("base_url"), "{message}");
+    }
 }

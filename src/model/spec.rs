@@ -12,6 +12,9 @@ pub struct ModelSpec {
     /// What it is, one line.
     #[serde(default)]
     pub description: String,
+    /// For reference policies: what they are in an experiment for. Models under test have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// How it is reached.
     pub provider: Provider,
     /// Prices, for cost columns.
@@ -19,9 +22,22 @@ pub struct ModelSpec {
     pub price: Option<Price>,
 }
 
+/// What a reference policy is in an experiment for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It must recover every cell: a cell where it fails cannot be solved.
+    MustPass,
+    /// It must recover no cell: a cell where it passes mends itself.
+    MustFail,
+    /// What it earns is the floor that a model has to beat.
+    Floor,
+}
+
 /// How a model is reached. Externally tagged: `[provider.openai]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "a run holds a handful of them, and a box would be in every reader's way")]
 pub enum Provider {
     /// OpenAI-compatible chat completions.
     Openai(OpenAi),

@@ -231,7 +231,7 @@ pub fn blank_state() -> Value {
 }
 
 /// The documents of a YAML text; empty ones are left out.
-fn yaml_documents(file: &str, text: &str) -> Result<Vec<Value>, InputsError> {
+pub(super) fn yaml_documents(file: &str, text: &str) -> Result<Vec<Value>, InputsError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|e| InputsError::Yaml { file: file.to_owned(), message: e.to_string() })?;
     Ok(documents.into_iter().filter(|d| !d.is_null()).collect())

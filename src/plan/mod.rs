@@ -10,9 +10,11 @@ mod draw;
 mod expand;
 mod inputs;
 mod setting;
+mod system_objects;
 mod trial_spec;
 
 pub use expand::{Plan, PlanError, Selection, Shard, expand};
 pub use inputs::{Injection, InputsError, TrialInputs, blank_state};
 pub use setting::{SettingError, apply_setting};
+pub use system_objects::system_manifests;
 pub use trial_spec::TrialSpec;

@@ -10,6 +10,7 @@
 //! passes), [`api`] (HTTP).
 
 pub mod api;
+pub mod catalog;
 pub mod chaos;
 pub mod clock;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod patch;
 pub mod registry;
 pub mod resource;
 pub mod schema;
+pub mod server;
 pub mod shell;
 pub mod status;
 pub mod store;
@@ -27,3 +29,4 @@ pub mod traffic;
 pub mod world;
 
 pub use config::SimConfig;
+pub use server::{Sim, SimError};

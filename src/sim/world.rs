@@ -27,6 +27,17 @@ pub enum Event {
     Pod(Key),
     /// One second of traffic and resource use is accounted.
     Second,
+    /// Dependents of an owner that is gone are deleted.
+    Collect {
+        /// The owner's uid.
+        owner: String,
+        /// The owner's namespace; empty for cluster-scoped owners.
+        namespace: Arc<str>,
+    },
+    /// An object that is being deleted waits for its dependents.
+    Finalize(Key),
+    /// A chaos experiment takes its next step.
+    Chaos(Key),
 }
 
 /// Future events, earliest first.
@@ -108,6 +119,10 @@ pub struct World {
     pub audit: Vec<AuditEntry>,
     /// What runs in the pods: not visible through the API, but what it reports.
     pub runtime: super::kubelet::Runtime,
+    /// What controllers remember beside the store.
+    pub controllers: super::controllers::State,
+    /// Running chaos experiments.
+    pub chaos: super::chaos::State,
     /// Request rates, errors and latencies over time.
     pub traffic: super::traffic::Traffic,
     /// The store's revision up to which [`super::controllers::observe`] has seen the changes.
@@ -125,6 +140,8 @@ impl World {
             config,
             audit: Vec::new(),
             runtime: super::kubelet::Runtime::default(),
+            controllers: super::controllers::State::default(),
+            chaos: super::chaos::State::default(),
             traffic: super::traffic::Traffic::default(),
             observed: 0,
         };
@@ -181,6 +198,7 @@ impl World {
 pub struct Engine {
     world: Mutex<World>,
     changed: tokio::sync::watch::Sender<u64>,
+    passed: tokio::sync::watch::Sender<SimTime>,
     /// How time passes.
     pub clock: Clock,
 }
@@ -191,7 +209,8 @@ impl Engine {
         let config = Arc::new(config);
         let world = World::new(Arc::clone(&config));
         let (changed, _) = tokio::sync::watch::channel(world.store.revision());
-        Arc::new(Self { world: Mutex::new(world), changed, clock: Clock::new(config.clock) })
+        let (passed, _) = tokio::sync::watch::channel(world.now);
+        Arc::new(Self { world: Mutex::new(world), changed, passed, clock: Clock::new(config.clock) })
     }
 
     /// Runs `f` on the world, lets controllers see what it changed, and wakes watches. Never held across an await.
@@ -210,6 +229,11 @@ impl Engine {
         self.changed.subscribe()
     }
 
+    /// A receiver that is woken whenever simulated time has moved on.
+    pub fn ticks(&self) -> tokio::sync::watch::Receiver<SimTime> {
+        self.passed.subscribe()
+    }
+
     /// Simulated time.
     pub fn now(&self) -> SimTime {
         self.lock().now
@@ -225,6 +249,7 @@ impl Engine {
     pub fn advance_to(&self, at: SimTime) {
         self.with(|w| w.advance_to(at));
         self.clock.fire(at);
+        self.passed.send_if_modified(|t| std::mem::replace(t, at.max(*t)) < at);
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {

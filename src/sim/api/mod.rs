@@ -1,1 +1,223 @@
 //! The HTTP side of the cluster.
+//!
+//! Input: HTTP/1.1 requests as kubectl, Ansible and the client libraries send them. Output: what a real API server
+//! answers. One handler takes every path apart ([`call`]); everything but watches, logs that are followed and `exec`
+//! runs in one go under the world's lock and a clock hold.
+
+mod answer;
+mod apply;
+mod body;
+mod call;
+pub(crate) mod definitions;
+mod discovery;
+mod exec;
+mod logs;
+mod metrics;
+mod pod;
+mod read;
+mod review;
+mod scale;
+mod selector;
+mod table;
+mod time;
+mod versions;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::response::Response;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use self::answer::Answer;
+use self::call::{Call, Target};
+use super::config::ClockMode;
+use super::registry;
+use super::schema;
+use super::status::Status;
+use super::world::{AuditEntry, Engine, World};
+
+/// The largest request body that is read.
+const BODY_MAX: usize = 8 << 20;
+
+/// The server as a service, for a listener or for tests.
+///
+/// Streams that never end by themselves end when `stop` is cancelled.
+pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
+    Router::new().route("/.sim/{*what}", axum::routing::get(time::serve)).fallback(serve).with_state((engine, stop))
+}
+
+async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let config = engine.with(|w| Arc::clone(&w.config));
+    let call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
+        Ok(call) => call,
+        Err(status) => return Answer::from(status).into_response(),
+    };
+    let body = match axum::body::to_bytes(body, BODY_MAX).await {
+        Ok(body) => body,
+        Err(e) => {
+            return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}")))
+                .into_response();
+        }
+    };
+    let target = match Target::parse(&call.path) {
+        None => return plain(&call).into_response(),
+        Some(Err(status)) => {
+            engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), status.code));
+            return Answer::from(status).into_response();
+        }
+        Some(Ok(target)) => target,
+    };
+    let hold = engine.clock.hold();
+    if engine.clock.mode() == ClockMode::Skip {
+        engine.charge(config.request_cost);
+    }
+    let verb = verb(&call, &target);
+    if verb == "watch" {
+        let opened = watch::open(&engine, stop, call.clone(), target);
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, verb, code));
+        drop(hold);
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
+    if target.subresource.as_deref() == Some("log") && verb == "get" {
+        let opened = logs::open(&engine, stop, &call, &target);
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, verb, code));
+        drop(hold);
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
+    let answer = engine.with(|w| {
+        let answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
+        audit(w, &call, verb, answer.code);
+        answer
+    });
+    drop(hold);
+    answer.into_response()
+}
+
+fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {
+    let entry = AuditEntry { at: world.now, user: call.user.clone(), verb: verb.to_owned(), path: call.text.clone(), code };
+    world.audit.push(entry);
+}
+
+/// The verb of a request, as audit logs and discovery name it.
+fn verb(call: &Call, target: &Target) -> &'static str {
+    match (&call.method, &target.name) {
+        (&Method::GET | &Method::HEAD, None) => {
+            if target.watch || call.flag("watch") {
+                "watch"
+            } else {
+                "list"
+            }
+        }
+        (&Method::GET | &Method::HEAD, Some(_)) => {
+            if target.subresource.is_none() && (target.watch || call.flag("watch")) {
+                "watch"
+            } else {
+                "get"
+            }
+        }
+        (&Method::POST, _) => "create",
+        (&Method::PUT, _) => "update",
+        (&Method::PATCH, _) => "patch",
+        (&Method::DELETE, None) => "deletecollection",
+        (&Method::DELETE, Some(_)) => "delete",
+        _ => "other",
+    }
+}
+
+fn handle(world: &mut World, call: &Call, target: &Target, verb: &str, body: &Bytes) -> Result<Answer, Status> {
+    let kind = &target.kind;
+    if let Some(sub) = target.subresource.as_deref() {
+        if kind.subresource(sub).is_none_or(|s| !s.verbs.iter().any(|v| v == verb)) {
+            return Err(call::not_allowed());
+        }
+        return match (sub, verb) {
+            ("scale", "get") => scale::get(world, target),
+            ("scale", _) => scale::set(world, call, target, body),
+            ("eviction", _) => pod::evict(world, call, target, body),
+            ("binding", _) => pod::bind(world, call, target, body),
+            ("token", _) => review::token(world, call, target, body),
+            ("finalize", _) => finalize(world, call, target, body),
+            ("status" | "resize" | "ephemeralcontainers" | "approval", "get") => read::get(world, call, target),
+            ("status" | "resize" | "ephemeralcontainers" | "approval", "update") => write::replace(world, call, target, body),
+            ("status" | "resize" | "ephemeralcontainers" | "approval", "patch") => write::patch(world, call, target, body),
+            _ => Err(Status::new(501, "NotImplemented", format!("{}/{sub} is not part of this cluster", kind.plural))),
+        };
+    }
+    if !kind.allows(verb) || (verb == "create") != (call.method == Method::POST) || (verb == "create" && target.name.is_some()) {
+        return Err(call::not_allowed());
+    }
+    if verb == "create"
+        && let Some(answer) = review::answer(world, call, target, body)
+    {
+        return answer;
+    }
+    match verb {
+        "get" | "list" if kind.group == "metrics.k8s.io" => metrics::answer(world, call, target),
+        "get" => read::get(world, call, target),
+        "list" => read::list(world, call, target),
+        "create" if kind.plural == "bindings" => pod::bind(world, call, target, body),
+        "create" if kind.namespaced && target.namespace.is_empty() => Err(call::not_allowed()),
+        "create" => write::create(world, call, target, body),
+        "update" if target.name.is_some() => write::replace(world, call, target, body),
+        "patch" if target.name.is_some() => write::patch(world, call, target, body),
+        "delete" => write::delete(world, call, target, body),
+        "deletecollection" => write::delete_collection(world, call, target, body),
+        _ => Err(call::not_allowed()),
+    }
+}
+
+fn finalize(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
+    let given = body::of_kind(&call.content_type, body, &target.kind)?;
+    let finalizers = if given["spec"]["finalizers"].is_array() { given["spec"]["finalizers"].clone() } else { json!([]) };
+    let stored = registry::finalize_namespace(world, target.name.as_deref().unwrap_or_default(), finalizers)?;
+    Ok(answer::object(call, target, 200, &stored, world.now))
+}
+
+/// Everything that is no resource: discovery, version, health.
+fn plain(call: &Call) -> Answer {
+    let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+    let found = |v: Option<Value>| v.map_or_else(Answer::no_page, |v| Answer::json(200, &v));
+    match path.as_slice() {
+        ["version"] => Answer::json(200, &discovery::version()),
+        ["healthz" | "readyz" | "livez", ..] => health(call, path.first().copied().unwrap_or_default()),
+        ["api" | "apis"] if discovery::wants_aggregated(&call.accept) => {
+            let mut a = Answer::json(200, &discovery::aggregated(path == ["api"]));
+            a.content_type = discovery::AGGREGATED;
+            a
+        }
+        ["api"] => Answer::json(200, &discovery::api_versions()),
+        ["apis"] => Answer::json(200, &discovery::group_list()),
+        ["api", version] => found(discovery::resource_list("", version)),
+        ["apis", group] => found(discovery::one_group(group)),
+        ["apis", group, version] => found(discovery::resource_list(group, version)),
+        ["openapi", "v3"] => Answer::json(200, &schema::openapi_index()),
+        ["openapi", "v3", rest @ ..] => match schema::openapi_v3(&rest.join("/")) {
+            Some(document) => Answer { code: 200, content_type: "application/json", body: document.to_vec(), warnings: Vec::new() },
+            None => Answer::no_page(),
+        },
+        [] => {
+            Answer::json(200, &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}))
+        }
+        _ => Answer::no_page(),
+    }
+}
+
+fn health(call: &Call, what: &str) -> Answer {
+    if call.query.iter().any(|(k, _)| k == "verbose") {
+        Answer::text(200, format!("[+]ping ok\n[+]log ok\n{what} check passed\n"))
+    } else {
+        Answer::text(200, "ok")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,214 @@
 //! Controllers: what follows from objects. Input: changes in the store; output: more changes and scheduled events.
 
+pub mod bootstrap;
+pub mod daemonset;
+pub mod deployment;
+pub mod endpoints;
+pub mod events;
+pub mod garbage;
+pub mod job;
+pub mod kinds;
+pub mod namespace;
+pub mod object;
+pub mod replicaset;
+#[cfg(test)]
+mod scenarios;
+pub mod scheduler;
+pub mod statefulset;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub use bootstrap::bootstrap;
+use serde_json::Value;
+
+use self::kinds::{DAEMON_SETS, NODES, PODS, SERVICES};
+use super::resource::Key;
+use super::store::{Change, ChangeKind};
 use super::world::{Event, World};
 
-/// Creates what every cluster has at time zero.
-pub fn bootstrap(_world: &mut World) {}
+/// How long a controller takes to notice a change.
+const NOTICE: Duration = Duration::from_millis(5);
+
+/// What controllers remember beside the store.
+#[derive(Debug, Default)]
+pub struct State {
+    queued: BTreeSet<Key>,
+    pub(super) unschedulable: BTreeSet<Key>,
+    pub(super) events: events::Index,
+}
 
 /// Looks at the changes since [`World::observed`] and schedules reactions.
 pub fn observe(world: &mut World) {
+    let changes: Vec<Change> = match world.store.changes_after(world.observed) {
+        Ok(changes) => changes.cloned().collect(),
+        // The log was overrun: look at everything anew.
+        Err(_) => world
+            .store
+            .iter()
+            .map(|(k, o)| Change {
+                revision: world.store.revision(),
+                kind: ChangeKind::Modified,
+                key: k.clone(),
+                object: std::sync::Arc::clone(o),
+                previous: None,
+            })
+            .collect(),
+    };
     world.observed = world.store.revision();
+    for change in &changes {
+        react(world, change);
+    }
+}
+
+/// Asks for an object to be looked at soon; asking twice is asking once.
+pub fn enqueue(world: &mut World, key: &Key) {
+    if world.controllers.queued.insert(key.clone()) {
+        world.agenda.at(world.now.after(NOTICE), Event::Reconcile(key.clone()));
+    }
+}
+
+fn react(world: &mut World, change: &Change) {
+    let key = &change.key;
+    if &*key.resource.plural == "events" {
+        return;
+    }
+    let gone = change.kind == ChangeKind::Deleted;
+    match (&*key.resource.group, &*key.resource.plural) {
+        ("", "pods") => pod_changed(world, change),
+        ("", "nodes") => {
+            retry_scheduling(world);
+            let sets: Vec<Key> = world.store.list(&DAEMON_SETS, None).map(|(k, _)| k.clone()).collect();
+            for set in &sets {
+                enqueue(world, set);
+            }
+        }
+        ("apps", "replicasets") => {
+            enqueue(world, key);
+            owner(world, key, &change.object);
+        }
+        ("", "services") => {
+            enqueue(world, key);
+            super::traffic::invalidate(world);
+        }
+        ("", "endpoints") => super::traffic::invalidate(world),
+        ("", "namespaces") | ("apps", "deployments" | "statefulsets" | "daemonsets") | ("batch", "jobs") | ("chaos-mesh.org", _) => {
+            enqueue(world, key);
+        }
+        _ => {}
+    }
+    let was_deleting = change.previous.as_ref().is_some_and(|p| object::deleting(p));
+    if gone {
+        world.agenda.at(
+            world.now.after(NOTICE),
+            Event::Collect { owner: object::uid(&change.object).to_owned(), namespace: key.namespace.clone() },
+        );
+    }
+    // Owners that wait for their dependents learn of each that goes.
+    if gone && let Some(owners) = change.object["metadata"]["ownerReferences"].as_array() {
+        for o in owners.iter().filter(|o| o["blockOwnerDeletion"] == true) {
+            if let Some(k) = garbage::key_of(world, &key.namespace, o) {
+                world.agenda.at(world.now.after(NOTICE), Event::Finalize(k));
+            }
+        }
+    }
+    if !gone && object::deleting(&change.object) && !was_deleting {
+        world.agenda.at(world.now.after(NOTICE), Event::Finalize(key.clone()));
+    }
+    if gone && !key.namespace.is_empty() && namespace::terminating(world, &key.namespace) {
+        enqueue(world, &Key::new(&kinds::NAMESPACES, "", &key.namespace));
+    }
+}
+
+fn owner(world: &mut World, key: &Key, object: &Value) {
+    if let Some(o) = object::controller_key(object, &key.namespace) {
+        enqueue(world, &o);
+    }
+}
+
+fn pod_changed(world: &mut World, change: &Change) {
+    let key = &change.key;
+    owner(world, key, &change.object);
+    let gone = change.kind == ChangeKind::Deleted;
+    let labels_then = change.previous.as_ref().map_or(&Value::Null, |p| &p["metadata"]["labels"]);
+    let labels = &change.object["metadata"]["labels"];
+    if change.previous.as_ref().is_none_or(|p| p["status"] != change.object["status"] || labels_then != labels)
+        || gone
+        || object::deleting(&change.object)
+    {
+        let services: Vec<Key> = world
+            .store
+            .list(&SERVICES, Some(&key.namespace))
+            .filter(|(_, s)| {
+                let wanted = &s["spec"]["selector"];
+                wanted.as_object().is_some_and(|w| !w.is_empty())
+                    && (object::contains_all(wanted, labels) || (!labels_then.is_null() && object::contains_all(wanted, labels_then)))
+            })
+            .map(|(k, _)| k.clone())
+            .collect();
+        for service in &services {
+            enqueue(world, service);
+        }
+    }
+    super::kubelet::pod_changed(world, change);
+    let unbound = change.object["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
+    if !gone && unbound && !object::deleting(&change.object) {
+        if change.previous.is_none() {
+            enqueue(world, key);
+        }
+    } else {
+        world.controllers.unschedulable.remove(key);
+        if gone || object::ended(&change.object) {
+            retry_scheduling(world);
+        }
+    }
+}
+
+fn retry_scheduling(world: &mut World) {
+    let waiting: Vec<Key> = world.controllers.unschedulable.iter().cloned().collect();
+    for key in &waiting {
+        enqueue(world, key);
+    }
 }
 
 /// Does what an event says.
-pub fn happen(_world: &mut World, _event: Event) {}
+pub fn happen(world: &mut World, event: Event) {
+    match event {
+        Event::Reconcile(key) => {
+            world.controllers.queued.remove(&key);
+            reconcile(world, &key);
+        }
+        Event::Pod(key) => super::kubelet::step(world, &key),
+        Event::Collect { owner, namespace } => garbage::collect(world, &owner, &namespace),
+        Event::Finalize(key) => garbage::finalize(world, &key),
+        Event::Chaos(key) => super::chaos::step(world, &key),
+        Event::Second => second(world),
+    }
+}
+
+fn second(world: &mut World) {
+    super::traffic::second(world);
+    super::kubelet::second(world);
+    if world.now.0.is_multiple_of(60_000) {
+        events::expire(world);
+    }
+    world.agenda.at(world.now.after(Duration::from_secs(1)), Event::Second);
+}
+
+fn reconcile(world: &mut World, key: &Key) {
+    match (&*key.resource.group, &*key.resource.plural) {
+        ("apps", "deployments") => deployment::reconcile(world, key),
+        ("apps", "replicasets") => replicaset::reconcile(world, key),
+        ("apps", "statefulsets") => statefulset::reconcile(world, key),
+        ("apps", "daemonsets") => daemonset::reconcile(world, key),
+        ("batch", "jobs") => job::reconcile(world, key),
+        ("", "services") => endpoints::reconcile(world, key),
+        ("", "namespaces") => namespace::reconcile(world, key),
+        ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
+        _ if key.resource == *PODS => scheduler::schedule(world, key),
+        _ if key.resource == *NODES => retry_scheduling(world),
+        _ => {}
+    }
+}

@@ -1,5 +1,31 @@
 //! The modelled kubelet: what runs in the pods, how it starts, is probed, restarted, measured and ends.
+//!
+//! Input: pods bound to a node. Output: their status, events, metrics, logs, and [`ContainerHost`]s for `exec`.
 
-/// State of all containers that the API does not show.
-#[derive(Debug, Default)]
-pub struct Runtime {}
+pub mod container;
+mod disk;
+mod environment;
+mod files;
+mod host;
+pub mod image;
+mod lifecycle;
+mod logs;
+mod metrics;
+pub mod model;
+mod names;
+pub mod network;
+mod probe;
+pub mod quantity;
+mod resources;
+mod runtime;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use host::{ContainerHost, exec_host};
+pub use lifecycle::{kill, pod_changed, step};
+pub use logs::{LogLine, logs};
+pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};
+pub use probe::{accepts, status_of};
+pub use resources::{second, share, work_time};
+pub use runtime::{PodRun, Runtime};

@@ -1,1 +1,21 @@
-//! The Kubernetes schemas: one compressed table that drives patches, defaults, validation, OpenAPI and protobuf.
+//! The Kubernetes schemas: one compressed table that drives patches, defaults, validation, `OpenAPI` and protobuf.
+//!
+//! Input: an API version, a kind and an object as JSON (or protobuf). Output: the object as a real API server would store
+//! it, or what is wrong with it in that server's words.
+
+mod defaults;
+mod fields;
+mod openapi;
+mod protobuf;
+pub mod quantity;
+pub mod table;
+mod validate;
+
+pub use defaults::defaults;
+pub use fields::{missing_required, prune, unknown_fields};
+pub use openapi::{openapi_index, openapi_v3};
+pub use protobuf::decode_protobuf;
+pub use validate::{Cause, decode_error, summary, validate, validate_update};
+
+#[cfg(test)]
+mod recorded;

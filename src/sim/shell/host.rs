@@ -110,6 +110,14 @@ pub trait Host: Send + Sync + 'static {
     fn hostname(&self) -> String;
     /// Node's name, for `uname`.
     fn node(&self) -> String;
+    /// The pod's namespace, for the generated `/etc/resolv.conf`.
+    fn namespace(&self) -> String {
+        "default".to_owned()
+    }
+    /// The cluster's name server, for the generated `/etc/resolv.conf` and `nslookup`.
+    fn name_server(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 96, 0, 10)
+    }
     /// The pod's address.
     fn address(&self) -> Ipv4Addr;
     /// Working directory of a new process.

@@ -1,8 +1,67 @@
 //! What `exec` runs: a POSIX shell and the usual programs over a modelled container.
 //!
-//! Generic over [`Host`], which is one container; nothing here knows pods or the API.
+//! Generic over [`Host`], which is one container; nothing here knows pods or the API. Input: [`run`]'s arguments and
+//! standard input. Output: pieces of [`Output`] and an [`Exit`].
+//!
+//! [`parser`] makes commands of text, [`interpreter`] (with [`expand`], [`arithmetic`], [`pattern`] and [`builtins`])
+//! runs them, [`applets`] are the programs, [`image`] says which a family has, [`files`] is the file system.
+//! Everything is bounded: commands, output, nesting and simulated time (see [`process`]). The stages of a pipeline and
+//! background commands run one after the other, which keeps the order of events reproducible.
 
+mod applets;
+mod arithmetic;
+mod builtins;
+mod expand;
 pub mod files;
 mod host;
+mod image;
+mod interpreter;
+mod parser;
+mod pattern;
+mod process;
+mod synthetic;
+#[cfg(test)]
+mod tests;
 
-pub use host::{ConnectError, Exit, Host, HttpAnswer, HttpCall, Output, Ping, ProcessInfo, ResolveError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+pub use host::{ConnectError, Exit, Host, HttpAnswer, HttpCall, Output, Pending, Ping, ProcessInfo, ResolveError};
+use process::{Io, Machine, Process, Sink, Source};
+
+/// Runs a command line in a container.
+///
+/// `stdin` yields the client's input and is closed at its end; output is sent as it is made. When the receiver of
+/// `out` is dropped, the command ends soon.
+pub async fn run<H: Host>(host: Arc<H>, argv: Vec<String>, stdin: mpsc::Receiver<Vec<u8>>, out: mpsc::Sender<Output>) -> Exit {
+    let machine = Machine::new(host);
+    let io = Io {
+        input: Source::Client(Arc::new(tokio::sync::Mutex::new((stdin, Vec::new())))),
+        output: Sink::Client(out.clone(), false),
+        error: Sink::Client(out.clone(), true),
+        others: BTreeMap::new(),
+    };
+    synthetic::provide_etc(&machine);
+    let name = argv.first().cloned().unwrap_or_default();
+    let process = Process::new(Arc::clone(&machine), argv, io);
+    if let Err(missing) = applets::locate(&process) {
+        let reason = match (missing, name.contains('/')) {
+            (true, false) => format!("exec: \"{name}\": executable file not found in $PATH"),
+            (true, true) => format!("exec: \"{name}\": stat {name}: no such file or directory"),
+            (false, _) => format!("exec: \"{name}\": permission denied"),
+        };
+        return Exit::NotFound(format!("OCI runtime exec failed: exec failed: unable to start container process: {reason}"));
+    }
+    let deadline = process.deadline;
+    let code = applets::start(process).await;
+    let limit = machine.exhausted().or((machine.host.now() >= deadline).then_some("an hour has passed"));
+    match limit {
+        None => Exit::Code(code),
+        Some(reason) => {
+            let _ = out.send(Output::Stderr(format!("{name}: stopped: {reason}\n").into_bytes())).await;
+            Exit::Code(137)
+        }
+    }
+}

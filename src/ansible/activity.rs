@@ -1,0 +1,279 @@
+//! Whether a tree of child processes only waits, read from `/proc`.
+//!
+//! Input: the process id of the group's leader; output: yes or no, in well under a millisecond, for a clock that
+//! samples it every few milliseconds. Where there is no `/proc` (macOS) the answer is always no: time never jumps
+//! while children run, so their waits take real time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+/// Every so many samples all of `/proc` is searched for members whose parent went away between two samples (daemons,
+/// asynchronous tasks); the other samples only follow the tree and those already known.
+const FULL_SCAN_EVERY: u32 = 16;
+/// More processes than this are not followed: whoever starts them is busy.
+const MAX_PROCESSES: usize = 512;
+
+/// Watches the process tree of one child.
+#[derive(Debug)]
+pub struct Activity {
+    leader: i32,
+    markers: Vec<String>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    samples: u32,
+    /// Known members by id, with their start time: a reused id is somebody else.
+    members: BTreeMap<i32, u64>,
+}
+
+/// The fields we use of `/proc/PID/stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    group: i32,
+    started: u64,
+}
+
+impl Activity {
+    /// Watches the process `leader`, its descendants and the members of its process group.
+    pub fn of(leader: i32) -> Self {
+        Self { leader, markers: Vec::new(), seen: Mutex::default() }
+    }
+
+    /// Watches, besides, those who left the tree and the group but still have one of these `NAME=value` settings in
+    /// their environment.
+    #[must_use]
+    pub fn with_markers(self, markers: Vec<String>) -> Self {
+        Self { markers, ..self }
+    }
+
+    /// True when every thread of every process of the tree sleeps.
+    pub fn idle(&self) -> bool {
+        let Some(leader) = stat(&format!("/proc/{}/stat", self.leader)) else { return false };
+        // A dead leader waits for us, not for the cluster.
+        if leader.state == 'Z' || leader.state == 'X' {
+            return false;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.samples.is_multiple_of(FULL_SCAN_EVERY) {
+            seen.members.extend(self.strays(leader.started).map(|(pid, s)| (pid, s.started)));
+        }
+        seen.samples = seen.samples.wrapping_add(1);
+        seen.members.insert(self.leader, leader.started);
+        let mut todo: Vec<i32> = seen.members.keys().copied().collect();
+        let mut visited = BTreeSet::new();
+        while let Some(pid) = todo.pop() {
+            if !visited.insert(pid) {
+                continue;
+            }
+            if visited.len() > MAX_PROCESSES {
+                return false;
+            }
+            match threads(pid, seen.members.get(&pid).copied()) {
+                Threads::Busy => return false,
+                Threads::Gone => {
+                    seen.members.remove(&pid);
+                }
+                Threads::Idle { started, children } => {
+                    seen.members.insert(pid, started);
+                    todo.extend(children);
+                }
+            }
+        }
+        true
+    }
+
+    /// All live members, wherever they are in the tree. None is older than the leader.
+    fn strays(&self, since: u64) -> impl Iterator<Item = (i32, Stat)> {
+        process_ids()
+            .filter_map(|pid| Some((pid, stat(&format!("/proc/{pid}/stat"))?)))
+            .filter(move |(pid, s)| s.started >= since && (s.group == self.leader || has_setting(*pid, &self.markers)))
+    }
+}
+
+enum Threads {
+    Busy,
+    Idle { started: u64, children: Vec<i32> },
+    Gone,
+}
+
+/// The state of all threads of a process, and the children they started. Another start time than the known one means
+/// that the id was given to somebody else.
+fn threads(pid: i32, known: Option<u64>) -> Threads {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Threads::Gone };
+    let (mut started, mut children) = (None, Vec::new());
+    for task in tasks.flatten() {
+        let thread = task.file_name();
+        let Some(thread) = thread.to_str() else { continue };
+        // A thread may end between the listing and the look.
+        let Some(s) = stat(&format!("/proc/{pid}/task/{thread}/stat")) else { continue };
+        if thread.parse() == Ok(pid) {
+            if known.is_some_and(|k| k != s.started) {
+                return Threads::Gone;
+            }
+            started = Some(s.started);
+        }
+        if !waits(s.state) {
+            return Threads::Busy;
+        }
+        if let Ok(list) = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) {
+            children.extend(list.split_ascii_whitespace().filter_map(|c| c.parse::<i32>().ok()));
+        }
+    }
+    started.map_or(Threads::Gone, |started| Threads::Idle { started, children })
+}
+
+/// Sleeping, idle kernel thread, stopped, or dead: none of these computes.
+fn waits(state: char) -> bool {
+    matches!(state, 'S' | 'I' | 'T' | 't' | 'Z' | 'X')
+}
+
+fn stat(path: &str) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(path).ok()?)
+}
+
+/// The command name may hold spaces and parentheses, so fields are counted from the last `)`.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, group, started })
+}
+
+fn process_ids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok())
+}
+
+/// Processes whose environment was given any of these `NAME=value` settings: finds those that left the group.
+pub(crate) fn with_environment(settings: &[String]) -> Vec<i32> {
+    process_ids().filter(|pid| has_setting(*pid, settings)).collect()
+}
+
+fn has_setting(pid: i32, settings: &[String]) -> bool {
+    // Other users' processes cannot be read, and are not ours.
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    environment.split(|b| *b == 0).any(|v| settings.iter().any(|s| s.as_bytes() == v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    fn shell(script: &str) -> Child {
+        Command::new("/bin/sh").args(["-c", script]).process_group(0).stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    fn pid(child: &Child) -> i32 {
+        i32::try_from(child.id()).unwrap()
+    }
+
+    fn kill(mut child: Child) {
+        let group = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Waits until the probe gives this answer five times in a row.
+    fn settles(activity: &Activity, answer: bool) -> bool {
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut run = 0;
+        while Instant::now() < end {
+            run = if activity.idle() == answer { run + 1 } else { 0 };
+            if run == 5 {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        false
+    }
+
+    #[test]
+    fn stat_lines_with_odd_names_are_read() {
+        let text = "12 (a) b (c) R 1 77 12 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
+        assert_eq!(parse_stat(text), Some(Stat { state: 'R', group: 77, started: 4242 }));
+        assert_eq!(parse_stat("nothing"), None);
+    }
+
+    #[test]
+    fn a_tree_of_sleepers_is_idle() {
+        let child = shell("sleep 60 & (sleep 60; true) & wait");
+        assert!(settles(&Activity::of(pid(&child)), true));
+        kill(child);
+    }
+
+    #[test]
+    fn one_busy_grandchild_is_enough() {
+        let child = shell("sleep 60 & (while :; do :; done) & wait");
+        assert!(settles(&Activity::of(pid(&child)), false));
+        kill(child);
+    }
+
+    #[test]
+    fn an_orphan_of_the_group_counts() {
+        // The subshell in the middle exits at once: the loop's parent is then init, but its group is ours.
+        let child = shell("( (while :; do :; done) & ) ; sleep 60");
+        assert!(settles(&Activity::of(pid(&child)), false));
+        kill(child);
+    }
+
+    #[test]
+    fn a_daemon_with_our_marker_counts() {
+        let marker = format!("DAEMON_{}=yes", std::process::id());
+        let child = shell(&format!("export {marker}; (setsid sh -c 'while :; do :; done' &) ; sleep 60"));
+        let activity = Activity::of(pid(&child)).with_markers(vec![marker.clone()]);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(settles(&activity, false));
+        for stray in with_environment(&[marker]).into_iter().filter_map(rustix::process::Pid::from_raw) {
+            let _gone = rustix::process::kill_process(stray, rustix::process::Signal::KILL);
+        }
+        kill(child);
+    }
+
+    #[test]
+    fn a_look_is_quick() {
+        let child = shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; wait");
+        let activity = Activity::of(pid(&child));
+        assert!(settles(&activity, true));
+        let start = Instant::now();
+        for _ in 0..160 {
+            activity.idle();
+        }
+        let each = start.elapsed() / 160;
+        kill(child);
+        // 0.2 ms on an idle machine; the bound leaves room for a busy one.
+        assert!(each < Duration::from_millis(5), "{each:?}");
+    }
+
+    #[test]
+    fn a_dead_leader_is_not_idle() {
+        let mut child = shell("exit 0");
+        let activity = Activity::of(pid(&child));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!activity.idle());
+        child.wait().unwrap();
+        assert!(!activity.idle());
+    }
+
+    #[test]
+    fn environments_are_searched() {
+        let marker = format!("MARK_{}=yes", std::process::id());
+        let (name, value) = marker.split_once('=').unwrap();
+        let mut child = Command::new("sleep").arg("60").env(name, value).spawn().unwrap();
+        // The kernel shows the new environment a moment after the spawn.
+        let found = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            with_environment(std::slice::from_ref(&marker)).contains(&pid(&child))
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found);
+    }
+}

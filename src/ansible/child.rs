@@ -1,0 +1,232 @@
+//! Runs one child process under limits: its own process group, no input, capped output, two deadlines, and nothing of
+//! it left behind.
+//!
+//! Input: what to run and in which environment; output: how it ended and what it wrote. Nothing is inherited from our
+//! own environment.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::activity::{Activity, with_environment};
+use super::outcome::{CommandOutcome, Finish};
+use super::output::{CappedOutput, OutputCap, drain};
+use super::timekeeping::Timekeeping;
+
+/// Between SIGTERM and SIGKILL, in real time.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often the cluster's clock is compared with the deadline.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// After the child's end: how long its output may stay open in the hands of others (background processes).
+const LINGER: Duration = Duration::from_millis(300);
+/// Rounds of looking for processes that left the group; each can only start others before it is killed.
+const SWEEPS: usize = 5;
+
+/// Why a child could not be run or was given up.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// The program could not be started.
+    #[error("failed to start {program}")]
+    Start {
+        /// Program.
+        program: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// Its end could not be awaited.
+    #[error("failed to wait for {program}")]
+    Wait {
+        /// Program.
+        program: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A file of the workspace could not be read or written.
+    #[error("failed to use the workspace")]
+    Workspace(#[from] std::io::Error),
+    /// The run was cancelled; the child is gone.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub(crate) struct ChildSpec<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) environment: Vec<(String, OsString)>,
+    pub(crate) work: PathBuf,
+    /// Put in front of the program: a sandbox.
+    pub(crate) wrapper: &'a [OsString],
+    /// `NAME=value` settings that mark all processes of this workspace.
+    pub(crate) markers: Vec<String>,
+    pub(crate) time_limit: Duration,
+    pub(crate) cap: OutputCap,
+}
+
+impl ChildSpec<'_> {
+    fn command(&self, time: &Timekeeping) -> Command {
+        let mut argv = self.wrapper.iter().cloned().chain([self.program.as_os_str().to_owned()]).chain(self.args.iter().cloned());
+        let mut command = Command::new(argv.next().unwrap_or_default());
+        command.args(argv).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v))).current_dir(&self.work);
+        command.envs(time.environment.iter().map(|(k, v)| (k, v)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        command
+    }
+}
+
+/// Kills the whole group when the future that runs the child is dropped.
+struct GroupGuard {
+    leader: Option<Pid>,
+    markers: Vec<String>,
+}
+
+impl GroupGuard {
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.leader {
+            // No such group: all of it has ended, which is what we want.
+            let _gone = kill_process_group(leader, signal);
+        }
+    }
+
+    /// Kills the group and, by their environment, those who left it. Ends when none is found or after some rounds.
+    fn sweep(&self) {
+        self.signal(Signal::KILL);
+        for round in 0..SWEEPS {
+            let left = with_environment(&self.markers);
+            // Looked at twice: a process shows no environment at the moment when it becomes another program.
+            if left.is_empty() && round > 0 {
+                return;
+            }
+            for pid in left.into_iter().filter_map(Pid::from_raw) {
+                let _gone = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for GroupGuard {
+    fn drop(&mut self) {
+        self.sweep();
+    }
+}
+
+enum End {
+    Itself(std::io::Result<ExitStatus>),
+    Deadline,
+    Cancelled,
+}
+
+/// Runs `spec` to its end, its deadline (in real time or the cluster's, whichever comes first) or cancellation.
+pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &CancellationToken) -> Result<CommandOutcome, ChildError> {
+    let name = spec.program.display().to_string();
+    let (real_start, cluster_start) = (Instant::now(), (time.now_ms)());
+    let mut child = spec.command(time).spawn().map_err(|source| ChildError::Start { program: name.clone(), source })?;
+    let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let guard = GroupGuard { leader, markers: spec.markers.clone() };
+    let working = leader.map(|pid| {
+        let activity = Activity::of(pid.as_raw_nonzero().get()).with_markers(spec.markers.clone());
+        (time.working)(Box::new(move || activity.idle()))
+    });
+    let (stdout, out_reader) = capture(child.stdout.take(), spec.cap);
+    let (stderr, err_reader) = capture(child.stderr.take(), spec.cap);
+
+    let end = tokio::select! {
+        status = child.wait() => End::Itself(status),
+        () = deadline(spec.time_limit, time, cluster_start) => End::Deadline,
+        () = cancel.cancelled() => End::Cancelled,
+    };
+    let finish = match end {
+        End::Itself(status) => Some(finish_of(status.map_err(|source| ChildError::Wait { program: name, source })?)),
+        End::Deadline => {
+            stop(&mut child, &guard).await;
+            Some(Finish::TimedOut)
+        }
+        End::Cancelled => {
+            stop(&mut child, &guard).await;
+            None
+        }
+    };
+    let (real, cluster) = (real_start.elapsed(), time.since(cluster_start));
+    drop(working);
+    // What the child left in the background may hold the pipes: it gets a moment, then it goes.
+    let mut readers = Box::pin(async {
+        let _ended = tokio::join!(out_reader, err_reader);
+    });
+    if timeout(LINGER, &mut readers).await.is_err() {
+        guard.sweep();
+        let _ended = timeout(LINGER, readers).await;
+    }
+    drop(guard);
+    let (stdout, dropped_out) = taken(&stdout);
+    let (stderr, dropped_err) = taken(&stderr);
+    let Some(finish) = finish else { return Err(ChildError::Cancelled) };
+    Ok(CommandOutcome {
+        finish,
+        stdout,
+        stderr,
+        dropped_bytes: dropped_out + dropped_err,
+        real_s: real.as_secs_f64(),
+        cluster_s: cluster.as_secs_f64(),
+    })
+}
+
+/// Reads a stream in a task of its own, so that what was read survives a reader that never ends.
+fn capture<R>(stream: Option<R>, cap: OutputCap) -> (Arc<Mutex<CappedOutput>>, tokio::task::JoinHandle<()>)
+where
+    R: tokio::io::AsyncRead + Unpin + Send + 'static,
+{
+    let output = Arc::new(Mutex::new(CappedOutput::new(cap)));
+    let into = Arc::clone(&output);
+    let reader = tokio::spawn(async move {
+        if let Some(stream) = stream {
+            drain(stream, &into).await;
+        }
+    });
+    (output, reader)
+}
+
+fn taken(output: &Mutex<CappedOutput>) -> (String, u64) {
+    std::mem::take(&mut *output.lock().unwrap_or_else(PoisonError::into_inner)).finish()
+}
+
+async fn deadline(limit: Duration, time: &Timekeeping, cluster_start: u64) {
+    let end = Instant::now() + limit;
+    while Instant::now() < end && time.since(cluster_start) < limit {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Ends the group: asked first, then forced, then reaped.
+async fn stop(child: &mut Child, guard: &GroupGuard) {
+    guard.signal(Signal::TERM);
+    let _asked = timeout(GRACE, child.wait()).await;
+    guard.sweep();
+    // It was sent SIGKILL: only a process stuck in the kernel outlives this wait, and tokio reaps that one later.
+    let _forced = timeout(GRACE, child.wait()).await;
+}
+
+fn finish_of(status: ExitStatus) -> Finish {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Finish::Exited(code),
+        (None, signal) => Finish::Signalled(signal.unwrap_or_default()),
+    }
+}
+
+/// Paths that a shell is looked for at; the first that exists is used.
+pub(crate) fn shell() -> PathBuf {
+    let bash = PathBuf::from("/bin/bash");
+    if bash.exists() { bash } else { PathBuf::from("/bin/sh") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! The clock of the cluster as children need it: a small copy of what the executor knows as its pace.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Says whether a group of child processes only waits.
+pub type Idle = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// How time passes for the children of one trial. The caller fills it from the pace of the cluster.
+#[derive(Clone)]
+pub struct Timekeeping {
+    /// Milliseconds of the cluster's time.
+    pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Environment for children, so that sleeps inside them take the cluster's time (`SIM_CLOCK`); empty for real time.
+    pub environment: Vec<(String, String)>,
+    /// Tells the clock that children are at work until the returned guard is dropped.
+    pub working: Arc<dyn Fn(Idle) -> Box<dyn Send + Sync> + Send + Sync>,
+}
+
+impl Timekeeping {
+    /// Real time, for a real cluster.
+    pub fn real() -> Self {
+        let start = tokio::time::Instant::now();
+        Self {
+            now_ms: Arc::new(move || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            environment: Vec::new(),
+            working: Arc::new(|_idle| Box::new(())),
+        }
+    }
+
+    /// Cluster time since `start_ms`.
+    pub(crate) fn since(&self, start_ms: u64) -> Duration {
+        Duration::from_millis((self.now_ms)().saturating_sub(start_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_time_is_measured_from_the_start() {
+        let time = Timekeeping::real();
+        let from = (time.now_ms)();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(time.since(from) >= Duration::from_millis(19));
+        assert!(time.environment.is_empty());
+    }
+}

@@ -1,0 +1,233 @@
+//! The private folder of one trial and the runs inside it.
+//!
+//! Input: the tools, a kubeconfig, a playbook or a command line as a model wrote it; output: what happened. Children
+//! get an environment made of a short list of settings, never ours: no keys, no proxies.
+
+use std::ffi::OsString;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use tokio_util::sync::CancellationToken;
+
+use super::child::{self, ChildError, ChildSpec};
+use super::events::Events;
+use super::outcome::{CommandOutcome, Finish, PlaybookOutcome};
+use super::output::OutputCap;
+use super::timekeeping::Timekeeping;
+use super::toolchain::Toolchain;
+
+/// Programs on the path of children that are really this program, which lets them take the cluster's time.
+pub const SHIMS: [&str; 4] = ["kubectl", "sleep", "sudo", "timeout"];
+
+const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Of the events file; a playbook with more results than this is cut off, not the run.
+const EVENTS_MAX: u64 = 64 * 1024 * 1024;
+
+/// What a workspace is made from.
+#[derive(Debug, Clone)]
+pub struct WorkspaceSpec {
+    /// An existing folder that is ours alone.
+    pub folder: PathBuf,
+    /// Access to the cluster, as text.
+    pub kubeconfig: String,
+    /// The inventory's group for the control plane (`k3s_control_plane`).
+    pub group: String,
+    /// This program, for [`SHIMS`]; none: children get the plain tools.
+    pub shim_program: Option<PathBuf>,
+    /// Put in front of every child's command line: a sandbox. Empty for none.
+    pub wrapper: Vec<OsString>,
+    /// What is kept of each output stream.
+    pub cap: OutputCap,
+}
+
+/// One trial's private folder.
+#[derive(Debug)]
+pub struct Workspace {
+    spec: WorkspaceSpec,
+    /// Playbooks run so far: each gets its own files.
+    runs: std::sync::atomic::AtomicU32,
+}
+
+impl Workspace {
+    /// Lays out the folder: home, temporary and work folders, inventory, settings, kubeconfig, shims.
+    pub fn create(spec: WorkspaceSpec, tools: &Toolchain) -> std::io::Result<Self> {
+        let workspace = Self { spec, runs: std::sync::atomic::AtomicU32::new(0) };
+        let kube = workspace.home().join(".kube");
+        fs_err::create_dir_all(&workspace.spec.folder)?;
+        fs_err::set_permissions(&workspace.spec.folder, std::fs::Permissions::from_mode(0o700))?;
+        for folder in [workspace.home(), workspace.tmp(), workspace.work(), workspace.shims(), workspace.control(), kube.clone()] {
+            fs_err::create_dir_all(&folder)?;
+            fs_err::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+        }
+        write_private(&workspace.kubeconfig(), &workspace.spec.kubeconfig)?;
+        replace_link(&workspace.kubeconfig(), &kube.join("config"))?;
+        write_private(&workspace.inventory(), &inventory(&workspace.spec.group, &tools.python()))?;
+        write_private(&workspace.settings(), &settings(&workspace.home(), &workspace.inventory(), tools))?;
+        if let Some(program) = &workspace.spec.shim_program {
+            for name in SHIMS {
+                replace_link(program, &workspace.shims().join(name))?;
+            }
+        }
+        Ok(workspace)
+    }
+
+    /// The home folder of children.
+    pub fn home(&self) -> PathBuf {
+        self.spec.folder.join("home")
+    }
+
+    /// The folder that children start in.
+    pub fn work(&self) -> PathBuf {
+        self.spec.folder.join("work")
+    }
+
+    /// The file that gives children access to the cluster.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.spec.folder.join("kubeconfig")
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.spec.folder.join("tmp")
+    }
+
+    fn shims(&self) -> PathBuf {
+        self.spec.folder.join("bin")
+    }
+
+    /// Playbooks and events: beside the work folder, so that a playbook does not meet them by accident.
+    fn control(&self) -> PathBuf {
+        self.spec.folder.join("runs")
+    }
+
+    fn inventory(&self) -> PathBuf {
+        self.spec.folder.join("inventory.ini")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.spec.folder.join("ansible.cfg")
+    }
+
+    /// Runs a playbook, given as text. The limit holds in real time and in the cluster's time.
+    pub async fn run_playbook(
+        &self,
+        tools: &Toolchain,
+        playbook: &str,
+        time_limit: Duration,
+        time: &Timekeeping,
+        cancel: &CancellationToken,
+    ) -> Result<PlaybookOutcome, ChildError> {
+        let run = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let file = self.control().join(format!("playbook-{run}.yml"));
+        let events = self.control().join(format!("events-{run}.jsonl"));
+        write_private(&file, playbook)?;
+        let program = tools.ansible_playbook();
+        let mut spec = self.child(&program, vec![file.into()], time_limit, tools);
+        spec.environment.push(("MICROREMED_EVENTS".to_owned(), events.clone().into()));
+        let command = child::run(&spec, time, cancel).await?;
+        let events = Events::parse(&read_start(&events, EVENTS_MAX)?);
+        // Exit code 4 also means an unreachable host, so what counts is whether Ansible began; a run that was cut short
+        // before its first event says nothing about the playbook.
+        let valid = events.started || !matches!(command.finish, Finish::Exited(1..));
+        Ok(PlaybookOutcome { command, tasks: events.tasks, stats: events.stats, valid })
+    }
+
+    /// Runs a command line with the shell, as it is written.
+    pub async fn run_command(
+        &self,
+        tools: &Toolchain,
+        command_line: &str,
+        time_limit: Duration,
+        time: &Timekeeping,
+        cancel: &CancellationToken,
+    ) -> Result<CommandOutcome, ChildError> {
+        let shell = child::shell();
+        child::run(&self.child(&shell, vec!["-c".into(), command_line.into()], time_limit, tools), time, cancel).await
+    }
+
+    fn child<'a>(&'a self, program: &'a Path, args: Vec<OsString>, time_limit: Duration, tools: &Toolchain) -> ChildSpec<'a> {
+        let shims = if self.spec.shim_program.is_some() { format!("{}:", self.shims().display()) } else { String::new() };
+        let path = format!("{shims}{}:{SYSTEM_PATH}", tools.bin().display());
+        let environment = [
+            ("PATH", path.into()),
+            ("HOME", self.home().into()),
+            ("TMPDIR", self.tmp().into()),
+            ("LANG", "C.UTF-8".into()),
+            ("LC_ALL", "C.UTF-8".into()),
+            ("KUBECONFIG", self.kubeconfig().into()),
+            ("K8S_AUTH_KUBECONFIG", self.kubeconfig().into()),
+            ("ANSIBLE_CONFIG", self.settings().into()),
+        ];
+        ChildSpec {
+            program,
+            args,
+            environment: environment.into_iter().map(|(k, v): (&str, OsString)| (k.to_owned(), v)).collect(),
+            work: self.work(),
+            wrapper: &self.spec.wrapper,
+            markers: vec![format!("HOME={}", self.home().display()), format!("TMPDIR={}", self.tmp().display())],
+            time_limit,
+            cap: self.spec.cap,
+        }
+    }
+}
+
+/// `localhost`, `all`, `127.0.0.1` and the group's name all mean this machine.
+fn inventory(group: &str, python: &Path) -> String {
+    format!("[{group}]\nlocalhost ansible_connection=local ansible_python_interpreter={}\n", python.display())
+}
+
+/// Fact gathering is left as it is: models rely on facts. Folders are absolute, since Ansible takes `~` from the
+/// password file here and from HOME there.
+fn settings(home: &Path, inventory: &Path, tools: &Toolchain) -> String {
+    format!(
+        "[defaults]\n\
+         home = {home}/.ansible\n\
+         local_tmp = {home}/.ansible/tmp\n\
+         remote_tmp = {home}/.ansible/tmp\n\
+         async_dir = {home}/.ansible/async\n\
+         inventory = {inventory}\n\
+         collections_path = {collections}\n\
+         callback_plugins = {plugins}\n\
+         callbacks_enabled = microremed_events\n\
+         retry_files_enabled = False\n\
+         nocows = True\n\
+         nocolor = True\n\
+         localhost_warning = False\n\
+         host_key_checking = False\n\
+         \n\
+         [inventory]\n\
+         inventory_unparsed_warning = False\n",
+        home = home.display(),
+        inventory = inventory.display(),
+        collections = tools.collections().display(),
+        plugins = tools.callback_plugins().display(),
+    )
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = fs_err::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+fn replace_link(target: &Path, link: &Path) -> std::io::Result<()> {
+    match fs_err::remove_file(link) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    symlink(target, link)
+}
+
+/// The start of a file; a missing file is empty.
+fn read_start(path: &Path, max: u64) -> std::io::Result<String> {
+    use std::io::Read;
+    let file = match fs_err::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(e) => return Err(e),
+    };
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,229 @@
+//! The command line, as types.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Measure how well language models repair broken microservice systems.
+#[derive(Debug, Parser)]
+#[command(
+    name = "microremed",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Examples:
+  microremed run quickstart                     42 trials with scripted models, no cluster and no key needed
+  microremed run easy --model gpt-4o --repeats 3
+  microremed plan easy --model gold             what would run
+  microremed check                              are all data files right?
+  microremed cluster up --system simple-micro   a cluster for kubectl, until Ctrl-C"
+)]
+pub(super) struct Cli {
+    /// Folder that holds systems/, faults/, ...; its files overlay the built-in ones. Default: the first parent folder that has them.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) root: Option<Utf8PathBuf>,
+    /// Folder of the private tools (Ansible, kubectl). Default: microremed/tools in the user's cache folder.
+    #[arg(long, global = true, value_name = "DIR", env = "MICROREMED_TOOLS")]
+    pub(super) tools: Option<Utf8PathBuf>,
+    /// One JSON object a line instead of text.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run an experiment.
+    #[command(after_help = "Examples:
+  microremed run quickstart
+  microremed run hard --model gold --fault network-loss -j 4
+  microremed run easy --model local --set params.network-loss.loss=80")]
+    Run(RunArgs),
+    /// Continue a run that was interrupted.
+    Resume {
+        /// The run's folder, results/...
+        run_dir: Utf8PathBuf,
+        /// Trials side by side. Default: the number of cores.
+        #[arg(short, long, value_name = "N")]
+        jobs: Option<usize>,
+    },
+    /// Show the trials of an experiment and the time they can take at most. Touches nothing.
+    Plan {
+        /// What to plan.
+        #[command(flatten)]
+        select: SelectArgs,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
+        format: PlanFormat,
+    },
+    /// Check data files; exit code 2 when something is wrong.
+    Check {
+        /// Folders (roots) to check. Default: the root.
+        paths: Vec<Utf8PathBuf>,
+    },
+    /// Write the reports of a run anew from its journal, and print one.
+    Report {
+        /// Run folders.
+        #[arg(required = true)]
+        run_dirs: Vec<Utf8PathBuf>,
+        /// What to print.
+        #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+        format: ReportFormat,
+        /// Columns to group by.
+        #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
+        by: Vec<String>,
+    },
+    /// Show the prompts, manifests, injection and reference repair of one trial, before it runs.
+    Render {
+        /// What to plan.
+        #[command(flatten)]
+        select: SelectArgs,
+        /// The trial: its id, the start of it, or its number in the plan (from 1). Default: the first.
+        #[arg(long, value_name = "ID")]
+        trial: Option<String>,
+        /// Only the system's Kubernetes YAML.
+        #[arg(long)]
+        manifests: bool,
+    },
+    /// The embedded cluster, for kubectl and friends.
+    Cluster {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
+    /// Ansible and kubectl in a private folder.
+    Tools {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ToolsCommand,
+    },
+    /// What this machine lacks, with the command that mends it.
+    Doctor,
+    /// Print the JSON Schema of a kind of data file.
+    Schema {
+        /// The kind: system, fault, pipeline, sequence, experiment, model.
+        kind: String,
+    },
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which trials.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct SelectArgs {
+    /// The experiment (experiments/NAME.toml).
+    pub(super) experiment: String,
+    /// Only these models; models that the experiment does not name are added.
+    #[arg(long, value_name = "M")]
+    pub(super) model: Vec<String>,
+    /// Only these methods; others are added.
+    #[arg(long, value_name = "M")]
+    pub(super) method: Vec<String>,
+    /// Only these systems; others are added.
+    #[arg(long, value_name = "S")]
+    pub(super) system: Vec<String>,
+    /// Only these sequences; others are added.
+    #[arg(long, value_name = "S")]
+    pub(super) sequence: Vec<String>,
+    /// Only the trials of these faults.
+    #[arg(long, value_name = "F")]
+    pub(super) fault: Vec<String>,
+    /// How often each cell is run.
+    #[arg(long, value_name = "N")]
+    pub(super) repeats: Option<u32>,
+    /// Seed of targets and clusters.
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Only the I-th of N parts (1/4, 2/4, ...).
+    #[arg(long, value_name = "I/N")]
+    pub(super) shard: Option<String>,
+    /// Change a value of the experiment: budgets.probes=5, params.network-loss.loss=80, options.thinkremed.t_max=3.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunArgs {
+    /// What to run.
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    /// Folder for run folders.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(super) out: Utf8PathBuf,
+    /// Trials side by side. Default: the number of cores.
+    #[arg(short, long, value_name = "N")]
+    pub(super) jobs: Option<usize>,
+    /// Run on the cluster of this kubeconfig instead of the embedded one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<String>,
+    /// Run on this context of the kubeconfig.
+    #[arg(long, value_name = "CONTEXT")]
+    pub(super) context: Option<String>,
+}
+
+/// What to do with the embedded cluster.
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Start it and keep it until Ctrl-C.
+    #[command(after_help = "Example:
+  microremed cluster up --system simple-micro --kubeconfig-out kubeconfig &
+  kubectl --kubeconfig kubeconfig -n simple-micro get pods")]
+    Up {
+        /// Deploy this system.
+        #[arg(long, value_name = "S")]
+        system: Option<String>,
+        /// Write the kubeconfig here.
+        #[arg(long, value_name = "FILE", default_value = "microremed.kubeconfig")]
+        kubeconfig_out: Utf8PathBuf,
+        /// Port on 127.0.0.1; 0 picks a free one.
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        port: u16,
+        /// Simulated seconds a second.
+        #[arg(long, default_value_t = 1.0, value_name = "X")]
+        speed: f64,
+        /// Seed of all random choices.
+        #[arg(long, default_value_t = 42, value_name = "N")]
+        seed: u64,
+    },
+}
+
+/// What to do with the tools.
+#[derive(Debug, Subcommand)]
+pub(super) enum ToolsCommand {
+    /// Install them now. `run` does it when needed.
+    Install,
+    /// Show what is installed, and where.
+    Status,
+}
+
+/// How to print a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    /// For people.
+    Table,
+    /// One JSON object a line.
+    Json,
+    /// CSV.
+    Csv,
+}
+
+/// How to print a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// The table shown at the end of a run.
+    Text,
+    /// Markdown.
+    Md,
+    /// A row a trial.
+    Csv,
+    /// Everything.
+    Json,
+    /// Tables for a paper.
+    Latex,
+}

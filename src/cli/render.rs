@@ -1,0 +1,85 @@
+//! `render`: what one trial is made of, before it runs.
+
+use super::args::SelectArgs;
+use super::failure::{Failure, chain};
+use super::places::Global;
+use super::{load, plan as plan_command, print, select};
+use crate::manifest::Step;
+use crate::plan::{Injection, Plan, TrialInputs, TrialSpec};
+
+/// Trials searched for an id.
+const SEARCHED: usize = 1_000_000;
+
+pub(super) fn render(global: &Global, args: &SelectArgs, trial: Option<&str>, manifests_only: bool) -> Result<(), Failure> {
+    let catalog = load::catalog(global)?;
+    let plan = select::plan(&catalog, args, &plan_command::tool_versions(global))?;
+    let spec = find(&plan, trial)?;
+    let failed = |e: crate::plan::InputsError| Failure::input(chain(&e));
+    let inputs = TrialInputs::resolve(&catalog, &spec, plan.experiment()).map_err(failed)?;
+    let manifests = inputs.render_system_manifests().map_err(failed)?;
+    if manifests_only {
+        return print(&documents(&manifests)?);
+    }
+    print(&heading(&format!("trial {}", spec.id)))?;
+    print(&yaml(&serde_json::to_value(&spec).unwrap_or_default())?)?;
+    print(&heading(&format!("manifests of {}", spec.system)))?;
+    print(&documents(&manifests)?)?;
+    print(&heading(&format!("injection of {}", spec.fault)))?;
+    match inputs.render_injection().map_err(failed)? {
+        Injection::Objects(objects) => print(&documents(&objects)?)?,
+        Injection::Patch { kind, name, patch_type, patch, .. } => {
+            print(&format!("# {patch_type} patch of {kind}/{name}"))?;
+            print(&yaml(&patch)?)?;
+        }
+    }
+    for (name, set) in &inputs.checks {
+        print(&heading(&format!("checks.{name}")))?;
+        print(&yaml(&serde_json::to_value(set).unwrap_or_default())?)?;
+    }
+    print(&heading("reference repair"))?;
+    print(&inputs.render_gold().map_err(failed)?)?;
+    let context = crate::execute::initial_context(&inputs);
+    for prompt in first_prompts(&inputs.method.steps) {
+        print(&heading(&format!("prompt {prompt}")))?;
+        print(&inputs.prompt(&prompt, &context).map_err(failed)?)?;
+    }
+    Ok(())
+}
+
+/// Prompts said before the model is first asked: those that can be rendered before anything has run.
+fn first_prompts(steps: &[Step]) -> Vec<String> {
+    steps
+        .iter()
+        .map_while(|s| match s {
+            Step::Say(say) => Some(say.prompt.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn find(plan: &Plan, wanted: Option<&str>) -> Result<TrialSpec, Failure> {
+    let none = || {
+        Failure::input("the plan has no such trial")
+            .help("microremed plan EXPERIMENT lists them; give an id, the start of one, or a number from 1")
+    };
+    let Some(wanted) = wanted else { return plan.get(0).ok_or_else(none) };
+    if let Some(n) = wanted.parse::<u64>().ok().filter(|_| wanted.len() < 16) {
+        if let Some(spec) = n.checked_sub(1).and_then(|n| plan.get(n)) {
+            return Ok(spec);
+        }
+    }
+    plan.iter().take(SEARCHED).find(|t| t.id.0.starts_with(wanted)).ok_or_else(none)
+}
+
+fn heading(text: &str) -> String {
+    format!("\n# ---- {text} ----")
+}
+
+fn yaml(value: &serde_json::Value) -> Result<String, Failure> {
+    serde_saphyr::to_string(value).map_err(|e| Failure::harness(format!("failed to write YAML: {e}")))
+}
+
+fn documents(values: &[serde_json::Value]) -> Result<String, Failure> {
+    let parts: Vec<String> = values.iter().map(yaml).collect::<Result<_, _>>()?;
+    Ok(parts.join("---\n"))
+}

@@ -1,0 +1,96 @@
+//! Asks the embedded cluster to let simulated time pass.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Asked at once: the runner compares the clock with its own deadline between two jumps.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// The cluster's clock, as `SIM_CLOCK` names it: `http://127.0.0.1:PORT/.sim`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SimClock {
+    address: String,
+    path: String,
+}
+
+impl SimClock {
+    pub(super) fn from_environment() -> Option<Self> {
+        Self::parse(&std::env::var("SIM_CLOCK").ok()?)
+    }
+
+    pub(super) fn parse(url: &str) -> Option<Self> {
+        let (address, path) = url.strip_prefix("http://")?.split_once('/').unwrap_or((url.strip_prefix("http://")?, ""));
+        Some(Self { address: address.to_owned(), path: path.trim_matches('/').to_owned() })
+    }
+
+    /// Returns when `total` of simulated time has passed. If the cluster does not answer, real time has to do.
+    pub(super) fn sleep(&self, total: Duration) {
+        let mut left = total;
+        while !left.is_zero() {
+            let part = left.min(LONGEST);
+            let start = Instant::now();
+            if self.ask(part).is_err() {
+                std::thread::sleep(left.saturating_sub(start.elapsed()));
+                return;
+            }
+            left = left.saturating_sub(part);
+        }
+    }
+
+    fn ask(&self, d: Duration) -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        let ms = d.as_millis().max(1);
+        let (path, host) = (&self.path, &self.address);
+        stream.write_all(format!("GET /{path}/sleep?ms={ms} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        // "HTTP/1.1 200 OK"
+        if answer.get(9) == Some(&b'2') { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_setting_is_split() {
+        let clock = SimClock::parse("http://127.0.0.1:7001/.sim").unwrap();
+        assert_eq!((clock.address.as_str(), clock.path.as_str()), ("127.0.0.1:7001", ".sim"));
+        assert_eq!(SimClock::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn long_waits_are_asked_in_parts() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let clock = SimClock::parse(&format!("http://{}/.sim", listener.local_addr().unwrap())).unwrap();
+        let server = std::thread::spawn(move || {
+            (0..3)
+                .map(|_| {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let mut buffer = [0; 1024];
+                    let n = stream.read(&mut buffer).unwrap();
+                    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                    String::from_utf8_lossy(&buffer[..n]).lines().next().unwrap().to_owned()
+                })
+                .collect::<Vec<_>>()
+        });
+        let start = Instant::now();
+        clock.sleep(Duration::from_millis(20_500));
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let asked = server.join().unwrap();
+        assert_eq!(asked[0], "GET /.sim/sleep?ms=10000 HTTP/1.1");
+        assert_eq!(asked[2], "GET /.sim/sleep?ms=500 HTTP/1.1");
+    }
+
+    #[test]
+    fn without_an_answer_real_time_passes() {
+        // Bound and dropped: nobody listens there.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let start = Instant::now();
+        SimClock::parse(&format!("http://{address}/.sim")).unwrap().sleep(Duration::from_millis(60));
+        assert!(start.elapsed() >= Duration::from_millis(55));
+    }
+}

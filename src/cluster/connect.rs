@@ -1,0 +1,166 @@
+//! Where the cluster is: the one place that knows whether it is embedded.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::client::{Cluster, ClusterError, chain};
+use super::observe::{AuditRecord, Observations, TrafficSecond};
+use super::pace::{Busy, Idle, Pace, RealPace, Working};
+use crate::sim::config::SimConfig;
+use crate::sim::time::SimTime;
+use crate::sim::world::Engine;
+use crate::sim::{Sim, clock::Clock};
+
+/// Ends what [`connect`] started.
+pub(super) type Closer = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Configuration of an embedded cluster.
+pub type Embedded = SimConfig;
+
+/// Where the cluster is.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A new embedded cluster.
+    Embedded(Box<Embedded>),
+    /// A cluster of a kubeconfig.
+    Kubeconfig {
+        /// The file; none: as kubectl finds it.
+        file: Option<String>,
+        /// The context; none: the current one.
+        context: Option<String>,
+    },
+}
+
+const RUNNER: &str = "runner";
+const AGENT: &str = "agent";
+
+/// Connects; starts an embedded cluster.
+pub async fn connect(target: &Target) -> Result<Cluster, ClusterError> {
+    match target {
+        Target::Embedded(config) => embedded(config).await,
+        Target::Kubeconfig { file, context } => kubeconfig(file.as_deref(), context.as_deref()).await,
+    }
+}
+
+async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
+    let mut config = config.clone();
+    // Tokens of a cluster on loopback that lives for one trial tell users apart; they keep nobody out.
+    for user in [RUNNER, AGENT] {
+        config.tokens.insert(format!("{user}-token"), user.to_owned());
+    }
+    let sim = Sim::start(config).await.map_err(|e| ClusterError::Connect(chain(&e)))?;
+    let client = client_of(&sim.kubeconfig(Some(&format!("{RUNNER}-token")))).await?;
+    let engine = Arc::clone(sim.engine());
+    let (for_traffic, for_audit) = (Arc::clone(&engine), Arc::clone(&engine));
+    let observations = Observations {
+        traffic: Some(Arc::new(move |namespace, service, from, to| traffic(&for_traffic, namespace, service, from, to))),
+        audit: Some(Arc::new(move || audit(&for_audit))),
+    };
+    let address = sim.url().to_owned();
+    let pace = Arc::new(SimPace { engine, clock_url: format!("{address}/.sim") });
+    Ok(Cluster {
+        client,
+        pace,
+        agent_kubeconfig: sim.kubeconfig(Some(&format!("{AGENT}-token"))),
+        address,
+        observations,
+        closer: Mutex::new(Some(Box::new(move || Box::pin(async move { sim.shutdown().await })))),
+        kinds: Mutex::new(BTreeMap::new()),
+    })
+}
+
+fn traffic(engine: &Engine, namespace: &str, service: &str, from: u64, to: u64) -> Vec<TrafficSecond> {
+    let at = |second: u64| SimTime(second.saturating_mul(1000));
+    engine.with(|w| {
+        w.traffic
+            .series(namespace, service, at(from), at(to))
+            .into_iter()
+            .map(|s| TrafficSecond { second: s.second, requests: s.requests, errors: s.errors, latency_ms: s.latency_ms })
+            .collect()
+    })
+}
+
+fn audit(engine: &Engine) -> Vec<AuditRecord> {
+    engine.with(|w| {
+        w.audit
+            .iter()
+            .map(|a| AuditRecord { at_ms: a.at.0, user: a.user.clone(), verb: a.verb.clone(), path: a.path.clone(), code: a.code })
+            .collect()
+    })
+}
+
+async fn kubeconfig(file: Option<&str>, context: Option<&str>) -> Result<Cluster, ClusterError> {
+    let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
+    let mut config = match file {
+        Some(path) => kube::config::Kubeconfig::read_from(path).map_err(|e| connect(&e))?,
+        None => kube::config::Kubeconfig::read().map_err(|e| connect(&e))?,
+    };
+    if let Some(c) = context {
+        config.current_context = Some(c.to_owned());
+    }
+    let text = serde_json::to_string(&config).map_err(|e| connect(&e))?;
+    let client = client_of(&text).await?;
+    let address = config.clusters.iter().find_map(|c| c.cluster.as_ref()?.server.clone()).unwrap_or_default();
+    Ok(Cluster {
+        client,
+        pace: RealPace::start(),
+        agent_kubeconfig: text,
+        address,
+        observations: Observations::default(),
+        closer: Mutex::new(None),
+        kinds: Mutex::new(BTreeMap::new()),
+    })
+}
+
+async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {
+    let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
+    let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| connect(&e))?;
+    let config =
+        kube::Config::from_custom_kubeconfig(parsed, &kube::config::KubeConfigOptions::default()).await.map_err(|e| connect(&e))?;
+    kube::Client::try_from(config).map_err(|e| connect(&e))
+}
+
+/// The embedded cluster's clock.
+struct SimPace {
+    engine: Arc<Engine>,
+    clock_url: String,
+}
+
+impl SimPace {
+    fn clock(&self) -> &Clock {
+        &self.engine.clock
+    }
+}
+
+impl Pace for SimPace {
+    fn now_ms(&self) -> u64 {
+        self.engine.now().0
+    }
+
+    fn timestamp(&self) -> jiff::Timestamp {
+        self.engine.now().timestamp()
+    }
+
+    fn busy(&self) -> Busy {
+        Busy(Some(Box::new(self.clock().hold())))
+    }
+
+    fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let timer = self.clock().timer(self.engine.now().after(d));
+            // The sender lives in the clock, which we keep alive.
+            let _fired = timer.await;
+        })
+    }
+
+    fn working(&self, idle: Idle) -> Working {
+        Working(Some(Box::new(self.clock().external(idle))))
+    }
+
+    fn child_environment(&self) -> Vec<(String, String)> {
+        vec![("SIM_CLOCK".to_owned(), self.clock_url.clone())]
+    }
+}

@@ -1,0 +1,47 @@
+//! What a cluster can tell beyond the Kubernetes API: traffic and the audit log. Optional: a real cluster may offer neither.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// One second of requests to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TrafficSecond {
+    /// Second of the cluster's time.
+    pub second: u64,
+    /// Requests.
+    pub requests: f64,
+    /// Of these, failed.
+    pub errors: f64,
+    /// Mean latency of the answered ones, in ms.
+    pub latency_ms: f64,
+}
+
+/// One request to the API server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Milliseconds of the cluster's time.
+    pub at_ms: u64,
+    /// Who.
+    pub user: String,
+    /// `create`, `patch`, `delete`, ...
+    pub verb: String,
+    /// Path.
+    pub path: String,
+    /// HTTP status.
+    pub code: u16,
+}
+
+/// Gives the traffic of a service between two seconds of the cluster's time: `(namespace, service, from, to)`.
+pub type TrafficSource = Arc<dyn Fn(&str, &str, u64, u64) -> Vec<TrafficSecond> + Send + Sync>;
+/// Gives the audit log so far.
+pub type AuditSource = Arc<dyn Fn() -> Vec<AuditRecord> + Send + Sync>;
+
+/// The optional sources.
+#[derive(Clone, Default)]
+pub struct Observations {
+    /// Traffic.
+    pub traffic: Option<TrafficSource>,
+    /// Audit log.
+    pub audit: Option<AuditSource>,
+}

@@ -1,0 +1,44 @@
+//! A command in the target's pods whose last line is a number.
+
+use serde_json::json;
+
+use crate::execute::baseline::text;
+use crate::execute::judge::{Finding, Judge, span};
+use crate::execute::stop::Stop;
+use crate::manifest::fault::ExecCheck;
+use crate::template;
+
+/// Runs the command in every pod of the target.
+pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ExecCheck) -> Result<Vec<Finding>, Stop> {
+    let broken = |e: template::TemplateError| Stop::Infra(e.to_string());
+    let command: Vec<String> =
+        check.command.iter().map(|c| template::render("exec.command", c, judge.context)).collect::<Result<_, _>>().map_err(broken)?;
+    let limit = span(&check.timeout)?;
+    let mut findings = Vec::new();
+    for pod in &judge.pods().await? {
+        let name = text(&pod["metadata"]["name"]);
+        let outcome = judge.cluster.exec(judge.namespace, &name, check.container.as_deref(), &command, limit).await?;
+        findings.push(if outcome.timed_out {
+            Finding::fail(name, None, format!("no answer within {}", check.timeout))
+        } else if check.exit_zero && outcome.code != Some(0) {
+            let why = if outcome.failure.is_empty() { outcome.stderr.trim() } else { outcome.failure.trim() };
+            Finding::fail(name, None, format!("the command failed: {why}"))
+        } else {
+            match outcome.stdout.trim().lines().last().and_then(|l| l.trim().parse::<f64>().ok()) {
+                None => Finding::fail(name, None, "the last line is no number"),
+                Some(value) => {
+                    let passed = template::evaluate(&check.pass, &json!({"value": value})).map_err(broken)?;
+                    if passed == json!(true) {
+                        Finding::pass(name, value)
+                    } else {
+                        Finding::fail(name, Some(value), format!("not {}", check.pass))
+                    }
+                }
+            }
+        });
+    }
+    if findings.is_empty() {
+        findings.push(Finding::fail("", None, "the target has no pods"));
+    }
+    Ok(findings)
+}

@@ -1,0 +1,79 @@
+//! Use of CPU or memory as a share of the limit, container by container.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::execute::baseline::text;
+use crate::execute::judge::{Finding, Judge};
+use crate::execute::stop::Stop;
+use crate::manifest::{fault::UsageCheck, quantity};
+
+/// Measures every container of the target's pods that is not skipped.
+pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, frozen: &BTreeSet<String>) -> Result<Vec<Finding>, Stop> {
+    let pods = judge.pods().await?;
+    let rows = match judge.cluster.pod_metrics(judge.namespace, &judge.selector()).await {
+        Ok(rows) => rows,
+        Err(e) if e.code().is_some() => return Ok(vec![Finding::fail("", None, e.to_string())]),
+        Err(e) => return Err(e.into()),
+    };
+    if rows.is_empty() {
+        return Ok(vec![Finding::fail("", None, "no metrics yet")]);
+    }
+    let deployed = judge.baseline.containers(judge.target);
+    let mut findings = Vec::new();
+    for pod in &pods {
+        let name = text(&pod["metadata"]["name"]);
+        if check.pods == "frozen" && !frozen.contains(&name) {
+            continue;
+        }
+        let Some(row) = rows.iter().find(|r| r["metadata"]["name"] == pod["metadata"]["name"]) else {
+            if check.pods != "frozen" {
+                findings.push(Finding::fail(name, None, "no metrics of this pod yet"));
+            }
+            continue;
+        };
+        for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
+            let inner = text(&container["name"]);
+            if check.skip_containers.iter().any(|s| inner.contains(s.as_str())) {
+                continue;
+            }
+            let subject = format!("{name}/{inner}");
+            findings.extend(one(check, &subject, container, deployed.get(&inner), row));
+        }
+    }
+    if findings.is_empty() && check.pods != "frozen" {
+        findings.push(Finding::fail("", None, "no container was measured"));
+    }
+    Ok(findings)
+}
+
+fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&Value>, row: &Value) -> Option<Finding> {
+    let limit_of = |c: &Value| c["resources"]["limits"][&check.resource].as_str().and_then(|t| quantity::parse(t).ok());
+    let (current, original) = (limit_of(container), deployed.and_then(limit_of));
+    let limit = match (check.limit.as_str(), current, original) {
+        // Dropping a limit must not pass, so a container that has none now is judged as such in both modes.
+        (_, None, _) => None,
+        ("deployed", _, Some(o)) => Some(o),
+        (_, Some(c), _) => Some(c),
+    };
+    let Some(limit) = limit.filter(|l| *l > 0.0) else {
+        return (check.without_limit != "skip").then(|| Finding::fail(subject, None, format!("no {} limit", check.resource)));
+    };
+    let used = row["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|c| c["name"] == container["name"])
+        .and_then(|c| c["usage"][&check.resource].as_str())
+        .and_then(|t| quantity::parse(t).ok());
+    let Some(used) = used else {
+        return Some(Finding::fail(subject, None, "usage cannot be read"));
+    };
+    let ratio = used / limit;
+    Some(if ratio < check.below {
+        Finding::pass(subject, ratio)
+    } else {
+        Finding::fail(subject, Some(ratio), format!("{:.0} % of the {} limit", ratio * 100.0, check.resource))
+    })
+}

@@ -1,0 +1,237 @@
+//! The run: as many trials side by side as there are slots, and a clean end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatcher::Events;
+use super::stop::Stop;
+use super::trial::{Parts, Trial};
+use crate::ansible::{OutputCap, Toolchain, Workspace, WorkspaceSpec};
+use crate::cluster::{Target, connect};
+use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
+use crate::ids::TrialId;
+use crate::manifest::{Catalog, ExperimentManifest};
+use crate::model::{ChatModel, Usage};
+use crate::plan::{TrialInputs, TrialSpec};
+
+/// Where trials run.
+#[derive(Debug, Clone)]
+pub enum ClusterChoice {
+    /// Each trial on an embedded cluster of its own.
+    Embedded,
+    /// All trials, one after the other, on a cluster of a kubeconfig.
+    Kubeconfig {
+        /// The file; none: as kubectl finds it.
+        file: Option<String>,
+        /// The context; none: the current one.
+        context: Option<String>,
+    },
+}
+
+/// Everything a run needs.
+pub struct RunRequest {
+    /// Manifests.
+    pub catalog: Arc<Catalog>,
+    /// The experiment.
+    pub experiment: Arc<ExperimentManifest>,
+    /// Trials in order, and how many.
+    pub trials: Box<dyn Iterator<Item = TrialSpec> + Send>,
+    /// Trials that an earlier run has settled.
+    pub settled: BTreeSet<TrialId>,
+    /// The head of the journal.
+    pub head: RunStarted,
+    /// Where the cluster is.
+    pub cluster: ClusterChoice,
+    /// Trials side by side, at least 1.
+    pub jobs: usize,
+    /// Ansible and kubectl.
+    pub toolchain: Toolchain,
+    /// Opened models, by name.
+    pub models: BTreeMap<String, Arc<dyn ChatModel>>,
+    /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
+    pub program: Option<std::path::PathBuf>,
+    /// Folder for the private folders of the trials.
+    pub work: camino::Utf8PathBuf,
+    /// Interrupts the run: trials in flight clean up and end as `cancelled`.
+    pub cancel: CancellationToken,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default)]
+pub struct RunEnd {
+    /// Trials that ended, by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// It was interrupted.
+    pub interrupted: bool,
+    /// The journal failed; the text says how.
+    pub failed: Option<String>,
+}
+
+/// What all trials share.
+pub(super) struct Shared {
+    pub(super) toolchain: Toolchain,
+    pub(super) cancel: CancellationToken,
+    pub(super) charge_model: bool,
+    pub(super) program: Option<std::path::PathBuf>,
+}
+
+/// The inventory's group for the machine that runs playbooks; the published benchmark's name for it.
+const CONTROL_PLANE: &str = "k3s_control_plane";
+
+/// Runs the trials and reports each event to `sink`, which is given back.
+pub async fn run<S: Sink + 'static>(request: RunRequest, sink: S) -> (RunEnd, Option<S>) {
+    let (events, dispatcher) = Events::start(sink);
+    let mut end = RunEnd::default();
+    let result = drive(request, &events, &mut end).await;
+    let how = match (&result, end.interrupted) {
+        (Err(_), _) => "failed",
+        (Ok(()), true) => "interrupted",
+        (Ok(()), false) => "done",
+    };
+    if let Err(e) = result.and(events.send(Event::RunFinished { how: how.to_owned() }).await) {
+        end.failed = Some(e.to_string());
+    }
+    drop(events);
+    (end, dispatcher.await.ok())
+}
+
+async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result<(), Stop> {
+    let RunRequest { catalog, experiment, mut trials, settled, head, cluster, jobs, toolchain, models, program, work, cancel } = request;
+    events.send(Event::RunStarted(head)).await?;
+    let shared = Arc::new(Shared { toolchain, cancel: cancel.clone(), charge_model: experiment.time.model == "charged", program });
+    // A cluster of a kubeconfig is one namespace for one trial at a time.
+    let jobs = if matches!(cluster, ClusterChoice::Embedded) { jobs.max(1) } else { 1 };
+    let mut running: JoinSet<Result<TrialFinished, Stop>> = JoinSet::new();
+    let mut more = true;
+    loop {
+        while more && running.len() < jobs && !cancel.is_cancelled() {
+            let Some(spec) = trials.find(|t| !settled.contains(&t.id)) else {
+                more = false;
+                break;
+            };
+            let start = Start {
+                shared: Arc::clone(&shared),
+                catalog: Arc::clone(&catalog),
+                experiment: Arc::clone(&experiment),
+                model: models.get(&spec.model).cloned(),
+                cluster: cluster.clone(),
+                work: work.clone(),
+                events: events.clone(),
+                spec,
+            };
+            running.spawn(start.run());
+        }
+        match running.join_next().await {
+            None => break,
+            Some(Ok(Ok(finished))) => *end.outcomes.entry(finished.outcome).or_default() += 1,
+            Some(Ok(Err(stop))) => {
+                cancel.cancel();
+                while running.join_next().await.is_some() {}
+                return Err(stop);
+            }
+            Some(Err(panic)) => {
+                cancel.cancel();
+                while running.join_next().await.is_some() {}
+                return Err(Stop::Infra(format!("a trial ended by a bug of this program: {panic}")));
+            }
+        }
+    }
+    end.interrupted = cancel.is_cancelled();
+    Ok(())
+}
+
+/// What one trial is started with.
+struct Start {
+    shared: Arc<Shared>,
+    catalog: Arc<Catalog>,
+    experiment: Arc<ExperimentManifest>,
+    model: Option<Arc<dyn ChatModel>>,
+    cluster: ClusterChoice,
+    work: camino::Utf8PathBuf,
+    events: Events,
+    spec: TrialSpec,
+}
+
+impl Start {
+    async fn run(self) -> Result<TrialFinished, Stop> {
+        self.events.send(Event::TrialStarted(self.spec.clone())).await?;
+        let (spec, events) = (self.spec.clone(), self.events.clone());
+        let begun = tokio::time::Instant::now();
+        let folder = self.work.join(&spec.id.0);
+        let prepared = self.prepare(&folder).await;
+        let result = match prepared {
+            Ok((trial, cluster)) => {
+                let result = trial.run().await;
+                cluster.close().await;
+                result
+            }
+            Err(Stop::Journal(e)) => Err(Stop::Journal(e)),
+            Err(stop) => {
+                let finished = never_began(spec, &stop, begun.elapsed().as_secs_f64());
+                events.send(Event::TrialFinished(Box::new(finished.clone()))).await?;
+                Ok(finished)
+            }
+        };
+        // What is left of a private folder is rubbish; that it cannot be removed changes no result.
+        let _removed = fs_err::remove_dir_all(&folder);
+        result
+    }
+
+    async fn prepare(self, folder: &camino::Utf8Path) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
+        let model = self.model.ok_or_else(|| Stop::Infra(format!("the model {:?} was not opened", self.spec.model)))?;
+        let inputs = TrialInputs::resolve(&self.catalog, &self.spec, &self.experiment).map_err(|e| Stop::Infra(e.to_string()))?;
+        let target = match self.cluster {
+            ClusterChoice::Embedded => {
+                Target::Embedded(Box::new(super::embedded::of_system(&inputs.system, &inputs.time, self.spec.seed).map_err(Stop::Infra)?))
+            }
+            ClusterChoice::Kubeconfig { file, context } => Target::Kubeconfig { file, context },
+        };
+        let cluster = Arc::new(connect(&target).await?);
+        fs_err::create_dir_all(folder).map_err(|e| Stop::Infra(e.to_string()))?;
+        let spec = WorkspaceSpec {
+            folder: folder.as_std_path().to_owned(),
+            kubeconfig: cluster.agent_kubeconfig().to_owned(),
+            group: CONTROL_PLANE.to_owned(),
+            shim_program: self.shared.program.clone(),
+            wrapper: Vec::new(),
+            cap: OutputCap::default(),
+        };
+        let workspace =
+            Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
+        let parts =
+            Parts { shared: self.shared, spec: self.spec, inputs, model, cluster: Arc::clone(&cluster), workspace, events: self.events };
+        Ok((Trial::new(parts), cluster))
+    }
+}
+
+fn never_began(spec: TrialSpec, stop: &Stop, total_s: f64) -> TrialFinished {
+    let (outcome, error) = match stop {
+        Stop::Cancelled => (Outcome::Cancelled, String::new()),
+        other => (Outcome::InfraError, other.to_string()),
+    };
+    TrialFinished {
+        spec,
+        category: String::new(),
+        outcome,
+        compat: None,
+        strict: None,
+        strategy: String::new(),
+        attempts: 0,
+        probes: 0,
+        usage: Usage::default(),
+        cost_usd: None,
+        model_s: 0.0,
+        playbook_s: 0.0,
+        remediation_s: 0.0,
+        total_s,
+        downtime_s: None,
+        failed_requests: None,
+        collateral: Vec::new(),
+        stages_ms: Vec::new(),
+        overhead_ms: total_s * 1000.0,
+        error,
+    }
+}

@@ -1,0 +1,140 @@
+//! Steps about the fault: inject, confirm, undo.
+
+use serde_json::{Value, json};
+
+use crate::cluster::ObjectRef;
+use crate::event::{Event, Outcome};
+use crate::execute::judge::{millis, span};
+use crate::execute::stop::Stop;
+use crate::execute::trial::Trial;
+use crate::manifest::Undo;
+use crate::plan::Injection;
+
+/// Name of the one debt that an injection makes.
+const DEBT: &str = "fault";
+
+impl Trial {
+    pub(super) async fn inject(&mut self) -> Result<(), Stop> {
+        self.enter("inject").await?;
+        let namespace = self.inputs.system.namespace.clone();
+        match self.inputs.render_injection().map_err(|e| Stop::Infra(e.to_string()))? {
+            Injection::Objects(objects) => {
+                self.injected = objects.iter().map(|o| ObjectRef::of(o, &namespace)).collect();
+                self.owe(json!({"delete": self.injected})).await?;
+                for object in &objects {
+                    self.cluster.apply(object, &namespace).await.map_err(refused)?;
+                }
+            }
+            Injection::Patch { api_version, kind, name, patch_type, patch } => {
+                let at = ObjectRef::new(&api_version, &kind, &namespace, &name);
+                let before = self
+                    .cluster
+                    .get(&at)
+                    .await?
+                    .ok_or_else(|| Stop::Outcome(Outcome::InjectionFailed, format!("there is no {at} to patch")))?;
+                self.owe(json!({"restore": {"object": at, "spec": before["spec"]}})).await?;
+                let after = self.cluster.patch(&at, &patch_type, &patch).await.map_err(refused)?;
+                self.patched = Some((at, before, after));
+            }
+        }
+        Ok(())
+    }
+
+    async fn owe(&mut self, undo: Value) -> Result<(), Stop> {
+        let undo = json!({"cluster": self.cluster.address(), "namespace": self.inputs.system.namespace, "undo": undo});
+        self.events.send(Event::UndoOwed { trial: self.spec.id.clone(), debt: DEBT.to_owned(), undo }).await?;
+        self.owes_undo = true;
+        Ok(())
+    }
+
+    /// The injector says that it is at work, and the symptom has held without a break.
+    pub(super) async fn confirm(&mut self) -> Result<(), Stop> {
+        self.enter("confirm").await?;
+        let confirm = self.inputs.fault.confirm.clone();
+        let (hold, poll, limit) = (millis(span(&confirm.hold)?), span(&confirm.poll)?, span(&confirm.timeout)?);
+        let end = self.now_ms().saturating_add(millis(limit));
+        let mut since = None;
+        loop {
+            let injected = match &confirm.condition {
+                Some(c) => self.condition(c).await?,
+                None => true,
+            };
+            let symptom = injected && !self.judge(&confirm.symptom, "confirm", true).await?.passed;
+            let now = self.now_ms();
+            since = if symptom { since.or(Some(now)) } else { None };
+            if since.is_some_and(|s| now.saturating_sub(s) >= hold) {
+                return Ok(());
+            }
+            if now >= end {
+                let why = if injected { "the symptom did not hold" } else { "the injector did not report success" };
+                return Err(Stop::Outcome(Outcome::InjectionFailed, format!("{why} within confirm.timeout = {:?}", confirm.timeout)));
+            }
+            self.pass(poll.max(std::time::Duration::from_millis(100))).await?;
+        }
+    }
+
+    async fn condition(&self, name: &str) -> Result<bool, Stop> {
+        for at in &self.injected {
+            let Some(object) = self.cluster.get(at).await? else { return Ok(false) };
+            let met = object["status"]["conditions"].as_array().into_iter().flatten().any(|c| c["type"] == name && c["status"] == "True");
+            if !met {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the fault away. Nothing to do when it was never injected.
+    pub(super) async fn undo(&mut self) -> Result<(), Stop> {
+        if !self.owes_undo {
+            return Ok(());
+        }
+        self.enter("undo").await?;
+        match self.inputs.fault.undo.clone() {
+            Undo::Delete(d) => {
+                let limit = millis(span(&d.timeout)?);
+                for at in self.injected.clone() {
+                    self.remove(&at, limit).await?;
+                }
+            }
+            Undo::Restore(_) => {
+                if let Some((at, before, _)) = self.patched.clone()
+                    && let Some(now) = self.cluster.get(&at).await?
+                    && now["spec"] != before["spec"]
+                {
+                    let mut object = now;
+                    object["spec"] = before["spec"].clone();
+                    if let Some(o) = object.as_object_mut() {
+                        o.remove("status");
+                    }
+                    self.cluster.replace(&object, &at.namespace).await?;
+                }
+            }
+        }
+        self.owes_undo = false;
+        self.events.send(Event::UndoPaid { trial: self.spec.id.clone(), debt: DEBT.to_owned() }).await
+    }
+
+    /// Deletes an object; when a finalizer keeps it longer than `limit`, the finalizers are emptied.
+    async fn remove(&mut self, at: &ObjectRef, limit: u64) -> Result<(), Stop> {
+        if !self.cluster.delete(at).await? {
+            return Ok(());
+        }
+        let end = self.now_ms().saturating_add(limit);
+        while self.cluster.get(at).await?.is_some() {
+            if self.now_ms() >= end {
+                self.cluster.patch(at, "merge", &json!({"metadata": {"finalizers": null}})).await?;
+                return Ok(());
+            }
+            self.pass(std::time::Duration::from_millis(500)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(e: crate::cluster::ClusterError) -> Stop {
+    match e.code() {
+        Some(_) => Stop::Outcome(Outcome::InjectionFailed, e.to_string()),
+        None => e.into(),
+    }
+}

@@ -1,0 +1,150 @@
+//! The description of an endpoint, read and checked.
+//!
+//! Input: the table of a model file. Output: its parts in the types that are used, or everything that is wrong with it.
+//! No key and no environment: `check` reads model files of people who have no key.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+
+use super::OpenAi;
+use super::retry::Backoff;
+use crate::model::Problem;
+
+/// How tools are offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tools {
+    /// By the protocol only.
+    Native,
+    /// Described in the text, called in the text.
+    Text,
+    /// By the protocol; calls in the text are accepted.
+    Auto,
+}
+
+/// What is needed to ask, but for the key.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    /// Of the chat completions, with everything that the base URL had.
+    pub(super) url: Url,
+    pub(super) tools: Tools,
+    /// Without the key.
+    pub(super) headers: HeaderMap,
+    pub(super) timeout: Duration,
+    pub(super) backoff: Backoff,
+}
+
+impl Settings {
+    /// Reads all fields, so that all mistakes are found.
+    pub(super) fn read(description: &OpenAi) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let url = note(&mut problems, address(&description.base_url));
+        let tools = note(&mut problems, tools(&description.tools));
+        let timeout = note(&mut problems, duration("timeout", &description.timeout));
+        let pause = note(&mut problems, duration("retry.pause", &description.retry.pause));
+        let pause_max = note(&mut problems, duration("retry.pause_max", &description.retry.pause_max));
+        if description.retry.attempts == 0 {
+            problems.push(Problem::new("retry.attempts", "must be at least 1"));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in &description.headers {
+            if let Some((name, value)) = note(&mut problems, header(name, value)) {
+                headers.insert(name, value);
+            }
+        }
+        match (url, tools, timeout, pause, pause_max) {
+            (Some(url), Some(tools), Some(timeout), Some(pause), Some(pause_max)) if problems.is_empty() => {
+                let backoff = Backoff { attempts: description.retry.attempts, pause, pause_max };
+                Ok(Self { url, tools, headers, timeout, backoff })
+            }
+            _ => Err(problems),
+        }
+    }
+
+    /// The address for messages: without user, password and query.
+    pub(super) fn endpoint(&self) -> String {
+        let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{}{port}{}", self.url.scheme(), self.url.host_str().unwrap_or_default(), self.url.path())
+    }
+}
+
+fn note<T>(problems: &mut Vec<Problem>, read: Result<T, Problem>) -> Option<T> {
+    read.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn address(base_url: &str) -> Result<Url, Problem> {
+    let wrong = |why: &str| Problem::new("base_url", format!("must be an http or https address up to and including /v1: {why}"));
+    let mut url = Url::parse(base_url).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(&format!("{} is neither", url.scheme())));
+    }
+    if url.path().trim_end_matches('/').ends_with("/chat/completions") {
+        return Err(wrong("leave out /chat/completions"));
+    }
+    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn tools(text: &str) -> Result<Tools, Problem> {
+    match text {
+        "native" => Ok(Tools::Native),
+        "text" => Ok(Tools::Text),
+        "auto" => Ok(Tools::Auto),
+        other => Err(Problem::new("tools", format!("must be native, text or auto, not {other}"))),
+    }
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Problem> {
+    let wrong = |why: &str| Problem::new(format!("headers.{name}"), why.to_owned());
+    let header = HeaderName::try_from(name).map_err(|_| wrong("is no name of a header"))?;
+    Ok((header, HeaderValue::try_from(value).map_err(|_| wrong("has a value that cannot be sent"))?))
+}
+
+fn duration(field: &str, text: &str) -> Result<Duration, Problem> {
+    let wrong = || Problem::new(field, format!("must be a time such as 90s, not {text:?}"));
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, Vec<Problem>> {
+        Settings::read(&toml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_query_of_the_address_is_sent_but_not_shown() {
+        let settings = read("base_url = 'https://user:pass@models.example:8443/v1/?key=hidden'\nmodel = 'm'").unwrap();
+        assert_eq!(settings.url.query(), Some("key=hidden"));
+        assert_eq!(settings.endpoint(), "https://models.example:8443/v1/chat/completions");
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("timeout", "300s").unwrap(), Duration::from_mins(5));
+        assert_eq!(duration("timeout", "2m").unwrap(), Duration::from_mins(2));
+        assert_eq!(duration("timeout", "20ms").unwrap(), Duration::from_millis(20));
+        assert!(duration("timeout", "-1s").is_err() && duration("timeout", "300").is_err());
+    }
+
+    #[test]
+    fn all_mistakes_are_found_with_their_place() {
+        let problems = read(
+            "base_url = 'ftp://x/v1'\nmodel = 'm'\ntools = 'telepathy'\ntimeout = 'soon'\nheaders = { 'a b' = 'c', ok = \"x\\ny\" }\n\
+             retry = { attempts = 0, pause = '-1s', pause_max = '1' }",
+        )
+        .unwrap_err();
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["base_url", "tools", "timeout", "retry.pause", "retry.pause_max", "retry.attempts", "headers.a b", "headers.ok"]
+        );
+        let whole = read("base_url = 'http://x/v1/chat/completions'\nmodel = 'm'").unwrap_err();
+        assert!(whole[0].message.contains("leave out"), "{whole:?}");
+    }
+}

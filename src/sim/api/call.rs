@@ -1,0 +1,232 @@
+//! One request, taken apart: who asks, for which kind and object, in which form the answer is wanted.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, Method, Uri, header};
+
+use crate::sim::catalog::{Catalog, Kind};
+use crate::sim::config::SimConfig;
+use crate::sim::resource::Key;
+use crate::sim::status::Status;
+
+/// A request without its body.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    /// Method.
+    pub(super) method: Method,
+    /// Path elements, decoded, without empty ones: a slash too many does no harm.
+    pub(super) path: Vec<String>,
+    /// The path as text.
+    pub(super) text: String,
+    /// Query parameters, decoded.
+    pub(super) query: Vec<(String, String)>,
+    /// `Accept`.
+    pub(super) accept: String,
+    /// `Content-Type` without parameters.
+    pub(super) content_type: String,
+    /// Who asks.
+    pub(super) user: String,
+    /// `fieldManager`, or the first word of the user agent.
+    pub(super) manager: String,
+}
+
+impl Call {
+    /// Takes a request apart; fails for unknown bearer tokens.
+    pub(super) fn new(method: Method, uri: &Uri, headers: &HeaderMap, config: &SimConfig) -> Result<Self, Status> {
+        let head = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let query = query(uri.query().unwrap_or_default());
+        let agent = head(header::USER_AGENT).split(['/', ' ']).next().unwrap_or_default();
+        let manager = query.iter().find(|(k, v)| k == "fieldManager" && !v.is_empty()).map_or(agent, |(_, v)| v);
+        Ok(Self {
+            path: uri.path().split('/').filter(|p| !p.is_empty()).map(|p| decode(p, false)).collect(),
+            text: uri.path().to_owned(),
+            accept: headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(","),
+            content_type: head(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
+            user: user(headers, config)?,
+            manager: if manager.is_empty() { "unknown".to_owned() } else { manager.to_owned() },
+            query,
+            method,
+        })
+    }
+
+    /// A query parameter that is not empty.
+    pub(super) fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(k, v)| k == name && !v.is_empty()).map(|(_, v)| v.as_str())
+    }
+
+    /// All values of a query parameter.
+    pub(super) fn params(&self, name: &str) -> Vec<String> {
+        self.query.iter().filter(|(k, _)| k == name).map(|(_, v)| v.clone()).collect()
+    }
+
+    /// A boolean query parameter, read as Go does (`1`, `t`, `True`, ...).
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.param(name).is_some_and(|v| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+
+    /// Whether nothing may be stored.
+    pub(super) fn dry_run(&self) -> bool {
+        self.param("dryRun").is_some()
+    }
+}
+
+/// The object or collection that a path names.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// Its kind.
+    pub(super) kind: Arc<Kind>,
+    /// Namespace; empty for cluster-scoped kinds and for lists over all namespaces.
+    pub(super) namespace: String,
+    /// Name, unless a collection is meant.
+    pub(super) name: Option<String>,
+    /// Subresource.
+    pub(super) subresource: Option<String>,
+    /// Whether the old `/watch/` form was used.
+    pub(super) watch: bool,
+}
+
+impl Target {
+    /// The key of the object named.
+    pub(super) fn key(&self) -> Key {
+        Key::new(&self.kind.resource, &self.namespace, self.name.as_deref().unwrap_or_default())
+    }
+
+    /// Reads a resource path. `None`: no such group and version.
+    pub(super) fn parse(path: &[String]) -> Option<Result<Self, Status>> {
+        let (group, version, rest) = match path {
+            [api, version, rest @ ..] if api == "api" => ("", version.as_str(), rest),
+            [apis, group, version, rest @ ..] if apis == "apis" => (group.as_str(), version.as_str(), rest),
+            _ => return None,
+        };
+        let catalog = Catalog::get();
+        if rest.is_empty() || !catalog.has_version(group, version) {
+            return None;
+        }
+        let (watch, rest) = match rest {
+            [w, rest @ ..] if w == "watch" => (true, rest),
+            rest => (false, rest),
+        };
+        let namespaced_path = match rest {
+            [ns, namespace, plural, tail @ ..] if ns == "namespaces" => {
+                catalog.by_plural(group, version, plural).filter(|k| k.namespaced).map(|k| (k, namespace.as_str(), tail))
+            }
+            _ => None,
+        };
+        let found = namespaced_path.or_else(|| {
+            let (plural, tail) = rest.split_first()?;
+            let kind = catalog.by_plural(group, version, plural)?;
+            // Namespaced objects are only named with their namespace.
+            (!kind.namespaced || tail.is_empty()).then_some((kind, "", tail))
+        });
+        let Some((kind, namespace, tail)) = found else {
+            return Some(Err(no_resource()));
+        };
+        let (name, subresource) = match tail {
+            [] => (None, None),
+            [name] => (Some(name.clone()), None),
+            [name, sub, ..] => (Some(name.clone()), Some(sub.clone())),
+        };
+        if let Some(s) = &subresource
+            && kind.subresource(s).is_none()
+        {
+            return Some(Err(no_resource()));
+        }
+        Some(Ok(Self { kind: Arc::clone(kind), namespace: namespace.to_owned(), name, subresource, watch }))
+    }
+}
+
+/// 404 for a kind that does not exist.
+pub(super) fn no_resource() -> Status {
+    let mut s = Status::new(404, "NotFound", "the server could not find the requested resource");
+    s.details = serde_json::json!({});
+    s
+}
+
+/// 405.
+pub(super) fn not_allowed() -> Status {
+    let mut s = Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+    s.details = serde_json::json!({});
+    s
+}
+
+fn user(headers: &HeaderMap, config: &SimConfig) -> Result<String, Status> {
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")))
+        .map(|(_, token)| token.trim());
+    match token {
+        None => Ok("system:anonymous".to_owned()),
+        Some(t) => match (config.tokens.get(t), t.strip_prefix("sa:")) {
+            (Some(user), _) => Ok(user.clone()),
+            (None, Some(account)) => Ok(format!("system:serviceaccount:{account}")),
+            (None, None) => Err(Status::new(401, "Unauthorized", "Unauthorized")),
+        },
+    }
+}
+
+fn query(text: &str) -> Vec<(String, String)> {
+    text.split('&')
+        .filter(|p| !p.is_empty())
+        .map(|p| p.split_once('=').unwrap_or((p, "")))
+        .map(|(k, v)| (decode(k, true), decode(v, true)))
+        .collect()
+}
+
+/// Percent decoding; in queries `+` is a space.
+fn decode(text: &str, plus: bool) -> String {
+    let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(b) = bytes.next() {
+        match b {
+            b'%' => {
+                let mut ahead = bytes.clone();
+                match (hex(ahead.next()), hex(ahead.next())) {
+                    (Some(h), Some(l)) => {
+                        out.push(h << 4 | l);
+                        bytes = ahead;
+                    }
+                    _ => out.push(b'%'),
+                }
+            }
+            b'+' if plus => out.push(b' '),
+            other => out.push(other),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> Option<Result<Target, Status>> {
+        Target::parse(&path.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn paths_are_read() {
+        let t = target("/apis/apps/v1/namespaces/demo/deployments/web/scale").unwrap().unwrap();
+        assert_eq!(
+            (t.kind.kind.as_str(), t.namespace.as_str(), t.name.as_deref(), t.subresource.as_deref()),
+            ("Deployment", "demo", Some("web"), Some("scale"))
+        );
+        let t = target("/api/v1/namespaces/demo/").unwrap().unwrap();
+        assert_eq!((t.kind.kind.as_str(), t.name.as_deref()), ("Namespace", Some("demo")));
+        assert_eq!(target("/api/v1/namespaces/demo/finalize").unwrap().unwrap().subresource.as_deref(), Some("finalize"));
+        assert!(target("/api/v1/watch/namespaces/demo/pods").unwrap().unwrap().watch);
+        assert_eq!(target("/api/v1/nopes").unwrap().unwrap_err().code, 404);
+        assert!(target("/apis/nope/v1").is_none());
+        assert!(target("/apis/nope/v1/x").is_none());
+    }
+
+    #[test]
+    fn queries_are_decoded() {
+        assert_eq!(
+            query("a=b%3Dc+d&x&command=%24%28e%29"),
+            [("a".into(), "b=c d".into()), ("x".into(), String::new()), ("command".into(), "$(e)".into())]
+        );
+        assert_eq!(decode("100%", false), "100%");
+    }
+}

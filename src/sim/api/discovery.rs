@@ -1,0 +1,180 @@
+//! Discovery documents, legacy and aggregated, from the [`Catalog`].
+
+use serde_json::{Map, Value, json};
+
+use crate::sim::catalog::{Catalog, Kind, group_version};
+
+/// Content type of the aggregated documents.
+pub(super) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Whether a client asked for the aggregated form.
+pub(super) fn wants_aggregated(accept: &str) -> bool {
+    accept.split(',').any(|a| a.contains("g=apidiscovery.k8s.io") && a.contains("v=v2;") && a.contains("as=APIGroupDiscoveryList"))
+}
+
+/// `/version`.
+pub(super) fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": "v1.36.0", "gitCommit": "-", "gitTreeState": "clean", "buildDate": "2026-08-21T00:00:00Z",
+        "goVersion": "go1.26.6", "compiler": "gc", "platform": "linux/amd64"
+    })
+}
+
+/// Aggregated document of `/api` (core) or `/apis` (all others).
+pub(super) fn aggregated(core: bool) -> Value {
+    let catalog = Catalog::get();
+    let items: Vec<Value> = catalog
+        .groups
+        .iter()
+        .filter(|(g, _)| g.is_empty() == core)
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|v| {
+                    let resources: Vec<Value> = catalog.of_version(group, v).map(|k| aggregated_kind(k)).collect();
+                    json!({"version": v, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            json!({"metadata": if core { json!({}) } else { json!({"name": group}) }, "versions": versions})
+        })
+        .collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+fn aggregated_kind(k: &Kind) -> Value {
+    // The real server leaves group and version out for built-in kinds.
+    let (group, version) = if k.custom() { (k.group.as_str(), k.version.as_str()) } else { ("", "") };
+    let mut v = json!({
+        "resource": k.plural,
+        "responseKind": {"group": group, "version": version, "kind": k.kind},
+        "scope": if k.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": k.singular,
+        "verbs": k.verbs,
+    });
+    if !k.short_names.is_empty() {
+        v["shortNames"] = json!(k.short_names);
+    }
+    if !k.categories.is_empty() {
+        v["categories"] = json!(k.categories);
+    }
+    if !k.subresources.is_empty() {
+        v["subresources"] = k
+            .subresources
+            .iter()
+            .map(|s| {
+                json!({"subresource": s.subresource, "verbs": s.verbs,
+                "responseKind": {"group": s.kind.group, "version": s.kind.version, "kind": s.kind.kind}})
+            })
+            .collect();
+    }
+    v
+}
+
+/// Legacy `/api`.
+pub(super) fn api_versions() -> Value {
+    json!({"kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}]})
+}
+
+/// Legacy `/apis`.
+pub(super) fn group_list() -> Value {
+    let groups: Vec<Value> = Catalog::get().groups.iter().filter(|(g, _)| !g.is_empty()).map(|(g, vs)| group(g, vs)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// Legacy `/apis/GROUP`.
+pub(super) fn one_group(name: &str) -> Option<Value> {
+    let (g, vs) = Catalog::get().groups.iter().find(|(g, _)| g == name)?;
+    let mut v = group(g, vs);
+    v["kind"] = "APIGroup".into();
+    v["apiVersion"] = "v1".into();
+    Some(v)
+}
+
+fn group(name: &str, versions: &[String]) -> Value {
+    let versions: Vec<Value> = versions.iter().map(|v| json!({"groupVersion": group_version(name, v), "version": v})).collect();
+    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
+}
+
+/// Legacy `/api/v1` or `/apis/GROUP/VERSION`.
+pub(super) fn resource_list(group: &str, version: &str) -> Option<Value> {
+    let catalog = Catalog::get();
+    if !catalog.has_version(group, version) {
+        return None;
+    }
+    let mut resources = Vec::new();
+    for k in catalog.of_version(group, version) {
+        let mut v = json!({"name": k.plural, "singularName": k.singular, "namespaced": k.namespaced, "kind": k.kind, "verbs": k.verbs});
+        if !k.short_names.is_empty() {
+            v["shortNames"] = json!(k.short_names);
+        }
+        if !k.categories.is_empty() {
+            v["categories"] = json!(k.categories);
+        }
+        resources.push(v);
+        for s in &k.subresources {
+            let mut v = Map::new();
+            v.insert("name".into(), format!("{}/{}", k.plural, s.subresource).into());
+            v.insert("singularName".into(), "".into());
+            v.insert("namespaced".into(), k.namespaced.into());
+            if !s.kind.version.is_empty() {
+                v.insert("group".into(), s.kind.group.clone().into());
+                v.insert("version".into(), s.kind.version.clone().into());
+            }
+            v.insert("kind".into(), s.kind.kind.clone().into());
+            v.insert("verbs".into(), json!(s.verbs));
+            resources.push(Value::Object(v));
+        }
+    }
+    let mut v = json!({"kind": "APIResourceList", "groupVersion": group_version(group, version), "resources": resources});
+    if !group.is_empty() {
+        v["apiVersion"] = "v1".into();
+    }
+    Some(v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aggregated_documents_look_like_the_recorded_ones() {
+        let core = aggregated(true);
+        assert_eq!(core["items"].as_array().map(Vec::len), Some(1));
+        assert_eq!(core["items"][0]["metadata"], json!({}));
+        let resources = core["items"][0]["versions"][0]["resources"].as_array().unwrap();
+        let pods = resources.iter().find(|r| r["resource"] == "pods").unwrap();
+        assert_eq!(pods["responseKind"], json!({"group": "", "version": "", "kind": "Pod"}));
+        assert_eq!(
+            pods["subresources"][3],
+            json!({"subresource": "eviction", "verbs": ["create"],
+            "responseKind": {"group": "policy", "version": "v1", "kind": "Eviction"}})
+        );
+        let others = aggregated(false);
+        let chaos = others["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == "chaos-mesh.org").unwrap();
+        assert!(
+            chaos["versions"][0]["resources"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|r| r["responseKind"] == json!({"group": "chaos-mesh.org", "version": "v1alpha1", "kind": "StressChaos"}))
+        );
+        assert!(wants_aggregated("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"));
+        assert!(!wants_aggregated("application/json"));
+    }
+
+    #[test]
+    fn legacy_documents_list_subresources() {
+        let batch = resource_list("batch", "v1").unwrap();
+        assert_eq!(
+            batch["resources"][0],
+            json!({"name": "cronjobs", "singularName": "cronjob", "namespaced": true, "kind": "CronJob",
+            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"], "shortNames": ["cj"], "categories": ["all"]})
+        );
+        assert_eq!(batch["resources"][1]["name"], "cronjobs/status");
+        assert!(resource_list("nope", "v1").is_none());
+        assert_eq!(one_group("autoscaling").unwrap()["preferredVersion"]["version"], "v2");
+    }
+}

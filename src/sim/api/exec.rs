@@ -1,0 +1,170 @@
+//! `pods/exec` over a WebSocket: the shell's input, output and exit code as channel frames.
+//!
+//! Each message starts with its channel: 0 input, 1 output, 2 error output, 3 the final `Status`, 4 terminal size; in
+//! `v5.channel.k8s.io`, `255 N` closes channel N. The host of the command keeps the clock still while it computes.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::request::Parts;
+use axum::response::Response;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::call::Call;
+use crate::sim::shell::{self, Exit, Host, Output};
+use crate::sim::status::Status;
+
+/// What the server speaks, best first.
+const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// How many pieces of input or output may wait.
+const QUEUE: usize = 64;
+/// How long a finished command waits for the client to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const STATUS: u8 = 3;
+const CLOSE: u8 = 255;
+
+/// What the query asks for.
+#[derive(Debug, Clone)]
+struct Wish {
+    argv: Vec<String>,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    tty: bool,
+}
+
+/// Runs the command of the query in the container of `host`, and answers the upgrade.
+pub(super) async fn open<H: Host>(parts: &mut Parts, call: &Call, host: Arc<H>, stop: CancellationToken) -> Result<Response, Status> {
+    let wish = Wish {
+        argv: call.params("command"),
+        stdin: call.flag("stdin"),
+        stdout: call.flag("stdout"),
+        stderr: call.flag("stderr"),
+        tty: call.flag("tty"),
+    };
+    if wish.argv.is_empty() {
+        return Err(Status::bad_request("you must specify at least one command for the container"));
+    }
+    if !(wish.stdin || wish.stdout || wish.stderr) {
+        return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
+    }
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
+    Ok(upgrade.protocols(PROTOCOLS).on_upgrade(move |socket| async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = converse(socket, wish, host) => {}
+        }
+    }))
+}
+
+async fn converse<H: Host>(mut socket: WebSocket, wish: Wish, host: Arc<H>) {
+    let (input, rx) = mpsc::channel(QUEUE);
+    let mut input = Some(input).filter(|_| wish.stdin);
+    let (tx, mut output) = mpsc::channel(QUEUE);
+    let mut command = pin!(shell::run(host, wish.argv.clone(), rx, tx));
+    let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
+    let mut closing = false;
+    let exit = loop {
+        if closing && waiting.is_empty() {
+            input = None;
+        }
+        let room = async {
+            match &input {
+                Some(i) if !waiting.is_empty() => i.reserve().await.ok(),
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(piece) = output.recv() => if !send(&mut socket, &wish, piece).await { return },
+            exit = &mut command => break exit,
+            permit = room => match (permit, waiting.pop_front()) {
+                (Some(permit), Some(piece)) => permit.send(piece),
+                // The command reads no more.
+                _ => { waiting.clear(); closing = true; }
+            },
+            message = socket.recv(), if waiting.len() < QUEUE => match message {
+                Some(Ok(Message::Binary(data))) => match data.as_ref() {
+                    [STDIN, rest @ ..] if !rest.is_empty() => waiting.push_back(rest.to_vec()),
+                    [CLOSE, STDIN] => closing = true,
+                    _ => {}
+                },
+                Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {}
+                // The client is gone, and the command with it.
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+            },
+        }
+    };
+    while let Ok(piece) = output.try_recv() {
+        if !send(&mut socket, &wish, piece).await {
+            return;
+        }
+    }
+    let status = status_of(&exit).to_string();
+    let closed = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    let said = frame(&mut socket, STATUS, status.as_bytes()).await && socket.send(Message::Close(Some(closed))).await.is_ok();
+    if said {
+        let goodbye = async { while socket.recv().await.is_some_and(|m| m.is_ok()) {} };
+        // A client that does not answer is left alone.
+        let _late = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+}
+
+async fn send(socket: &mut WebSocket, wish: &Wish, piece: Output) -> bool {
+    match piece {
+        Output::Stdout(text) if wish.stdout => frame(socket, STDOUT, &text).await,
+        // A terminal has one output.
+        Output::Stderr(text) if wish.tty && wish.stdout => frame(socket, STDOUT, &text).await,
+        Output::Stderr(text) if wish.stderr => frame(socket, STDERR, &text).await,
+        Output::Stdout(_) | Output::Stderr(_) => true,
+    }
+}
+
+async fn frame(socket: &mut WebSocket, channel: u8, text: &[u8]) -> bool {
+    let mut data = Vec::with_capacity(text.len() + 1);
+    data.push(channel);
+    data.extend_from_slice(text);
+    socket.send(Message::Binary(data.into())).await.is_ok()
+}
+
+/// The `Status` on channel 3.
+fn status_of(exit: &Exit) -> Value {
+    match exit {
+        Exit::Code(0) => json!({"metadata": {}, "status": "Success"}),
+        Exit::Code(n) => json!({
+            "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+            "message": format!("command terminated with non-zero exit code: command terminated with exit code {n}"),
+            "details": {"causes": [{"reason": "ExitCode", "message": n.to_string()}]}
+        }),
+        Exit::NotFound(text) => {
+            let why = format!("error executing command in container: failed to exec in container: {text}: unknown");
+            json!({"metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+                "message": format!("Internal error occurred: {why}"), "details": {"causes": [{"message": why}]}})
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_become_causes() {
+        assert_eq!(status_of(&Exit::Code(0)), json!({"metadata": {}, "status": "Success"}));
+        assert_eq!(status_of(&Exit::Code(3))["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+        let missing = status_of(&Exit::NotFound("OCI runtime exec failed: exec: \"x\": executable file not found in $PATH".into()));
+        assert!(
+            missing["message"].as_str().is_some_and(|m| m.contains("executable file not found") && m.contains("OCI runtime exec failed"))
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! `get` and `list`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Form, object, partial};
+use super::call::{Call, Target};
+use super::selector::Selector;
+use super::{table, versions};
+use crate::sim::catalog::Kind;
+use crate::sim::status::Status;
+use crate::sim::world::World;
+
+/// One object.
+pub(super) fn get(world: &World, call: &Call, target: &Target) -> Result<Answer, Status> {
+    let key = target.key();
+    let value = world.store.get(&key).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
+    Ok(object(call, target, 200, value, world.now))
+}
+
+/// A list.
+pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer, Status> {
+    let selector = Selector::parse(&target.kind, call.param("labelSelector"), call.param("fieldSelector"))?;
+    let revision = world.store.revision();
+    if let Some(asked) = call.param("resourceVersion").and_then(|v| v.parse::<u64>().ok())
+        && asked > revision
+    {
+        return Err(too_new(asked, revision));
+    }
+    let start = call.param("continue").map(read_token).transpose()?;
+    let limit = call.param("limit").and_then(|l| l.parse::<usize>().ok()).filter(|l| *l > 0).unwrap_or(usize::MAX);
+    let namespace = Some(target.namespace.as_str()).filter(|n| !n.is_empty());
+    let mut all = world
+        .store
+        .list(&target.kind.resource, namespace)
+        .filter(|(k, _)| start.as_ref().is_none_or(|(ns, name)| (&*k.namespace, &*k.name) > (ns.as_str(), name.as_str())))
+        .filter(|(_, v)| selector.matches(v));
+    let mut items = Vec::new();
+    let mut last = None;
+    for (key, value) in all.by_ref().take(limit) {
+        items.push(versions::to_wire(&target.kind, value));
+        last = Some(key);
+    }
+    let rest = all.count();
+    let mut meta = json!({"resourceVersion": revision.to_string()});
+    if rest > 0
+        && let Some(key) = last
+    {
+        meta["continue"] = token(revision, &key.namespace, &key.name).into();
+        if selector.is_empty() {
+            meta["remainingItemCount"] = rest.into();
+        }
+    }
+    Ok(Answer::json(200, &shape(call, &target.kind, meta, items, world.now)))
+}
+
+/// A list of wire objects in the form asked for.
+pub(super) fn shape(call: &Call, kind: &Kind, mut meta: Value, mut items: Vec<Value>, now: crate::sim::time::SimTime) -> Value {
+    match Form::of(&call.accept) {
+        Form::Table(v) => table::table(kind, v, &meta, &items.iter().collect::<Vec<_>>(), call, true, now),
+        Form::Partial => {
+            let items: Vec<Value> = items.iter().map(partial).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items})
+        }
+        Form::Whole => {
+            if kind.custom() {
+                if meta["continue"].is_null() {
+                    meta["continue"] = "".into();
+                }
+            } else {
+                for o in items.iter_mut().filter_map(Value::as_object_mut) {
+                    o.remove("apiVersion");
+                    o.remove("kind");
+                }
+            }
+            json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta, "items": items})
+        }
+    }
+}
+
+/// 504: the client knows a newer version than there is.
+pub(super) fn too_new(asked: u64, revision: u64) -> Status {
+    let mut s = Status::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {revision}"));
+    s.details = json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1});
+    s
+}
+
+fn token(revision: u64, namespace: &str, name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{namespace}/{name}\u{0}")}).to_string())
+}
+
+fn read_token(text: &str) -> Result<(String, String), Status> {
+    let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let raw = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(&e.to_string()))?;
+    let v: Value = serde_json::from_slice(&raw).map_err(|e| bad(&e.to_string()))?;
+    let start = v["start"].as_str().unwrap_or_default().trim_end_matches('\u{0}');
+    let (namespace, name) = start.split_once('/').ok_or_else(|| bad("no start key"))?;
+    Ok((namespace.to_owned(), name.to_owned()))
+}

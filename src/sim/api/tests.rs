@@ -1,0 +1,264 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::sim::config::SimConfig;
+use crate::sim::server::Sim;
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
+struct Client {
+    sim: Sim,
+    http: reqwest::Client,
+}
+
+impl Client {
+    async fn start() -> Self {
+        // Another test may have installed it before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tokens = BTreeMap::from([("t1".to_owned(), "runner".to_owned())]);
+        let sim = Sim::start(SimConfig { tokens, ..SimConfig::default() }).await.unwrap();
+        let c = Self { sim, http: reqwest::Client::new() };
+        let (code, _) = c.post("/api/v1/namespaces", &json!({"metadata": {"name": "demo"}})).await;
+        assert_eq!(code, 201);
+        c
+    }
+
+    async fn send(&self, method: &str, path: &str, head: &[(&str, &str)], body: Option<String>) -> (u16, String, String) {
+        let mut r = self.http.request(method.parse().unwrap(), format!("{}{path}", self.sim.url())).header("authorization", "Bearer t1");
+        for (k, v) in head {
+            r = r.header(*k, *v);
+        }
+        if let Some(b) = body {
+            r = r.body(b);
+        }
+        let r = r.send().await.unwrap();
+        let kind = r.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        (r.status().as_u16(), kind, r.text().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let (code, _, text) = self.send("GET", path, &[], None).await;
+        (code, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (code, _, text) = self.send("POST", path, &[("content-type", "application/json")], Some(body.to_string())).await;
+        (code, serde_json::from_str(&text).unwrap())
+    }
+
+    async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
+        let (code, _, text) = self.send("PATCH", path, &[("content-type", kind)], Some(body.to_string())).await;
+        (code, serde_json::from_str(&text).unwrap())
+    }
+}
+
+fn deployment(name: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": {"app": name}}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
+        "spec": {"containers": [{"name": "c", "image": "nginx:1.25", "ports": [{"containerPort": 80}]}]}}}})
+}
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/demo/deployments";
+const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
+const MERGE: &str = "application/merge-patch+json";
+
+#[tokio::test]
+async fn plain_paths() {
+    let c = Client::start().await;
+    let (code, kind, text) = c.send("GET", "/nope", &[], None).await;
+    assert_eq!((code, kind.as_str(), text.as_str()), (404, "text/plain; charset=utf-8", "404 page not found\n"));
+    assert_eq!(c.get("/version/").await.1["minor"], "36");
+    assert_eq!(c.get("/healthz").await, (200, json!("ok")));
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let (_, kind, _) = c.send("GET", "/apis/", &[("accept", accept)], None).await;
+    assert_eq!(kind, super::discovery::AGGREGATED);
+    assert_eq!(c.get("/api").await.1["kind"], "APIVersions");
+    assert_eq!(
+        c.get("/api/v1/nopes").await,
+        (
+            404,
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "the server could not find the requested resource", "reason": "NotFound", "details": {}, "code": 404})
+        )
+    );
+    let wrong = c.http.get(format!("{}/api/v1/pods", c.sim.url())).bearer_auth("wrong").send().await.unwrap();
+    assert_eq!(wrong.status().as_u16(), 401);
+    assert_eq!(c.http.get(format!("{}/api/v1/pods", c.sim.url())).send().await.unwrap().status().as_u16(), 200);
+    assert!(serde_saphyr::from_str::<Value>(&c.sim.kubeconfig(Some("t1"))).unwrap()["users"][0]["user"]["token"] == "t1");
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn objects_live_and_die() {
+    let c = Client::start().await;
+    let (code, made) = c.post(DEPLOYMENTS, &deployment("web")).await;
+    assert_eq!((code, &made["metadata"]["generation"]), (201, &json!(1)));
+    assert_eq!(c.post(DEPLOYMENTS, &deployment("web")).await.1["message"], "deployments.apps \"web\" already exists");
+    let web = format!("{DEPLOYMENTS}/web");
+    let strategic = "application/strategic-merge-patch+json";
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}]}}}});
+    let (code, patched) = c.patch(&web, strategic, &patch).await;
+    assert_eq!(code, 200);
+    assert_eq!(patched["spec"]["template"]["spec"]["containers"][0]["image"], "nginx:1.25");
+    assert_eq!(patched["metadata"]["generation"], 2);
+    let (_, scale) = c.patch(&format!("{web}/scale"), MERGE, &json!({"spec": {"replicas": 5}})).await;
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!("Scale"), &json!(5), &json!("app=web")));
+    let (code, refused) = c.patch(&web, "application/json-patch+json", &json!([{"op": "remove", "path": "/spec/nope/x"}])).await;
+    assert_eq!((code, &refused["message"]), (422, &json!("the server rejected our request due to an error in our request")));
+    let (code, _) = c.patch(&format!("{web}?dryRun=All"), MERGE, &json!({"spec": {"replicas": 9}})).await;
+    assert_eq!(code, 200);
+    assert_eq!(c.get(&web).await.1["spec"]["replicas"], 5);
+    let (_, _, text) = c.send("DELETE", &web, &[], None).await;
+    let gone: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&gone["status"], &gone["details"]["kind"]), (&json!("Success"), &json!("deployments")));
+    assert_eq!(c.get(&web).await.1["message"], "deployments.apps \"web\" not found");
+    let (code, bad) =
+        c.post("/api/v1/namespaces/demo/configmaps?fieldValidation=Strict", &json!({"metadata": {"name": "fv"}, "dataa": {}})).await;
+    assert_eq!(
+        (code, &bad["message"]),
+        (400, &json!("ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dataa\""))
+    );
+    let (_, made) = c.post(MAPS, &json!({"metadata": {"name": "fv"}, "dataa": {}})).await;
+    assert!(made.get("dataa").is_none());
+    let (code, _, text) = c.send("PUT", "/api/v1/namespaces/demo/pods", &[("content-type", "application/json")], Some("{}".into())).await;
+    assert!(code == 405 && text.contains("the server does not allow this method on the requested resource"));
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn custom_kinds_refuse_strategic_patches() {
+    let c = Client::start().await;
+    let path = "/apis/chaos-mesh.org/v1alpha1/namespaces/demo/stresschaos";
+    let chaos = json!({"metadata": {"name": "cpu"}, "spec": {"mode": "one", "selector": {"namespaces": ["demo"]}, "stressors": {"cpu": {"workers": 1}}}});
+    assert_eq!(c.post(path, &chaos).await.0, 201);
+    let one = format!("{path}/cpu");
+    let (code, no) = c.patch(&one, "application/strategic-merge-patch+json", &json!({})).await;
+    assert_eq!((code, &no["reason"]), (415, &json!("UnsupportedMediaType")));
+    assert_eq!(c.patch(&one, MERGE, &json!({"spec": {"mode": "all"}})).await.1["metadata"]["generation"], 2);
+    let (_, list) = c.get(path).await;
+    assert_eq!(
+        (&list["kind"], &list["metadata"]["continue"], &list["items"][0]["kind"]),
+        (&json!("StressChaosList"), &json!(""), &json!("StressChaos"))
+    );
+}
+
+#[tokio::test]
+async fn lists_are_paged_selected_and_shown_as_tables() {
+    let c = Client::start().await;
+    for i in 0..5 {
+        let labels = json!({"odd": (i % 2 == 1).to_string(), "mine": "yes"});
+        assert_eq!(c.post(MAPS, &json!({"metadata": {"name": format!("m{i}"), "labels": labels}, "data": {"a": "1"}})).await.0, 201);
+    }
+    let names =
+        |v: &Value| v["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let (_, odd) = c.get(&format!("{MAPS}?labelSelector=odd%3Dtrue")).await;
+    assert_eq!(names(&odd), ["m1", "m3"]);
+    assert!(odd["items"][0].get("kind").is_none());
+    assert_eq!(names(&c.get(&format!("{MAPS}?fieldSelector=metadata.name%3Dm4")).await.1), ["m4"]);
+    assert_eq!(c.get(&format!("{MAPS}?fieldSelector=spec.nope%3D1")).await.1["message"], "field label not supported: spec.nope");
+    let (_, first) = c.get(&format!("{MAPS}?limit=2&labelSelector=mine")).await;
+    let next = first["metadata"]["continue"].as_str().unwrap();
+    let (_, second) = c.get(&format!("{MAPS}?limit=10&labelSelector=mine&continue={next}")).await;
+    assert_eq!([names(&first), names(&second)].concat(), ["m0", "m1", "m2", "m3", "m4"]);
+    assert_eq!(c.get("/api/v1/pods?limit=1&continue=abc").await.0, 400);
+    let (code, late) = c.get("/api/v1/pods?resourceVersion=99999999&resourceVersionMatch=Exact").await;
+    assert_eq!((code, &late["details"]["causes"][0]["reason"]), (504, &json!("ResourceVersionTooLarge")));
+    let (_, _, text) = c.send("GET", &format!("{MAPS}/m0"), &[("accept", TABLE)], None).await;
+    let table: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&table["kind"], &table["columnDefinitions"][1]["name"]), (&json!("Table"), &json!("Data")));
+    assert_eq!((&table["rows"][0]["cells"][0], &table["rows"][0]["cells"][1]), (&json!("m0"), &json!(1)));
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let (_, _, text) = c.send("DELETE", &format!("{MAPS}?labelSelector=mine"), &[], None).await;
+    assert_eq!(names(&serde_json::from_str(&text).unwrap()).len(), 5);
+}
+
+#[tokio::test]
+async fn watches_tell_what_happens() {
+    let c = Client::start().await;
+    c.post(MAPS, &json!({"metadata": {"name": "a", "labels": {"x": "1"}}})).await;
+    let url = format!(
+        "{}{MAPS}?watch=true&labelSelector=x&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan",
+        c.sim.url()
+    );
+    let mut stream = c.http.get(url).send().await.unwrap();
+    let mut seen = String::new();
+    let mut upto = async |n: usize| {
+        while seen.lines().count() < n {
+            seen.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap());
+        }
+        seen.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).collect::<Vec<_>>()
+    };
+    let first = upto(2).await;
+    assert_eq!(first[0]["type"], "ADDED");
+    assert_eq!(first[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    c.patch(&format!("{MAPS}/a"), MERGE, &json!({"data": {"k": "v"}})).await;
+    c.patch(&format!("{MAPS}/a"), MERGE, &json!({"metadata": {"labels": {"x": null}}})).await;
+    c.post(MAPS, &json!({"metadata": {"name": "b", "labels": {"x": "1"}}})).await;
+    let all = upto(5).await;
+    let kinds: Vec<_> = all.iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ADDED", "BOOKMARK", "MODIFIED", "DELETED", "ADDED"]);
+    drop(stream);
+    // In skip mode the time-out of a watch that nothing else stands against passes at once.
+    let revision = c.get(MAPS).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let (code, _, text) = c
+        .send("GET", &format!("{MAPS}?watch=1&timeoutSeconds=300&resourceVersion={revision}&fieldSelector=metadata.name%3Dnone"), &[], None)
+        .await;
+    assert_eq!((code, text.as_str()), (200, ""));
+    assert!(c.sim.engine().now().0 >= 300_000);
+    assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "watch" && a.user == "runner")));
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn applied_configuration_is_merged_and_pruned() {
+    let c = Client::start().await;
+    let path = format!("{MAPS}/ssa?fieldManager=me&force=false");
+    let kind = "application/apply-patch+yaml";
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ssa"}, "data": data});
+    let (code, made) = c.patch(&path, kind, &map(json!({"a": "1", "b": "2"}))).await;
+    assert_eq!((code, &made["metadata"]["managedFields"][0]["manager"]), (201, &json!("me")));
+    c.patch(&format!("{MAPS}/ssa"), MERGE, &json!({"data": {"c": "3"}})).await;
+    let (code, again) = c.patch(&path, kind, &map(json!({"a": "1"}))).await;
+    assert_eq!((code, &again["data"]), (200, &json!({"a": "1", "c": "3"})));
+}
+
+#[tokio::test]
+async fn reviews_allow_and_identify() {
+    let c = Client::start().await;
+    let (code, r) =
+        c.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &json!({"spec": {"resourceAttributes": {"verb": "get"}}})).await;
+    assert_eq!((code, &r["status"]["allowed"]), (201, &json!(true)));
+    let (_, r) = c.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await;
+    assert_eq!(r["status"]["userInfo"]["username"], "runner");
+}
+
+#[tokio::test]
+async fn pods_run_are_measured_and_evicted() {
+    let c = Client::start().await;
+    c.post(DEPLOYMENTS, &deployment("web")).await;
+    c.sim.engine().advance_to(crate::sim::time::SimTime(60_000));
+    let (_, _, text) = c.send("GET", "/api/v1/namespaces/demo/pods?labelSelector=app%3Dweb", &[("accept", TABLE)], None).await;
+    let table: Value = serde_json::from_str(&text).unwrap();
+    let rows = table["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|r| r["cells"][1] == "1/1" && r["cells"][2] == "Running"), "{rows:?}");
+    let name = rows[0]["cells"][0].as_str().unwrap();
+    let (_, metrics) = c.get("/apis/metrics.k8s.io/v1beta1/namespaces/demo/pods").await;
+    assert_eq!((&metrics["kind"], &metrics["items"][0]["containers"][0]["name"]), (&json!("PodMetricsList"), &json!("c")));
+    assert_eq!(c.get("/apis/metrics.k8s.io/v1beta1/nodes").await.1["items"].as_array().map(Vec::len), Some(3));
+    let (code, _, log) = c.send("GET", &format!("/api/v1/namespaces/demo/pods/{name}/log?tailLines=1&timestamps=true"), &[], None).await;
+    assert!(code == 200 && log.starts_with("2026-01-01T00:00:"), "{log}");
+    let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}}});
+    c.post("/apis/policy/v1/namespaces/demo/poddisruptionbudgets", &budget).await;
+    let eviction = format!("/api/v1/namespaces/demo/pods/{name}/eviction");
+    let (code, refused) = c.post(&eviction, &json!({})).await;
+    assert_eq!(
+        (code, &refused["details"]["causes"][0]["message"]),
+        (429, &json!("The disruption budget web needs 2 healthy pods and has 2 currently"))
+    );
+    c.patch("/apis/policy/v1/namespaces/demo/poddisruptionbudgets/web", MERGE, &json!({"spec": {"minAvailable": 1}})).await;
+    let (code, done) = c.post(&eviction, &json!({})).await;
+    assert_eq!((code, &done["status"]), (201, &json!("Success")));
+    c.sim.shutdown().await;
+}

@@ -1,0 +1,39 @@
+//! The cluster's clock over HTTP, for clients whose waiting shall take the cluster's time: not a part of Kubernetes.
+//!
+//! `GET /.sim/sleep?ms=N` answers when N simulated milliseconds have passed; `GET /.sim/now` tells the time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio_util::sync::CancellationToken;
+
+use crate::sim::world::Engine;
+
+/// The longest sleep of one request: nobody waits for a day, and a mistyped number must not end the world.
+const LONGEST: Duration = Duration::from_hours(24);
+
+pub(super) async fn serve(
+    State((engine, stop)): State<(Arc<Engine>, CancellationToken)>,
+    Path(what): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match what.trim_end_matches('/') {
+        "now" => engine.now().0.to_string().into_response(),
+        "sleep" => {
+            let ms = query.unwrap_or_default().split('&').find_map(|p| p.strip_prefix("ms=")?.parse::<u64>().ok());
+            let Some(ms) = ms else {
+                return (StatusCode::BAD_REQUEST, "sleep?ms=N wants whole milliseconds\n").into_response();
+            };
+            let until = engine.now().after(Duration::from_millis(ms).min(LONGEST));
+            tokio::select! {
+                // The sender lives in the clock, which the engine keeps alive.
+                _fired = engine.clock.timer(until) => engine.now().0.to_string().into_response(),
+                () = stop.cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "the cluster is going down\n").into_response(),
+            }
+        }
+        _ => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+    }
+}

@@ -1,0 +1,214 @@
+//! `watch`: changes as lines of JSON, for as long as the client listens.
+//!
+//! An open watch holds the clock's watcher guard and no hold: time may jump to the next change.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Form, partial};
+use super::call::{Call, Target};
+use super::selector::Selector;
+use super::{read, table, versions};
+use crate::sim::clock::Watcher;
+use crate::sim::status::Status;
+use crate::sim::store::ChangeKind;
+use crate::sim::world::{Engine, World};
+
+struct Stream {
+    engine: Arc<Engine>,
+    call: Call,
+    target: Target,
+    selector: Selector,
+    seen: u64,
+    ready: VecDeque<Value>,
+    signal: watch::Receiver<u64>,
+    timer: Option<oneshot::Receiver<()>>,
+    columns: bool,
+    ended: bool,
+    stop: CancellationToken,
+    _watcher: Watcher,
+}
+
+/// Opens a watch.
+pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, target: Target) -> Result<Response, Status> {
+    let mut selector_fields = call.param("fieldSelector").unwrap_or_default().to_owned();
+    if let Some(name) = &target.name {
+        let sep = if selector_fields.is_empty() { "" } else { "," };
+        selector_fields = format!("{selector_fields}{sep}metadata.name={name}");
+    }
+    let selector = Selector::parse(&target.kind, call.param("labelSelector"), Some(&selector_fields))?;
+    let signal = engine.subscribe();
+    let timer = call
+        .param("timeoutSeconds")
+        .and_then(|t| t.parse::<u64>().ok())
+        .filter(|t| *t > 0)
+        .map(|t| engine.clock.timer(engine.now().after(Duration::from_secs(t))));
+    let mut stream = Stream {
+        engine: Arc::clone(engine),
+        selector,
+        seen: 0,
+        ready: VecDeque::new(),
+        signal,
+        timer,
+        columns: true,
+        ended: false,
+        stop,
+        _watcher: engine.clock.watcher(),
+        call,
+        target,
+    };
+    engine.with(|w| stream.begin(w))?;
+    let body = Body::from_stream(futures::stream::unfold(stream, |mut s| async move {
+        let line = s.next().await?;
+        Some((Ok::<Bytes, std::convert::Infallible>(line), s))
+    }));
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    Ok(response)
+}
+
+impl Stream {
+    /// Decides where to start and queues what is there already.
+    fn begin(&mut self, world: &World) -> Result<(), Status> {
+        let revision = world.store.revision();
+        let asked = self.call.param("resourceVersion").unwrap_or_default().to_owned();
+        let initial = self.call.param("sendInitialEvents").is_some();
+        let wants_initial = if initial { self.call.flag("sendInitialEvents") } else { asked.is_empty() || asked == "0" };
+        if initial && !self.call.param("resourceVersionMatch").is_some_and(|m| m == "NotOlderThan") {
+            let mut status = Status::new(
+                422,
+                "Invalid",
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
+            status.details = json!({"group": "meta.k8s.io", "kind": "ListOptions"});
+            return Err(status);
+        }
+        let from = asked.parse::<u64>().unwrap_or(0);
+        if from > revision {
+            return Err(read::too_new(from, revision));
+        }
+        if wants_initial {
+            let namespace = Some(self.target.namespace.as_str()).filter(|n| !n.is_empty());
+            let found: Vec<Arc<Value>> = world
+                .store
+                .list(&self.target.kind.resource, namespace)
+                .filter(|(_, v)| self.selector.matches(v))
+                .map(|(_, v)| Arc::clone(v))
+                .collect();
+            for o in found {
+                let event = self.event("ADDED", &o, world);
+                self.ready.push_back(event);
+            }
+            self.seen = revision;
+            if initial && self.call.flag("allowWatchBookmarks") {
+                self.ready.push_back(self.bookmark(true));
+            }
+        } else {
+            self.seen = if asked.is_empty() { revision } else { from };
+            self.collect(world);
+        }
+        Ok(())
+    }
+
+    /// Queues the changes since the last look.
+    fn collect(&mut self, world: &World) {
+        let changes: Vec<_> = match world.store.changes_after(self.seen) {
+            Ok(changes) => changes
+                .filter(|c| c.key.resource == self.target.kind.resource)
+                .filter(|c| self.target.namespace.is_empty() || *c.key.namespace == *self.target.namespace)
+                .cloned()
+                .collect(),
+            Err(expired) => {
+                let status = Status::new(410, "Expired", format!("too old resource version: {} ({})", self.seen, expired.oldest));
+                self.ready.push_back(json!({"type": "ERROR", "object": status.body()}));
+                self.ended = true;
+                return;
+            }
+        };
+        for c in changes {
+            let before = c.previous.as_ref().is_some_and(|p| self.selector.matches(p));
+            let after = c.kind != ChangeKind::Deleted && self.selector.matches(&c.object);
+            let kind = match (before, after) {
+                (false, true) => "ADDED",
+                (true, true) => "MODIFIED",
+                (true, false) => "DELETED",
+                (false, false) => continue,
+            };
+            let event = self.event(kind, &c.object, world);
+            self.ready.push_back(event);
+        }
+        self.seen = world.store.revision();
+    }
+
+    fn event(&mut self, kind: &str, object: &Value, world: &World) -> Value {
+        let shown = versions::to_wire(&self.target.kind, object);
+        let object = match Form::of(&self.call.accept) {
+            Form::Whole => shown,
+            Form::Partial => partial(&shown),
+            Form::Table(v) => {
+                let meta = json!({"resourceVersion": shown["metadata"]["resourceVersion"]});
+                let first = std::mem::take(&mut self.columns);
+                table::table(&self.target.kind, v, &meta, &[&shown], &self.call, first, world.now)
+            }
+        };
+        json!({"type": kind, "object": object})
+    }
+
+    fn bookmark(&self, initial: bool) -> Value {
+        let kind = &self.target.kind;
+        let mut meta = json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null});
+        if initial {
+            meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        json!({"type": "BOOKMARK", "object": {"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": meta}})
+    }
+
+    /// The next lines, or `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if !self.ready.is_empty() {
+                let mut out = Vec::new();
+                for event in self.ready.drain(..) {
+                    out.extend_from_slice(event.to_string().as_bytes());
+                    out.push(b'\n');
+                }
+                return Some(out.into());
+            }
+            if self.ended {
+                return None;
+            }
+            let timer = self.timer.as_mut();
+            let timeout = async {
+                match timer {
+                    // The clock lives as long as the engine: the timer fires or this stream goes first.
+                    Some(timer) => drop(timer.await),
+                    None => std::future::pending().await,
+                }
+            };
+            let timed_out = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                changed = self.signal.changed() => { changed.ok()?; false }
+                () = timeout => true,
+            };
+            let engine = Arc::clone(&self.engine);
+            engine.with(|w| self.collect(w));
+            if timed_out {
+                self.ended = true;
+                if self.call.flag("allowWatchBookmarks") {
+                    let last = self.bookmark(false);
+                    self.ready.push_back(last);
+                }
+            }
+        }
+    }
+}

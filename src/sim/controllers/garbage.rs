@@ -1,0 +1,108 @@
+//! Garbage collection by owner references: background, foreground and orphaning deletion.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::object;
+use crate::sim::registry::{self, DeleteOptions, Part, Propagation};
+use crate::sim::resource::{Key, Resource};
+use crate::sim::world::World;
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+/// Deletes the objects whose last owner is gone; strikes the owner from those that have others.
+pub fn collect(world: &mut World, owner: &str, namespace: &str) {
+    for (key, dependent) in dependents(world, owner, namespace) {
+        let others = dependent["metadata"]["ownerReferences"]
+            .as_array()
+            .is_some_and(|o| o.iter().any(|o| o["uid"] != owner && alive(world, namespace, o)));
+        if others {
+            release(world, &key, &dependent, owner);
+        } else {
+            // Gone already is as good.
+            let _gone = registry::delete(world, &key, &DeleteOptions::default());
+        }
+    }
+}
+
+/// Does what the deletion finalizers of a dying object ask for.
+pub fn finalize(world: &mut World, key: &Key) {
+    let Some(object) = world.store.get(key).cloned() else { return };
+    if !object::deleting(&object) {
+        return;
+    }
+    let owner = object::uid(&object).to_owned();
+    if object::has_finalizer(&object, ORPHAN) {
+        for (k, dependent) in dependents(world, &owner, &key.namespace) {
+            release(world, &k, &dependent, &owner);
+        }
+        unlock(world, key, ORPHAN);
+    } else if object::has_finalizer(&object, FOREGROUND) {
+        let all = dependents(world, &owner, &key.namespace);
+        let blocking = all.iter().any(|(_, d)| blocks(d, &owner));
+        for (k, d) in &all {
+            if !object::deleting(d) {
+                let options = DeleteOptions { propagation: Propagation::Foreground, ..DeleteOptions::default() };
+                // Gone already is as good.
+                let _gone = registry::delete(world, k, &options);
+            }
+        }
+        if !blocking || dependents(world, &owner, &key.namespace).iter().all(|(_, d)| !blocks(d, &owner)) {
+            unlock(world, key, FOREGROUND);
+        }
+    }
+}
+
+fn blocks(dependent: &Value, owner: &str) -> bool {
+    dependent["metadata"]["ownerReferences"]
+        .as_array()
+        .is_some_and(|o| o.iter().any(|o| o["uid"] == owner && o["blockOwnerDeletion"] == true))
+}
+
+fn unlock(world: &mut World, key: &Key, finalizer: &str) {
+    let Some(object) = world.store.get(key) else { return };
+    let mut new = (**object).clone();
+    object::drop_finalizer(&mut new, finalizer);
+    // Gone already is as good.
+    let _done = registry::update(world, key, new, Part::Main);
+}
+
+fn release(world: &mut World, key: &Key, dependent: &Value, owner: &str) {
+    let mut new = dependent.clone();
+    if let Some(refs) = new["metadata"]["ownerReferences"].as_array_mut() {
+        refs.retain(|o| o["uid"] != owner);
+        if refs.is_empty()
+            && let Some(m) = new["metadata"].as_object_mut()
+        {
+            m.remove("ownerReferences");
+        }
+    }
+    // Gone already is as good.
+    let _done = registry::update(world, key, new, Part::Main);
+}
+
+fn dependents(world: &World, owner: &str, namespace: &str) -> Vec<(Key, Arc<Value>)> {
+    let owned = |o: &Value| o["metadata"]["ownerReferences"].as_array().is_some_and(|r| r.iter().any(|r| r["uid"] == owner));
+    let all: Box<dyn Iterator<Item = (&Key, &Arc<Value>)>> =
+        if namespace.is_empty() { Box::new(world.store.iter()) } else { Box::new(world.store.in_namespace(namespace)) };
+    all.filter(|(_, o)| owned(o)).map(|(k, o)| (k.clone(), Arc::clone(o))).collect()
+}
+
+fn alive(world: &World, namespace: &str, reference: &Value) -> bool {
+    key_of(world, namespace, reference).and_then(|k| world.store.get(&k).map(|o| o["metadata"]["uid"] == reference["uid"])).unwrap_or(false)
+}
+
+/// The key that an owner reference names. The plural is the lower-case kind with an `s`, as for all kinds that own.
+pub fn key_of(world: &World, namespace: &str, reference: &Value) -> Option<Key> {
+    let group = reference["apiVersion"].as_str()?.rsplit_once('/').map_or("", |(g, _)| g);
+    let kind = reference["kind"].as_str()?.to_lowercase();
+    let plural = if kind.ends_with('s') && !kind.ends_with("ss") { kind } else { format!("{kind}s") };
+    let key = Key::new(&Resource::new(group, &plural), namespace, reference["name"].as_str()?);
+    if world.store.get(&key).is_some() {
+        return Some(key);
+    }
+    let cluster = Key::new(&key.resource, "", &key.name);
+    world.store.get(&cluster).is_some().then_some(cluster)
+}

@@ -1,0 +1,117 @@
+//! What a container finds in its file system: the image's root, mounted volumes, what the kubelet adds.
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use super::image;
+use super::model::ContainerModel;
+use super::runtime::PodRun;
+use crate::sim::controllers::kinds::{CONFIG_MAPS, SECRETS};
+use crate::sim::resource::Key;
+use crate::sim::shell::files::{Files, Volume};
+use crate::sim::store::Store;
+use crate::sim::time::SimTime;
+use crate::sim::world::World;
+
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The family of programs of a container.
+pub fn family(model: &ContainerModel, image: &str) -> String {
+    if image == model.image
+        && let Some(f) = model.profile().and_then(|p| p.family.clone())
+    {
+        return f;
+    }
+    image::family(image).to_owned()
+}
+
+/// The files of a container, laid out at their first use in a run.
+pub fn of<'a>(world: &'a mut World, key: &Key, container: &str) -> Option<&'a mut Files> {
+    let now = world.now;
+    let pod = world.runtime.pods.get_mut(key)?;
+    let i = pod.index(container)?;
+    prepare(&world.store, &mut world.runtime.claims, key, pod, i, now);
+    pod.containers.get_mut(i).map(|c| &mut c.files)
+}
+
+fn prepare(store: &Store, claims: &mut std::collections::BTreeMap<Key, Volume>, key: &Key, pod: &mut PodRun, i: usize, now: SimTime) {
+    let Some(model) = pod.model.containers.get(i).cloned() else { return };
+    let Some(run_image) = pod.containers.get(i).filter(|c| !c.prepared).map(|c| c.image.clone()) else { return };
+    let mut files = Files::for_image(&family(&model, &run_image));
+    files.now = now.timestamp();
+    for mount in &model.mounts {
+        let Some(volume) = pod.model.volumes.get(&mount.volume).cloned() else { continue };
+        let content = content(store, &key.namespace, &volume);
+        let read_only = mount.read_only || content.is_some();
+        if let Some(sub) = &mount.sub_path {
+            if let Some(text) = content.as_ref().and_then(|c| c.iter().find(|(n, _)| n == sub)).map(|(_, t)| t) {
+                files.put(&mount.path, text, 0o644);
+                continue;
+            }
+        }
+        let shared = match volume["persistentVolumeClaim"]["claimName"].as_str() {
+            Some(claim) => {
+                let at = Key::new(&crate::sim::controllers::kinds::CLAIMS, &key.namespace, claim);
+                claims.entry(at).or_default().clone()
+            }
+            None => pod.volumes.entry(mount.volume.clone()).or_default().clone(),
+        };
+        for (name, bytes) in content.into_iter().flatten() {
+            shared.put_text(&format!("/{name}"), &String::from_utf8_lossy(&bytes));
+        }
+        files.mount(&mount.path, shared, read_only);
+    }
+    files.put(&format!("{ACCOUNT}/namespace"), key.namespace.as_bytes(), 0o644);
+    files.put(&format!("{ACCOUNT}/token"), format!("sim-{}", pod.uid).as_bytes(), 0o644);
+    let ca = store
+        .get(&Key::new(&CONFIG_MAPS, &key.namespace, "kube-root-ca.crt"))
+        .and_then(|c| c["data"]["ca.crt"].as_str())
+        .unwrap_or_default();
+    files.put(&format!("{ACCOUNT}/ca.crt"), ca.as_bytes(), 0o644);
+    if let Some(c) = pod.containers.get_mut(i) {
+        c.files = files;
+        c.prepared = true;
+    }
+}
+
+/// The files of a volume that is made of objects; `None` for one that starts empty.
+fn content(store: &Store, namespace: &str, volume: &Value) -> Option<Vec<(String, Vec<u8>)>> {
+    let picked = |all: Vec<(String, Vec<u8>)>, source: &Value| -> Vec<(String, Vec<u8>)> {
+        let Some(items) = source["items"].as_array() else { return all };
+        let chosen = items.iter().filter_map(|i| {
+            let (_, bytes) = all.iter().find(|(k, _)| i["key"] == k.as_str())?;
+            Some((i["path"].as_str()?.to_owned(), bytes.clone()))
+        });
+        chosen.collect()
+    };
+    if let Some(name) = volume["configMap"]["name"].as_str() {
+        return Some(picked(config_map(store, namespace, name), &volume["configMap"]));
+    }
+    if let Some(name) = volume["secret"]["secretName"].as_str() {
+        return Some(picked(secret(store, namespace, name), &volume["secret"]));
+    }
+    let sources = volume["projected"]["sources"].as_array()?;
+    let mut all = Vec::new();
+    for s in sources {
+        if let Some(name) = s["configMap"]["name"].as_str() {
+            all.extend(picked(config_map(store, namespace, name), &s["configMap"]));
+        }
+        if let Some(name) = s["secret"]["name"].as_str() {
+            all.extend(picked(secret(store, namespace, name), &s["secret"]));
+        }
+    }
+    Some(all)
+}
+
+/// The entries of a config map.
+pub fn config_map(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
+    let Some(map) = store.get(&Key::new(&CONFIG_MAPS, namespace, name)) else { return Vec::new() };
+    map["data"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.as_bytes().to_vec()))).collect()
+}
+
+/// The decoded entries of a secret.
+pub fn secret(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
+    let Some(secret) = store.get(&Key::new(&SECRETS, namespace, name)) else { return Vec::new() };
+    let decode = |v: &Value| base64::engine::general_purpose::STANDARD.decode(v.as_str()?).ok();
+    secret["data"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), decode(v)?))).collect()
+}

@@ -1,0 +1,156 @@
+//! Images: which exist, how they are spelt in statuses, what family of programs they hold.
+//!
+//! There is no registry to ask. Rule: a reference that is not well formed never pulls; a one-word name (an official
+//! image of Docker Hub) pulls when it is one of the well-known ones below or belongs to a configured workload;
+//! everything with an organisation or a registry host pulls. Tags are not checked.
+
+use sha2::{Digest, Sha256};
+
+const OFFICIAL: &[&str] = &[
+    "alpine",
+    "busybox",
+    "centos",
+    "consul",
+    "debian",
+    "eclipse-temurin",
+    "elasticsearch",
+    "etcd",
+    "fedora",
+    "golang",
+    "haproxy",
+    "hello-world",
+    "httpd",
+    "influxdb",
+    "java",
+    "kafka",
+    "mariadb",
+    "maven",
+    "memcached",
+    "mongo",
+    "mysql",
+    "nats",
+    "nginx",
+    "node",
+    "openjdk",
+    "percona",
+    "perl",
+    "php",
+    "postgres",
+    "prom",
+    "python",
+    "rabbitmq",
+    "redis",
+    "registry",
+    "ruby",
+    "rust",
+    "solr",
+    "tomcat",
+    "traefik",
+    "ubuntu",
+    "vault",
+    "wordpress",
+    "zookeeper",
+];
+
+/// Whether this is the pause image, whatever its registry.
+pub fn is_pause(image: &str) -> bool {
+    repository(image).rsplit('/').next() == Some("pause")
+}
+
+/// Whether the image's own command is a shell, which ends at once without input.
+pub fn is_shell(image: &str) -> bool {
+    matches!(
+        repository(image).rsplit('/').next(),
+        Some("busybox" | "alpine" | "debian" | "ubuntu" | "centos" | "fedora" | "python" | "node")
+    )
+}
+
+fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    match image.rsplit_once(':') {
+        Some((r, tag)) if !tag.contains('/') => r,
+        _ => image,
+    }
+}
+
+/// The reference in full: `docker.io/library/python:3.9-slim`.
+pub fn canonical(image: &str) -> String {
+    let first = image.split('/').next().unwrap_or_default();
+    let host = image.contains('/') && (first.contains('.') || first.contains(':') || first == "localhost");
+    let full = match (host, image.contains('/')) {
+        (true, _) => image.to_owned(),
+        (false, true) => format!("docker.io/{image}"),
+        (false, false) => format!("docker.io/library/{image}"),
+    };
+    if image.contains('@') || repository(&full).len() < full.len() { full } else { format!("{full}:latest") }
+}
+
+/// The `imageID` of a container status.
+pub fn id(image: &str) -> String {
+    let full = canonical(image);
+    let digest = Sha256::digest(full.as_bytes());
+    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    format!("{}@sha256:{hex}", repository(&full))
+}
+
+/// Why an image cannot be pulled: reason and message, or `None` when it can.
+pub fn obstacle(image: &str, configured: bool) -> Option<(&'static str, String)> {
+    let name = repository(image);
+    let well_formed = !name.is_empty()
+        && name.split('/').all(|p| !p.is_empty())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "./-_:".contains(c))
+        && !image.chars().any(char::is_whitespace);
+    if !well_formed {
+        return Some((
+            "InvalidImageName",
+            format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"),
+        ));
+    }
+    if configured || name.contains('/') || OFFICIAL.contains(&name) {
+        return None;
+    }
+    let full = canonical(image);
+    Some((
+        "ErrImagePull",
+        format!(
+            "failed to pull and unpack image \"{full}\": failed to resolve reference \"{full}\": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed"
+        ),
+    ))
+}
+
+/// The family of programs that an image holds, guessed from its name.
+pub fn family(image: &str) -> &'static str {
+    let has = |w: &str| image.contains(w);
+    if is_pause(image) || has("distroless") || has("microservices-demo") || has("scratch") {
+        "distroless"
+    } else if has("busybox") {
+        "busybox"
+    } else if has("alpine") {
+        "alpine"
+    } else if has("slim") {
+        "debian-slim"
+    } else {
+        "debian"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_spelt_out() {
+        assert_eq!(canonical("python:3.9-slim"), "docker.io/library/python:3.9-slim");
+        assert_eq!(canonical("codewisdom/ts-ui"), "docker.io/codewisdom/ts-ui:latest");
+        assert_eq!(canonical("gcr.io/google-containers/pause:latest"), "gcr.io/google-containers/pause:latest");
+        assert!(is_pause("gcr.io/google-containers/pause:latest"));
+    }
+
+    #[test]
+    fn unknown_official_images_do_not_pull() {
+        assert!(obstacle("python:3.9-slim", false).is_none());
+        assert!(obstacle("some/thing:1", false).is_none());
+        assert_eq!(obstacle("pyhton:3.9", false).map(|o| o.0), Some("ErrImagePull"));
+        assert_eq!(obstacle("Bad Name", false).map(|o| o.0), Some("InvalidImageName"));
+    }
+}

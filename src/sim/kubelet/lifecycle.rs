@@ -1,0 +1,645 @@
+//! The life of a pod on its node: sandbox, images, start, probes, restarts, end.
+//!
+//! [`step`] may be called at any time: it does whatever is due and schedules the next wake-up.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::container::{Container, End, Life, Next, ProbeState, Run};
+use super::image;
+use super::model::{Behaviour, LIVENESS, PodModel, READINESS, Restart, STARTUP};
+use super::runtime::PodRun;
+use super::{probe, resources, status};
+use crate::sim::controllers::events::{self, Report, Source};
+use crate::sim::controllers::kinds::NODES;
+use crate::sim::controllers::object;
+use crate::sim::registry::{self, DeleteOptions};
+use crate::sim::resource::Key;
+use crate::sim::store::{Change, ChangeKind};
+use crate::sim::time::SimTime;
+use crate::sim::world::{Event, World};
+
+/// CPU work of starting any container, in its own control group.
+pub const START_CPU: f64 = 0.1;
+/// Time to make a pod's sandbox and network.
+const SANDBOX: Duration = Duration::from_millis(400);
+/// Time to create and start a container.
+const CREATE: Duration = Duration::from_millis(150);
+/// Time to pull an image that is not on the node.
+const PULL: Duration = Duration::from_millis(1800);
+/// Time a server takes to end after SIGTERM.
+const GRACEFUL: Duration = Duration::from_millis(300);
+/// Back-off between restarts: first, longest, and the uptime after which it starts afresh.
+const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300), Duration::from_secs(600));
+/// Most steps in a row without time passing.
+const STEPS: usize = 32;
+
+/// Takes note of a change to a pod: of one bound to a node, changed, told to end, or gone.
+pub fn pod_changed(world: &mut World, change: &Change) {
+    let key = &change.key;
+    let pod = &change.object;
+    if change.kind == ChangeKind::Deleted {
+        if world.runtime.pods.get(key).is_some_and(|p| p.uid == object::uid(pod)) {
+            forget(world, key);
+        }
+        return;
+    }
+    let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) else { return };
+    let known = world.runtime.pods.get(key).is_some_and(|p| p.uid == object::uid(pod));
+    if !known {
+        if world.store.get(&Key::new(&NODES, "", node)).is_none() {
+            return;
+        }
+        forget(world, key);
+        let model = PodModel::read(pod, &world.config);
+        let containers = model.containers.iter().map(|_| Container::default()).collect();
+        let run = PodRun {
+            uid: object::uid(pod).to_owned(),
+            model,
+            bound: world.now,
+            sandbox_at: world.now.after(SANDBOX),
+            address: None,
+            containers,
+            conditions: std::collections::BTreeMap::new(),
+            terminating: None,
+            dirty: true,
+            wake: None,
+            volumes: std::collections::BTreeMap::new(),
+            net: Vec::new(),
+            io: Vec::new(),
+        };
+        world.runtime.pods.insert(key.clone(), run);
+        wake(world, key);
+        return;
+    }
+    let spec_changed = change.previous.as_ref().is_none_or(|p| p["spec"] != pod["spec"]);
+    let dying = object::deleting(pod);
+    let mut due = false;
+    if let Some(run) = world.runtime.pods.get_mut(key) {
+        if spec_changed {
+            let model = PodModel::read(pod, &world.config);
+            if model.containers.len() == run.containers.len() {
+                run.model = model;
+                run.dirty = true;
+                due = true;
+            }
+        }
+        if dying {
+            let grace = Duration::from_secs(pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30));
+            if run.terminating.is_none_or(|(_, g)| grace < g) {
+                run.terminating = Some((run.terminating.map_or(world.now, |(at, _)| at), grace));
+                due = true;
+            }
+        }
+    }
+    if due {
+        wake(world, key);
+    }
+}
+
+fn forget(world: &mut World, key: &Key) {
+    if let Some(old) = world.runtime.pods.remove(key) {
+        if let Some(a) = old.address {
+            world.runtime.by_address.remove(&a);
+        }
+        crate::sim::traffic::invalidate(world);
+    }
+}
+
+/// Has the pod looked at now.
+pub fn wake(world: &mut World, key: &Key) {
+    world.agenda.at(world.now, Event::Pod(key.clone()));
+}
+
+/// Counts start-up work done since the last look.
+pub fn advance_work(run: &mut Run, now: SimTime) {
+    let (rate, since) = run.rate;
+    run.work = (run.work - rate * now.since(since).as_secs_f64()).max(0.0);
+    run.rate = (rate, now);
+}
+
+/// Does whatever is due for a pod.
+pub fn step(world: &mut World, key: &Key) {
+    let Some(mut pod) = world.runtime.pods.remove(key) else { return };
+    if pod.wake.is_some_and(|w| w <= world.now) {
+        pod.wake = None;
+    }
+    let now = world.now;
+    let was = (pod.address, serving(&pod));
+    sandbox(world, &mut pod);
+    if pod.terminating.is_some() {
+        end(world, key, &mut pod);
+    }
+    for _ in 0..STEPS {
+        let mut moved = false;
+        for i in 0..pod.containers.len() {
+            moved |= container(world, key, &mut pod, i);
+        }
+        if !moved {
+            break;
+        }
+    }
+    for i in 0..pod.containers.len() {
+        for p in [STARTUP, READINESS, LIVENESS] {
+            check(world, key, &mut pod, i, p);
+        }
+    }
+    if pod.dirty {
+        status::write(world, key, &mut pod);
+    }
+    if was != (pod.address, serving(&pod)) {
+        crate::sim::traffic::invalidate(world);
+    }
+    let gone = pod.terminating.is_some() && pod.containers.iter().all(|c| c.run().is_none());
+    let next = next_wake(&pod, now);
+    if let Some(at) = next.filter(|_| !gone)
+        && pod.wake.is_none_or(|w| at < w)
+    {
+        pod.wake = Some(at);
+        world.agenda.at(at, Event::Pod(key.clone()));
+    }
+    world.runtime.pods.insert(key.clone(), pod);
+    if gone {
+        remove(world, key);
+    }
+}
+
+fn serving(pod: &PodRun) -> Vec<bool> {
+    pod.containers.iter().map(Container::listening).collect()
+}
+
+/// The last containers have ended: the pod object goes.
+fn remove(world: &mut World, key: &Key) {
+    let options = DeleteOptions { grace_period_s: Some(0), ..DeleteOptions::default() };
+    // Somebody may have removed it by force.
+    let _gone = registry::delete(world, key, &options);
+    if world.store.get(key).is_some_and(|p| object::deleting(p) && p["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)) {
+        world.store.remove(key);
+    }
+}
+
+fn sandbox(world: &mut World, pod: &mut PodRun) {
+    if pod.address.is_some() || world.now < pod.sandbox_at {
+        return;
+    }
+    let subnet = pod.model.node.rsplit('-').next().and_then(|n| n.parse::<u32>().ok()).map_or(0, |n| (n.saturating_sub(1)) & 0xff);
+    let counter = world.runtime.addresses.entry(pod.model.node.clone()).or_insert(1);
+    // Addresses are used again only after all others of the node have been.
+    for _ in 0..253 {
+        *counter = if *counter >= 254 { 2 } else { *counter + 1 };
+        let address = Ipv4Addr::from(0x0a2a_0000 | (subnet << 8) | *counter);
+        if !world.runtime.by_address.contains_key(&address) {
+            pod.address = Some(address);
+            break;
+        }
+    }
+    pod.dirty = true;
+}
+
+/// Puts addresses of running pods in the index; a step takes the pod out of the table, so this comes with the status.
+fn index(world: &mut World, key: &Key, pod: &PodRun) {
+    if let Some(a) = pod.address {
+        world.runtime.by_address.entry(a).or_insert_with(|| key.clone());
+    }
+}
+
+/// Whether container `i` may run now: the init containers one after the other, then all others.
+fn its_turn(pod: &PodRun, i: usize) -> bool {
+    let before = if i < pod.model.init { i } else { pod.model.init };
+    pod.model.containers.iter().zip(&pod.containers).take(before).all(|(m, c)| status::init_done(m, c))
+}
+
+/// One transition of one container; whether there was one.
+fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
+    let now = world.now;
+    index(world, key, pod);
+    let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && !pod.ended();
+    let node = pod.model.node.clone();
+    let restart = pod.model.restart;
+    let is_init = i < pod.model.init;
+    let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return false };
+    match &mut c.life {
+        Life::Waiting { next: None, .. } if turn => {
+            c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now, Next::Pull)) };
+            true
+        }
+        // Another image is another container to the back-off.
+        Life::Waiting { reason: "CrashLoopBackOff", next: Some((at, Next::Restart)), .. }
+            if turn && *at > now && c.image != model.image =>
+        {
+            *at = now;
+            c.back_off = Duration::ZERO;
+            true
+        }
+        Life::Waiting { next: Some((at, Next::Pull)), .. } if turn && *at <= now => {
+            pull(world, key, pod, i);
+            true
+        }
+        Life::Waiting { next: Some((at, what)), .. } if turn && *at <= now => {
+            let again = *what == Next::Restart;
+            start(world, key, pod, i, again);
+            true
+        }
+        Life::Running(run) => {
+            // A changed image ends the run: the kubelet restarts the container with the new one.
+            if c.image != model.image && run.ends.is_none() && !run.stopping {
+                run.ends = Some((now.after(GRACEFUL), 137));
+                run.stopping = true;
+                let text = format!("Container {} definition changed, will be restarted", model.name);
+                tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
+                pod.dirty = true;
+                return true;
+            }
+            advance_work(run, now);
+            if let Some((at, code)) = run.ends
+                && at <= now
+            {
+                let reason = if code == 0 { "Completed" } else { "Error" };
+                finish(world, key, pod, i, code, reason);
+                return true;
+            }
+            if run.listening.is_none() && run.work <= 1e-9 && run.not_before <= now {
+                run.listening = Some(now);
+                up(&model, c, now);
+                return true;
+            }
+            // The rate may have changed with the limit or with stressors.
+            let rate = resources::share(&model, c).main.min(1.0);
+            if let Life::Running(run) = &mut c.life {
+                run.rate = (rate, now);
+            }
+            false
+        }
+        Life::Ended(e) if pod.terminating.is_none() => {
+            let again = match restart {
+                Restart::Always => !(is_init && e.code == 0 && !model.sidecar),
+                Restart::OnFailure => e.code != 0,
+                Restart::Never => model.sidecar,
+            };
+            if !again {
+                return false;
+            }
+            let end = e.clone();
+            if now.since(end.started).checked_sub(BACK_OFF.2).is_some() && end.finished.since(end.started) > BACK_OFF.2 {
+                c.back_off = Duration::ZERO;
+            }
+            let wait = c.back_off;
+            c.back_off = if wait.is_zero() { BACK_OFF.0 } else { (wait * 2).min(BACK_OFF.1) };
+            let at = end.finished.after(wait);
+            c.last = Some(end);
+            c.previous_log = std::mem::take(&mut c.log);
+            if at <= now {
+                // The first restart comes at once.
+                c.life =
+                    Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(CREATE), Next::Restart)) };
+            } else {
+                let pod_id = format!("{}_{}({})", key.name, key.namespace, pod.uid);
+                let message = format!("back-off {} restarting failed container={} pod={pod_id}", go_duration(wait), model.name);
+                c.life = Life::Waiting { reason: "CrashLoopBackOff", message, next: Some((at, Next::Restart)) };
+                let text = format!("Back-off restarting failed container {} in pod {pod_id}", model.name);
+                tell(world, key, &node, Report::warning("BackOff", text).about(&model.name));
+            }
+            pod.dirty = true;
+            true
+        }
+        _ => false,
+    }
+}
+
+fn go_duration(d: Duration) -> String {
+    let s = d.as_secs();
+    if s >= 60 { format!("{}m{}s", s / 60, s % 60) } else { format!("{s}s") }
+}
+
+fn tell(world: &mut World, key: &Key, node: &str, report: Report<'_>) {
+    if let Some(pod) = world.store.get(key).cloned() {
+        events::emit(world, key, &pod, Source::kubelet(node), report);
+    }
+}
+
+fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
+    let now = world.now;
+    let node = pod.model.node.clone();
+    let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { return };
+    let name = model.name.clone();
+    let image = model.image.clone();
+    let present = world.runtime.images.contains(&(node.clone(), image::canonical(&image)));
+    if present && model.pull != "Always" {
+        c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(CREATE), Next::Start)) };
+        let text = format!("Container image \"{image}\" already present on machine");
+        tell(world, key, &node, Report::normal("Pulled", text).about(&name));
+        return;
+    }
+    let configured = !world.config.workloads.is_empty()
+        && matches!(model.behaviour, Behaviour::Serve(..))
+        && world.config.workloads.iter().any(|w| w.container.as_deref() == Some(&name));
+    let problem = if model.pull == "Never" && !present {
+        Some(("ErrImageNeverPull", format!("Container image \"{image}\" is not present with pull policy of Never")))
+    } else {
+        image::obstacle(&image, configured)
+    };
+    tell(world, key, &node, Report::normal("Pulling", format!("Pulling image \"{image}\"")).about(&name));
+    let Some(c) = pod.containers.get_mut(i) else { return };
+    match problem {
+        None => {
+            let took = if present { Duration::from_millis(400) } else { PULL };
+            world.runtime.images.insert((node.clone(), image::canonical(&image)));
+            let ms = took.as_millis();
+            let secs = format!("{}.{:03}s", ms / 1000, ms % 1000);
+            c.pull_failures = 0;
+            c.life =
+                Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(took + CREATE), Next::Start)) };
+            let text = format!("Successfully pulled image \"{image}\" in {secs} ({secs} including waiting). Image size: 52428800 bytes.");
+            tell(world, key, &node, Report::normal("Pulled", text).about(&name));
+        }
+        Some((reason, text)) => {
+            c.pull_failures += 1;
+            let wait = (BACK_OFF.0 * 2u32.saturating_pow(c.pull_failures - 1)).min(BACK_OFF.1);
+            let (shown, message) = if c.pull_failures > 1 && reason == "ErrImagePull" {
+                ("ImagePullBackOff", format!("Back-off pulling image \"{image}\": ErrImagePull: {text}"))
+            } else {
+                (reason, text.clone())
+            };
+            c.life = Life::Waiting { reason: shown, message, next: Some((now.after(wait), Next::Pull)) };
+            let failed = if reason == "ErrImagePull" { format!("Failed to pull image \"{image}\": {text}") } else { text };
+            tell(world, key, &node, Report::warning("Failed", failed).about(&name));
+            tell(world, key, &node, Report::warning("Failed", format!("Error: {shown}")).about(&name));
+            if reason == "ErrImagePull" {
+                tell(world, key, &node, Report::normal("BackOff", format!("Back-off pulling image \"{image}\"")).about(&name));
+            }
+        }
+    }
+    pod.dirty = true;
+}
+
+fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) {
+    let now = world.now;
+    let node = pod.model.node.clone();
+    let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return };
+    // A restart with another image pulls that first.
+    if again && !world.runtime.images.contains(&(node.clone(), image::canonical(&model.image))) {
+        pull(world, key, pod, i);
+        return;
+    }
+    world.runtime.sequence += 1;
+    let seed = u64::from(pod.address.map_or(0, u32::from)) << 32 | (world.runtime.sequence & 0xffff_ffff);
+    let mix = |n: u64| (seed ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    c.id = (0..4).map(|n| format!("{:016x}", mix(n * 0x51ed))).collect();
+    c.image.clone_from(&model.image);
+    if c.last.is_some() {
+        c.restarts += 1;
+    }
+    let mut run = Run { since: now, work: 0.0, rate: (0.0, now), not_before: now, listening: None, ends: None, stopping: false };
+    match &model.behaviour {
+        Behaviour::Serve(p, _) => {
+            run.work = p.startup_cpu_s + START_CPU;
+            run.not_before = now.after(p.startup_delay);
+            if let Some(code) = p.exit_code {
+                run.ends = Some((now.after(p.exits_after), code));
+            }
+        }
+        Behaviour::Sleep(Some(d)) => run.ends = Some((now.after(*d), 0)),
+        Behaviour::Exit(code, _) => run.ends = Some((now.after(Duration::from_millis(50)), *code)),
+        Behaviour::Sleep(None) | Behaviour::Pause => {}
+    }
+    c.life = Life::Running(run);
+    c.stress.clear();
+    c.files = crate::sim::shell::files::Files::default();
+    c.prepared = false;
+    c.cpu_total = 0.0;
+    c.scraped = None;
+    c.sample = None;
+    c.log.clear();
+    c.started = model.probes[STARTUP].is_none();
+    c.ready = c.started && model.probes[READINESS].is_none();
+    for (state, probe) in c.probes.iter_mut().zip(&model.probes) {
+        *state = ProbeState { next: probe.as_ref().map(|p| now.after(p.initial_delay)), successes: 0, failures: 0 };
+    }
+    if let Behaviour::Exit(_, lines) = &model.behaviour {
+        for l in lines {
+            c.write(now, l.clone());
+        }
+    }
+    let rate = resources::share(&model, c).main.min(1.0);
+    if let Life::Running(r) = &mut c.life {
+        r.rate = (rate, now);
+    }
+    pod.io.retain(|(_, f)| f.container != model.name);
+    pod.dirty = true;
+    // The pause image has one program: whatever else the specification names cannot be executed.
+    if let (Behaviour::Pause, Some(program)) = (&model.behaviour, model.command.first().filter(|p| *p != "/pause")) {
+        let text = format!(
+            "Error: failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"{program}\": executable file not found in $PATH"
+        );
+        finish(world, key, pod, i, 128, "StartError");
+        tell(world, key, &node, Report::warning("Failed", text).about(&model.name));
+        return;
+    }
+    tell(world, key, &node, Report::normal("Created", format!("Created container: {}", model.name)).about(&model.name));
+    tell(world, key, &node, Report::normal("Started", format!("Started container {}", model.name)).about(&model.name));
+}
+
+/// The process is up: it says so in its log.
+fn up(model: &super::model::ContainerModel, c: &mut Container, now: SimTime) {
+    let Some(p) = model.profile().cloned() else { return };
+    for line in &p.log {
+        c.write(now, line.clone());
+    }
+    if p.log.is_empty()
+        && let Some(port) = model.ports.first()
+    {
+        c.write(now, format!("listening on 0.0.0.0:{port}"));
+    }
+}
+
+fn finish(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, code: i32, reason: &'static str) {
+    let now = world.now;
+    let _ = key;
+    if let Some(c) = pod.containers.get_mut(i)
+        && let Life::Running(run) = &c.life
+    {
+        c.life = Life::Ended(End { code, reason, started: run.since, finished: now, id: c.id.clone() });
+        c.ready = false;
+        c.started = false;
+        c.stress.clear();
+        c.load = 0.0;
+        c.cpu = 0.0;
+        c.memory = 0;
+        c.sample = None;
+        c.scraped = None;
+    }
+    pod.dirty = true;
+}
+
+/// Ends the containers of a pod that has outgrown its memory.
+pub fn out_of_memory(world: &mut World, key: &Key) {
+    let Some(mut pod) = world.runtime.pods.remove(key) else { return };
+    let node = pod.model.node.clone();
+    for i in 0..pod.containers.len() {
+        let (Some(m), Some(c)) = (pod.model.containers.get(i), pod.containers.get(i)) else { continue };
+        if m.memory_limit.is_some_and(|l| c.memory > l) && c.run().is_some() {
+            let kilobytes = c.memory / 1024;
+            let text = format!(
+                "Memory cgroup out of memory: Killed process {} ({}) anon-rss:{kilobytes}kB",
+                20_000 + world.runtime.sequence,
+                m.name
+            );
+            finish(world, key, &mut pod, i, 137, "OOMKilled");
+            let at = Key::new(&NODES, "", &node);
+            if let Some(n) = world.store.get(&at).cloned() {
+                let source = Source { component: "kernel-monitor", host: &node };
+                events::emit(world, &at, &n, source, Report::warning("OOMKilling", text));
+            }
+        }
+    }
+    world.runtime.pods.insert(key.clone(), pod);
+    step(world, key);
+}
+
+/// Ends one container at once, as the kernel or Chaos Mesh do.
+pub fn kill(world: &mut World, key: &Key, container: &str, code: i32) {
+    let Some(mut pod) = world.runtime.pods.remove(key) else { return };
+    if let Some(i) = pod.index(container) {
+        finish(world, key, &mut pod, i, code, if code == 0 { "Completed" } else { "Error" });
+    }
+    world.runtime.pods.insert(key.clone(), pod);
+    step(world, key);
+}
+
+/// Tells the containers of a pod to end, and ends those whose grace is over.
+fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
+    let Some((since, grace)) = pod.terminating else { return };
+    let node = pod.model.node.clone();
+    let deadline = since.after(grace);
+    for i in 0..pod.containers.len() {
+        let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { continue };
+        // A shell that sleeps as process 1 has no handler for SIGTERM: it is killed when the grace period is over.
+        let deaf = matches!(model.behaviour, Behaviour::Sleep(_));
+        let name = model.name.clone();
+        match &mut c.life {
+            Life::Running(run) => {
+                let told = run.stopping;
+                let planned = if deaf { (deadline, 137) } else { (world.now.after(GRACEFUL).min(deadline), 0) };
+                if !told || run.ends.is_none_or(|(at, _)| at > deadline) {
+                    run.ends = Some(if run.ends.is_some_and(|(at, _)| at < planned.0) { run.ends.unwrap_or(planned) } else { planned });
+                    run.stopping = true;
+                    c.ready = false;
+                    pod.dirty = true;
+                    if !told {
+                        tell(world, key, &node, Report::normal("Killing", format!("Stopping container {name}")).about(&name));
+                    }
+                }
+            }
+            Life::Waiting { next, .. } => *next = None,
+            Life::Ended(_) => {}
+        }
+    }
+}
+
+/// Runs a probe if it is due, and draws the conclusions.
+fn check(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, which: usize) {
+    let now = world.now;
+    let Some(model) = pod.model.containers.get(i).cloned() else { return };
+    let Some(Some(spec)) = model.probes.get(which) else { return };
+    {
+        let Some(c) = pod.containers.get_mut(i) else { return };
+        if c.run().is_none_or(|r| r.stopping) || (which != STARTUP && !c.started) {
+            return;
+        }
+        if which == STARTUP && c.started {
+            return;
+        }
+        let Some(state) = c.probes.get_mut(which) else { return };
+        if state.next.is_none_or(|n| n > now) {
+            return;
+        }
+        state.next = Some(now.after(spec.period));
+    }
+    let Some(c) = pod.containers.get(i) else { return };
+    let outcome = probe::attempt(world, pod, &model, c, spec);
+    let Some(c) = pod.containers.get_mut(i) else { return };
+    let Some(state) = c.probes.get_mut(which) else { return };
+    let node = pod.model.node.clone();
+    let word = ["Readiness", "Liveness", "Startup"].get(which).copied().unwrap_or_default();
+    match outcome {
+        Ok(()) => {
+            state.failures = 0;
+            state.successes = state.successes.saturating_add(1);
+            if state.successes >= spec.successes {
+                match which {
+                    READINESS if !c.ready => {
+                        c.ready = true;
+                        pod.dirty = true;
+                    }
+                    STARTUP => {
+                        c.started = true;
+                        c.ready = model.probes.get(READINESS).is_none_or(Option::is_none);
+                        pod.dirty = true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Err(text) => {
+            state.successes = 0;
+            state.failures = state.failures.saturating_add(1);
+            let over = state.failures >= spec.failures;
+            if over && which == READINESS && c.ready {
+                c.ready = false;
+                pod.dirty = true;
+            }
+            let die = over && which != READINESS;
+            if die && let Life::Running(run) = &mut c.life {
+                run.stopping = true;
+                let deaf = !matches!(model.behaviour, Behaviour::Serve(..));
+                run.ends = Some((now.after(if deaf { pod.model.grace } else { GRACEFUL }), 137));
+                c.ready = false;
+                pod.dirty = true;
+            }
+            tell(world, key, &node, Report::warning("Unhealthy", format!("{word} probe failed: {text}")).about(&model.name));
+            if die {
+                let text = format!("Container {} failed {} probe, will be restarted", model.name, word.to_lowercase());
+                tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
+            }
+        }
+    }
+}
+
+fn next_wake(pod: &PodRun, now: SimTime) -> Option<SimTime> {
+    let mut next: Option<SimTime> = None;
+    let mut consider = |at: SimTime| next = Some(next.map_or(at, |n| n.min(at)).max(SimTime(now.0 + 1)));
+    if pod.address.is_none() {
+        consider(pod.sandbox_at);
+    }
+    for (m, c) in pod.model.containers.iter().zip(&pod.containers) {
+        match &c.life {
+            Life::Waiting { next: Some((at, _)), .. } if pod.terminating.is_none() => consider(*at),
+            Life::Waiting { .. } | Life::Ended(_) => {}
+            Life::Running(run) => {
+                if let Some((at, _)) = run.ends {
+                    consider(at);
+                }
+                if run.listening.is_none() && run.rate.0 > 0.0 {
+                    let left = Duration::try_from_secs_f64(run.work / run.rate.0).unwrap_or(Duration::MAX);
+                    // Round up to the next millisecond: the work must be done when we look again.
+                    consider(now.after(left.saturating_add(Duration::from_millis(1))).max(run.not_before));
+                }
+                if !run.stopping {
+                    for (state, _) in c
+                        .probes
+                        .iter()
+                        .zip(&m.probes)
+                        .enumerate()
+                        .filter(|(p, _)| if *p == STARTUP { !c.started } else { c.started })
+                        .map(|(_, x)| x)
+                    {
+                        if let Some(at) = state.next {
+                            consider(at);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    next
+}

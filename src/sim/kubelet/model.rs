@@ -1,0 +1,362 @@
+//! A pod's specification, read once into plain types. Input: the pod's JSON and the configured workloads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::quantity;
+use crate::sim::config::{Call, Profile, SimConfig};
+
+/// What the kubelet needs to know of a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodModel {
+    /// The node it is bound to.
+    pub node: String,
+    /// `Always`, `OnFailure` or `Never`.
+    pub restart: Restart,
+    /// Grace period at the end.
+    pub grace: Duration,
+    /// Init containers first, then the others.
+    pub containers: Vec<ContainerModel>,
+    /// How many of them are init containers.
+    pub init: usize,
+    /// Volumes by name.
+    pub volumes: BTreeMap<String, Value>,
+    /// CPU in cores and memory in bytes requested, as the scheduler counts them.
+    pub requests: (f64, f64),
+    /// `Guaranteed`, `Burstable` or `BestEffort`.
+    pub qos: &'static str,
+}
+
+/// Restart policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// Whatever the exit code.
+    Always,
+    /// Unless it was 0.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerModel {
+    /// Its name.
+    pub name: String,
+    /// Its image, as written.
+    pub image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub pull: String,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// Environment as written in the specification.
+    pub env: Vec<Value>,
+    /// Sources of more environment.
+    pub env_from: Vec<Value>,
+    /// Numbers of its ports.
+    pub ports: Vec<u16>,
+    /// CPU limit in cores.
+    pub cpu_limit: Option<f64>,
+    /// Memory limit in bytes.
+    pub memory_limit: Option<u64>,
+    /// Readiness, liveness and startup probe.
+    pub probes: [Option<Probe>; 3],
+    /// Mounted volumes.
+    pub mounts: Vec<Mount>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// Init container that keeps running (`restartPolicy: Always`).
+    pub sidecar: bool,
+    /// What its process does.
+    pub behaviour: Behaviour,
+}
+
+/// A mounted volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Name of the volume.
+    pub volume: String,
+    /// Where it is mounted, without a slash at the end.
+    pub path: String,
+    /// Only this file or directory of it.
+    pub sub_path: Option<String>,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+}
+
+/// What a container's main process does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Behaviour {
+    /// A server.
+    Serve(Box<Profile>, Vec<Call>),
+    /// Nothing, for that long or for ever. Does not react to SIGTERM.
+    Sleep(Option<Duration>),
+    /// It writes lines and ends at once with a code.
+    Exit(i32, Vec<String>),
+    /// Nothing, for ever, and ends when told to.
+    Pause,
+}
+
+/// Index of the readiness probe.
+pub const READINESS: usize = 0;
+/// Index of the liveness probe.
+pub const LIVENESS: usize = 1;
+/// Index of the startup probe.
+pub const STARTUP: usize = 2;
+
+/// A probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// What it does.
+    pub action: Action,
+    /// Wait after the container's start.
+    pub initial_delay: Duration,
+    /// Time between probes.
+    pub period: Duration,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// Successes in a row that count.
+    pub successes: u32,
+    /// Failures in a row that count.
+    pub failures: u32,
+}
+
+/// What a probe does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// HTTP GET: scheme, port, path.
+    Http(String, u16, String),
+    /// Opens a TCP connection.
+    Tcp(u16),
+    /// gRPC health check.
+    Grpc(u16),
+    /// Runs a command.
+    Exec(Vec<String>),
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+}
+
+fn seconds(value: &Value, default: u64) -> Duration {
+    Duration::from_secs(value.as_u64().unwrap_or(default))
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+impl PodModel {
+    /// Reads a pod.
+    pub fn read(pod: &Value, config: &SimConfig) -> Self {
+        let spec = &pod["spec"];
+        let inits = list(&spec["initContainers"]);
+        let init = list(&spec["initContainers"]).count();
+        let containers = inits.chain(list(&spec["containers"])).map(|c| ContainerModel::read(c, pod, config)).collect();
+        let volumes = list(&spec["volumes"]).filter_map(|v| Some((v["name"].as_str()?.to_owned(), v.clone()))).collect();
+        Self {
+            node: spec["nodeName"].as_str().unwrap_or_default().to_owned(),
+            restart: match spec["restartPolicy"].as_str() {
+                Some("OnFailure") => Restart::OnFailure,
+                Some("Never") => Restart::Never,
+                _ => Restart::Always,
+            },
+            grace: seconds(&spec["terminationGracePeriodSeconds"], 30),
+            containers,
+            init,
+            volumes,
+            requests: crate::sim::controllers::scheduler::requests(pod),
+            qos: qos(spec),
+        }
+    }
+}
+
+fn qos(spec: &Value) -> &'static str {
+    let all: Vec<&Value> = list(&spec["containers"]).chain(list(&spec["initContainers"])).collect();
+    let get = |c: &Value, part: &str, what: &str| quantity::parse(&c["resources"][part][what]);
+    let none = all.iter().all(|c| ["requests", "limits"].iter().all(|p| ["cpu", "memory"].iter().all(|w| get(c, p, w).is_none())));
+    let guaranteed = all.iter().all(|c| {
+        ["cpu", "memory"].iter().all(|w| get(c, "limits", w).is_some_and(|l| get(c, "requests", w).is_none_or(|r| (r - l).abs() < 1e-9)))
+    });
+    if none {
+        "BestEffort"
+    } else if guaranteed {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+}
+
+impl ContainerModel {
+    fn read(c: &Value, pod: &Value, config: &SimConfig) -> Self {
+        let ports: Vec<u16> = list(&c["ports"]).filter_map(|p| u16::try_from(p["containerPort"].as_u64()?).ok()).collect();
+        let named = |p: &Value| -> u16 {
+            match p {
+                Value::String(s) => list(&c["ports"])
+                    .find(|x| x["name"] == s.as_str())
+                    .and_then(|x| x["containerPort"].as_u64())
+                    .or_else(|| s.parse().ok())
+                    .and_then(|n| u16::try_from(n).ok())
+                    .unwrap_or(0),
+                other => other.as_u64().and_then(|n| u16::try_from(n).ok()).unwrap_or(0),
+            }
+        };
+        let probe = |field: &str| Probe::read(&c[field], &named);
+        let command: Vec<String> = strings(&c["command"]).into_iter().chain(strings(&c["args"])).collect();
+        let limit = |what: &str| quantity::parse(&c["resources"]["limits"][what]);
+        Self {
+            name: c["name"].as_str().unwrap_or_default().to_owned(),
+            image: c["image"].as_str().unwrap_or_default().to_owned(),
+            pull: c["imagePullPolicy"].as_str().unwrap_or("IfNotPresent").to_owned(),
+            env: list(&c["env"]).cloned().collect(),
+            env_from: list(&c["envFrom"]).cloned().collect(),
+            cpu_limit: limit("cpu").filter(|l| *l > 0.0),
+            memory_limit: quantity::bytes(&c["resources"]["limits"]["memory"]).filter(|l| *l > 0),
+            probes: [probe("readinessProbe"), probe("livenessProbe"), probe("startupProbe")],
+            mounts: list(&c["volumeMounts"])
+                .filter_map(|m| {
+                    Some(Mount {
+                        volume: m["name"].as_str()?.to_owned(),
+                        path: m["mountPath"].as_str()?.trim_end_matches('/').to_owned(),
+                        sub_path: m["subPath"].as_str().filter(|s| !s.is_empty()).map(str::to_owned),
+                        read_only: m["readOnly"] == true,
+                    })
+                })
+                .collect(),
+            workdir: c["workingDir"].as_str().map(str::to_owned),
+            sidecar: c["restartPolicy"] == "Always",
+            behaviour: behaviour(c, &command, pod, config),
+            command,
+            ports,
+        }
+    }
+
+    /// The profile of a server; `None` for others.
+    pub fn profile(&self) -> Option<&Profile> {
+        match &self.behaviour {
+            Behaviour::Serve(p, _) => Some(p),
+            _ => None,
+        }
+    }
+}
+
+impl Probe {
+    fn read(p: &Value, port: &dyn Fn(&Value) -> u16) -> Option<Self> {
+        let action = if p["httpGet"].is_object() {
+            let h = &p["httpGet"];
+            let scheme = h["scheme"].as_str().unwrap_or("HTTP").to_lowercase();
+            Action::Http(scheme, port(&h["port"]), h["path"].as_str().unwrap_or("/").to_owned())
+        } else if p["tcpSocket"].is_object() {
+            Action::Tcp(port(&p["tcpSocket"]["port"]))
+        } else if p["grpc"].is_object() {
+            Action::Grpc(port(&p["grpc"]["port"]))
+        } else if p["exec"].is_object() {
+            Action::Exec(strings(&p["exec"]["command"]))
+        } else {
+            return None;
+        };
+        Some(Self {
+            action,
+            initial_delay: seconds(&p["initialDelaySeconds"], 0),
+            period: seconds(&p["periodSeconds"], 10).max(Duration::from_secs(1)),
+            timeout: seconds(&p["timeoutSeconds"], 1).max(Duration::from_secs(1)),
+            successes: p["successThreshold"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1),
+            failures: p["failureThreshold"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(3).max(1),
+        })
+    }
+}
+
+/// Commands that can be understood are; otherwise the configured profile decides; otherwise the image.
+fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig) -> Behaviour {
+    let image = c["image"].as_str().unwrap_or_default();
+    if super::image::is_pause(image) {
+        return Behaviour::Pause;
+    }
+    if let Some(b) = understand(command) {
+        return b;
+    }
+    let labels = &pod["metadata"]["labels"];
+    let name = c["name"].as_str().unwrap_or_default();
+    let fits = |w: &&crate::sim::config::WorkloadModel| {
+        w.namespace.as_deref().is_none_or(|n| pod["metadata"]["namespace"] == n)
+            && w.labels.iter().all(|(k, v)| labels[k.as_str()] == v.as_str())
+    };
+    let named = config.workloads.iter().filter(fits).find(|w| w.container.as_deref() == Some(name));
+    if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none())) {
+        return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone());
+    }
+    if command.is_empty() && super::image::is_shell(image) && c["stdin"] != true {
+        return Behaviour::Exit(0, Vec::new());
+    }
+    if command.is_empty() && super::image::is_shell(image) {
+        return Behaviour::Sleep(None);
+    }
+    Behaviour::Serve(Box::default(), Vec::new())
+}
+
+/// Understands `sleep N`, endless loops, `true`, `false`, `exit N` and `echo`, bare or as one `sh -c` line.
+fn understand(command: &[String]) -> Option<Behaviour> {
+    let script = match command {
+        [] => return None,
+        [shell, flag, line, ..] if shell.rsplit('/').next().is_some_and(|s| matches!(s, "sh" | "bash" | "ash")) && flag.ends_with('c') => {
+            line.clone()
+        }
+        words => words.join(" "),
+    };
+    let script = script.trim();
+    let mut lines = Vec::new();
+    if script.starts_with("tail -f") {
+        return Some(Behaviour::Sleep(None));
+    }
+    if (script.starts_with("while ") || script.starts_with("until ")) && script.trim_end_matches([';', ' ']).ends_with("done") {
+        let endless = ["while true", "while :", "while sleep", "while [ 1"].iter().any(|w| script.starts_with(w));
+        // A loop that waits for something finds it at once.
+        return Some(if endless { Behaviour::Sleep(None) } else { Behaviour::Exit(0, Vec::new()) });
+    }
+    let mut total = Some(Duration::ZERO);
+    for part in script.split([';', '\n']).flat_map(|p| p.split("&&")) {
+        let part = part.trim().trim_start_matches("exec ");
+        let (word, rest) = part.split_once(char::is_whitespace).unwrap_or((part, ""));
+        match word.rsplit('/').next().unwrap_or(word) {
+            "" | "true" | ":" => {}
+            "echo" => lines.push(rest.trim().trim_matches(['"', '\'']).to_owned()),
+            "sleep" if matches!(rest.trim(), "infinity" | "inf") => total = None,
+            "sleep" => {
+                let each = rest
+                    .split_whitespace()
+                    .map(|d| quantity::duration(d).or_else(|| d.parse::<f64>().ok().and_then(|s| Duration::try_from_secs_f64(s).ok())));
+                let sum: Duration = each.sum::<Option<Duration>>()?;
+                total = total.map(|t| t + sum);
+            }
+            "false" => return Some(Behaviour::Exit(1, lines)),
+            "exit" => return Some(Behaviour::Exit(rest.trim().parse().unwrap_or(0), lines)),
+            _ => return None,
+        }
+    }
+    match total {
+        Some(Duration::ZERO) => Some(Behaviour::Exit(0, lines)),
+        other => Some(Behaviour::Sleep(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(s: &[&str]) -> Vec<String> {
+        s.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn simple_commands_are_understood() {
+        assert_eq!(understand(&words(&["sh", "-c", "sleep 3600"])), Some(Behaviour::Sleep(Some(Duration::from_secs(3600)))));
+        assert_eq!(understand(&words(&["sleep", "infinity"])), Some(Behaviour::Sleep(None)));
+        assert_eq!(understand(&words(&["/bin/sh", "-c", "while true; do sleep 5; done"])), Some(Behaviour::Sleep(None)));
+        assert_eq!(understand(&words(&["sh", "-c", "echo hi; exit 3"])), Some(Behaviour::Exit(3, vec!["hi".to_owned()])));
+        assert_eq!(understand(&words(&["true"])), Some(Behaviour::Exit(0, Vec::new())));
+        assert_eq!(understand(&words(&["sh", "-c", "python3 /app/server.py"])), None);
+        assert_eq!(understand(&[]), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Name resolution as a pod sees it: search domains, Services, pods, and the world outside.
+
+use std::net::Ipv4Addr;
+
+use super::network::egress;
+use crate::sim::controllers::bootstrap::DNS_ADDRESS;
+use crate::sim::controllers::kinds::PODS;
+use crate::sim::resource::Key;
+use crate::sim::shell::ResolveError;
+use crate::sim::traffic::{self, Graph};
+use crate::sim::world::World;
+
+/// Queries that a resolver sends before it gives up.
+const ATTEMPTS: u32 = 2;
+/// How long it waits for each.
+const PATIENCE: f64 = 5.0;
+
+/// Resolves a name for a pod.
+pub fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {
+    let name = name.trim_end_matches('.').to_lowercase();
+    let Some(pod) = world.runtime.pod(key) else { return Err(ResolveError::NoAnswer) };
+    if name == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
+    if *name == *key.name {
+        return pod.address.ok_or(ResolveError::NoSuchName);
+    }
+    let faults = egress(pod, DNS_ADDRESS.parse().ok());
+    let answered = (0..ATTEMPTS).any(|_| faults.packet(world, 80.0).is_some_and(|t| t < PATIENCE));
+    if !answered {
+        return Err(ResolveError::NoAnswer);
+    }
+    traffic::with_graph(world, |world, graph| lookup(world, graph, key, &name))
+}
+
+fn lookup(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {
+    let inside = name.strip_suffix(".cluster.local").unwrap_or(name);
+    if let Some(service) = graph.named(inside, &key.namespace) {
+        if let Some(external) = &service.external {
+            return Ok(outside(external));
+        }
+        let first = || service.ports.values().flatten().next().map(|(a, _)| *a);
+        return service.address.or_else(first).ok_or(ResolveError::NoSuchName);
+    }
+    if let Some(dashed) = inside.strip_suffix(".pod").and_then(|p| p.split('.').next()) {
+        return dashed.replace('-', ".").parse().map_err(|_| ResolveError::NoSuchName);
+    }
+    // Pods of a headless Service: pod.service[.namespace.svc].
+    let parts: Vec<&str> = inside.trim_end_matches(".svc").split('.').collect();
+    let member = match parts.as_slice() {
+        [pod, service] => Some((*pod, *service, &*key.namespace)),
+        [pod, service, namespace] => Some((*pod, *service, *namespace)),
+        _ => None,
+    };
+    if let Some((pod, service, namespace)) = member
+        && graph.services.contains_key(&(namespace.to_owned(), service.to_owned()))
+        && let Some(run) = world.runtime.pod(&Key::new(&PODS, namespace, pod))
+    {
+        return run.address.ok_or(ResolveError::NoSuchName);
+    }
+    let local = !inside.contains('.') || name.ends_with(".cluster.local") || name.ends_with(".local") || name.ends_with(".svc");
+    if local { Err(ResolveError::NoSuchName) } else { Ok(outside(name)) }
+}
+
+/// A stable public address for a name outside.
+fn outside(name: &str) -> Ipv4Addr {
+    let h = name.bytes().fold(0x811c_9dc5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let [a, b, c, _] = h.to_be_bytes();
+    Ipv4Addr::new(93 + (a % 60), b, c, 10 + (a ^ b) % 200)
+}

@@ -1,0 +1,107 @@
+//! What runs where: the state of all pods that the API does not show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::container::Container;
+use super::model::PodModel;
+use super::network::{IoFault, NetFault};
+use crate::sim::resource::Key;
+use crate::sim::shell::files::Volume;
+use crate::sim::time::SimTime;
+
+/// State of all containers that the API does not show.
+#[derive(Debug, Default)]
+pub struct Runtime {
+    pub(crate) pods: BTreeMap<Key, PodRun>,
+    /// Next host number by node.
+    pub(super) addresses: BTreeMap<String, u32>,
+    /// Images present by node.
+    pub(super) images: BTreeSet<(String, String)>,
+    /// Which pod has an address.
+    pub(crate) by_address: BTreeMap<Ipv4Addr, Key>,
+    /// Files of persistent volumes, by claim.
+    pub(super) claims: BTreeMap<Key, Volume>,
+    /// Number of container ids given.
+    pub(super) sequence: u64,
+}
+
+/// A pod on its node.
+#[derive(Debug)]
+pub struct PodRun {
+    /// The pod's uid: a pod of the same name later is another one.
+    pub uid: String,
+    /// What it is made of.
+    pub model: PodModel,
+    /// When it was bound.
+    pub bound: SimTime,
+    /// When its sandbox is ready.
+    pub sandbox_at: SimTime,
+    /// Its address, once the sandbox is ready.
+    pub address: Option<Ipv4Addr>,
+    /// Its containers, in the order of the model.
+    pub containers: Vec<Container>,
+    /// Since when conditions have their value.
+    pub conditions: BTreeMap<&'static str, (bool, SimTime)>,
+    /// When it began to end, and the grace period.
+    pub terminating: Option<(SimTime, std::time::Duration)>,
+    /// Whether its status must be written.
+    pub dirty: bool,
+    /// The earliest wake-up that is scheduled.
+    pub wake: Option<SimTime>,
+    /// Files of its volumes.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Network faults, by experiment.
+    pub net: Vec<(Key, NetFault)>,
+    /// Disk faults, by experiment.
+    pub io: Vec<(Key, IoFault)>,
+}
+
+impl Runtime {
+    /// CPU, memory and number of pods requested on each node.
+    pub fn requested(&self) -> BTreeMap<&str, (f64, f64, u32)> {
+        let mut out: BTreeMap<&str, (f64, f64, u32)> = BTreeMap::new();
+        for pod in self.pods.values().filter(|p| !p.ended()) {
+            let node = out.entry(&pod.model.node).or_default();
+            node.0 += pod.model.requests.0;
+            node.1 += pod.model.requests.1;
+            node.2 += 1;
+        }
+        out
+    }
+
+    /// The state of a pod.
+    pub fn pod(&self, key: &Key) -> Option<&PodRun> {
+        self.pods.get(key)
+    }
+
+    /// The pod that has an address.
+    pub fn at_address(&self, address: Ipv4Addr) -> Option<(&Key, &PodRun)> {
+        self.by_address.get(&address).and_then(|k| self.pods.get(k).map(|p| (k, p)))
+    }
+}
+
+impl PodRun {
+    /// Whether all its containers have ended for good.
+    pub fn ended(&self) -> bool {
+        use super::container::Life;
+        use super::model::Restart;
+        let mut main = self.containers.iter().skip(self.model.init).peekable();
+        let over = |c: &Container| match &c.life {
+            Life::Ended(e) => match self.model.restart {
+                Restart::Always => false,
+                Restart::OnFailure => e.code == 0,
+                Restart::Never => true,
+            },
+            _ => false,
+        };
+        let failed_init = self.model.restart == Restart::Never
+            && self.containers.iter().take(self.model.init).any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
+        failed_init || (main.peek().is_some() && main.all(over))
+    }
+
+    /// The index of a container by name.
+    pub fn index(&self, container: &str) -> Option<usize> {
+        self.model.containers.iter().position(|c| c.name == container)
+    }
+}

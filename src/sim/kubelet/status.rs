@@ -1,0 +1,195 @@
+//! A pod's status as the kubelet reports it.
+
+use serde_json::{Value, json};
+
+use super::container::{Container, End, Life};
+use super::image;
+use super::model::{ContainerModel, Restart};
+use super::runtime::PodRun;
+use crate::sim::registry::{self, Part};
+use crate::sim::resource::Key;
+use crate::sim::time::SimTime;
+use crate::sim::world::World;
+
+/// Writes the status of a pod, if it changed.
+pub fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
+    let Some(stored) = world.store.get(key).cloned() else { return };
+    let status = build(world.now, key, pod, &stored);
+    if stored["status"] != status {
+        let mut new = (*stored).clone();
+        new["status"] = status;
+        // The pod may have been replaced by one of the same name: then the status is nobody's.
+        let _written = registry::update(world, key, new, Part::Status);
+    }
+    pod.dirty = false;
+}
+
+/// The phase of a pod.
+pub fn phase(pod: &PodRun) -> &'static str {
+    if pod.ended() {
+        let failed = pod.containers.iter().any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
+        return if failed { "Failed" } else { "Succeeded" };
+    }
+    let inits_done = inits_done(pod);
+    let begun =
+        pod.containers.iter().skip(pod.model.init).any(|c| c.run().is_some() || c.last.is_some() || matches!(c.life, Life::Ended(_)));
+    let all = pod.containers.iter().skip(pod.model.init).all(|c| c.run().is_some() || c.last.is_some() || matches!(c.life, Life::Ended(_)));
+    if inits_done && begun && all { "Running" } else { "Pending" }
+}
+
+/// Whether all init containers have done their part.
+pub fn inits_done(pod: &PodRun) -> bool {
+    pod.model.containers.iter().zip(&pod.containers).take(pod.model.init).all(|(m, c)| init_done(m, c))
+}
+
+/// Whether an init container has done its part: it has succeeded, or it is a sidecar that has started.
+pub fn init_done(model: &ContainerModel, c: &Container) -> bool {
+    match &c.life {
+        Life::Ended(e) => e.code == 0 && !model.sidecar,
+        Life::Running(_) => model.sidecar && c.started,
+        Life::Waiting { .. } => false,
+    }
+}
+
+fn build(now: SimTime, key: &Key, pod: &mut PodRun, stored: &Value) -> Value {
+    let phase = phase(pod);
+    let initialized = inits_done(pod) || matches!(phase, "Succeeded" | "Running");
+    let unready: Vec<&str> = pod
+        .model
+        .containers
+        .iter()
+        .zip(&pod.containers)
+        .enumerate()
+        .filter(|(i, (m, c))| (*i >= pod.model.init || m.sidecar) && !c.ready)
+        .map(|(_, (m, _))| m.name.as_str())
+        .collect();
+    let completed = phase == "Succeeded";
+    let ready = initialized && unready.is_empty() && phase == "Running";
+    let why = if ready {
+        Value::Null
+    } else if completed {
+        json!({"reason": "PodCompleted"})
+    } else {
+        json!({"reason": "ContainersNotReady", "message": format!("containers with unready status: [{}]", unready.join(" "))})
+    };
+    let uninitialized: Vec<&str> = pod
+        .model
+        .containers
+        .iter()
+        .zip(&pod.containers)
+        .take(pod.model.init)
+        .filter(|(m, c)| !init_done(m, c))
+        .map(|(m, _)| m.name.as_str())
+        .collect();
+    let why_init = if initialized {
+        Value::Null
+    } else {
+        json!({"reason": "ContainersNotInitialized", "message": format!("containers with incomplete status: [{}]", uninitialized.join(" "))})
+    };
+    let sandbox = pod.address.is_some() && !matches!(phase, "Succeeded" | "Failed");
+    let generation = stored["metadata"]["generation"].as_i64();
+    let bound = pod.bound;
+    let mut conditions = Vec::new();
+    for (kind, value, why) in [
+        ("PodReadyToStartContainers", sandbox, &Value::Null),
+        ("Initialized", initialized, &why_init),
+        ("Ready", ready, &why),
+        ("ContainersReady", ready, &why),
+        ("PodScheduled", true, &Value::Null),
+    ] {
+        let start = if kind == "PodScheduled" { bound } else { now };
+        let slot = pod.conditions.entry(kind).or_insert((value, start));
+        if slot.0 != value {
+            *slot = (value, now);
+        }
+        let mut c = json!({
+            "type": kind, "status": if value { "True" } else { "False" }, "lastProbeTime": null, "lastTransitionTime": slot.1.rfc3339(),
+        });
+        if let Some(g) = generation {
+            c["observedGeneration"] = g.into();
+        }
+        if let Some(w) = why.as_object() {
+            for (k, v) in w {
+                c[k.as_str()] = v.clone();
+            }
+        }
+        conditions.push(c);
+    }
+    let id = format!("{}_{}({})", key.name, key.namespace, pod.uid);
+    let statuses = |from: usize, to: usize| -> Vec<Value> {
+        let mut all: Vec<Value> = pod
+            .model
+            .containers
+            .iter()
+            .zip(&pod.containers)
+            .skip(from)
+            .take(to - from)
+            .enumerate()
+            .map(|(i, (m, c))| container(m, c, &id, from + i < pod.model.init, pod.model.restart))
+            .collect();
+        if from >= pod.model.init {
+            all.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+        }
+        all
+    };
+    let node = stored["spec"]["nodeName"].as_str().unwrap_or_default();
+    let host = node
+        .rsplit('-')
+        .next()
+        .and_then(|n| n.parse::<u32>().ok())
+        .map_or_else(|| "192.168.64.10".to_owned(), |n| format!("192.168.64.{}", 9 + n));
+    let mut status = json!({
+        "phase": phase, "conditions": conditions, "hostIP": host, "hostIPs": [{"ip": host}], "startTime": bound.rfc3339(), "qosClass": pod.model.qos,
+        "containerStatuses": statuses(pod.model.init, pod.model.containers.len()),
+    });
+    if let Some(g) = generation {
+        status["observedGeneration"] = g.into();
+    }
+    if pod.model.init > 0 {
+        status["initContainerStatuses"] = statuses(0, pod.model.init).into();
+    }
+    if let Some(a) = pod.address.filter(|_| !completed || pod.terminating.is_none()) {
+        status["podIP"] = a.to_string().into();
+        status["podIPs"] = json!([{"ip": a.to_string()}]);
+    }
+    status
+}
+
+fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: Restart) -> Value {
+    let state = match &c.life {
+        Life::Waiting { reason, message, .. } => {
+            let mut w =
+                json!({"reason": if init && c.last.is_none() && *reason == "ContainerCreating" { "PodInitializing" } else { reason }});
+            if !message.is_empty() {
+                w["message"] = message.as_str().into();
+            }
+            json!({"waiting": w})
+        }
+        Life::Running(r) => json!({"running": {"startedAt": r.since.rfc3339()}}),
+        Life::Ended(e) => json!({"terminated": ended(e)}),
+    };
+    let _ = (pod, restart);
+    let last = c.last.as_ref().map_or_else(|| json!({}), |e| json!({"terminated": ended(e)}));
+    let ran = !c.id.is_empty();
+    let ready = if init { init_done(m, c) } else { c.ready };
+    let mut out = json!({
+        "name": m.name, "state": state, "lastState": last, "ready": ready, "restartCount": c.restarts,
+        "image": if ran { image::canonical(&c.image) } else { m.image.clone() },
+        "imageID": if ran { image::id(&c.image) } else { String::new() },
+        "started": c.run().is_some() && c.started,
+    });
+    if ran {
+        out["containerID"] = format!("containerd://{}", c.id).into();
+    }
+    if !m.mounts.is_empty() {
+        out["volumeMounts"] = m.mounts.iter().map(|x| json!({"name": x.volume, "mountPath": x.path})).collect::<Vec<_>>().into();
+    }
+    out
+}
+
+fn ended(e: &End) -> Value {
+    json!({
+        "exitCode": e.code, "reason": e.reason, "startedAt": e.started.rfc3339(), "finishedAt": e.finished.rfc3339(),
+        "containerID": format!("containerd://{}", e.id),
+    })
+}

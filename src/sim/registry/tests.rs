@@ -1,0 +1,148 @@
+use super::*;
+use crate::sim::config::SimConfig;
+
+fn world() -> World {
+    let mut w = World::new(Arc::new(SimConfig::default()));
+    let ns = Resource::new("", "namespaces");
+    if w.store.get(&Key::new(&ns, "", "demo")).is_none() {
+        create(&mut w, &ns, "", json!({"metadata": {"name": "demo"}})).unwrap();
+    }
+    w
+}
+
+fn deployment() -> Value {
+    json!({"metadata": {"name": "web"}, "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx:1.25"}]}}}})
+}
+
+fn deployments() -> Resource {
+    Resource::new("apps", "deployments")
+}
+
+#[test]
+fn creation_gives_identity_and_refuses_doubles() {
+    let mut w = world();
+    let made = create(&mut w, &deployments(), "demo", deployment()).unwrap();
+    assert_eq!((&made["apiVersion"], &made["metadata"]["generation"]), (&json!("apps/v1"), &json!(1)));
+    assert_eq!(made["metadata"]["uid"].as_str().map(str::len), Some(36));
+    let again = create(&mut w, &deployments(), "demo", deployment()).unwrap_err();
+    assert_eq!((again.code, again.message.as_str()), (409, "deployments.apps \"web\" already exists"));
+    let lost = create(&mut w, &deployments(), "nope", deployment()).unwrap_err();
+    assert_eq!((lost.code, lost.message.as_str()), (404, "namespaces \"nope\" not found"));
+    let generated = create(&mut w, &Resource::new("", "configmaps"), "demo", json!({"metadata": {"generateName": "g-"}})).unwrap();
+    assert_eq!(generated["metadata"]["name"].as_str().map(str::len), Some(7));
+    let nameless = create(&mut w, &Resource::new("", "configmaps"), "demo", json!({})).unwrap_err();
+    assert_eq!(nameless.message, "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required");
+}
+
+#[test]
+fn generations_count_changes_of_the_specification_only() {
+    let mut w = world();
+    let made = create(&mut w, &deployments(), "demo", deployment()).unwrap();
+    let key = Key::new(&deployments(), "demo", "web");
+    let mut o = (*made).clone();
+    o["metadata"]["labels"]["k"] = "v".into();
+    let labelled = update(&mut w, &key, o.clone(), Part::Main).unwrap();
+    assert_eq!(labelled["metadata"]["generation"], 1);
+    let stale = update(&mut w, &key, o, Part::Main).unwrap_err();
+    assert_eq!((stale.code, stale.reason), (409, "Conflict"));
+    let mut o = (*labelled).clone();
+    o["spec"]["replicas"] = 3.into();
+    o["status"] = json!({"replicas": 9});
+    let scaled = update(&mut w, &key, o, Part::Main).unwrap();
+    assert_eq!((&scaled["metadata"]["generation"], &scaled["status"]), (&json!(2), &json!({})));
+    let mut o = (*scaled).clone();
+    o["status"]["replicas"] = 1.into();
+    assert_eq!(update(&mut w, &key, o, Part::Status).unwrap()["metadata"]["generation"], 2);
+    let revision = w.store.revision();
+    let same = (**w.store.get(&key).unwrap()).clone();
+    update(&mut w, &key, same, Part::Main).unwrap();
+    assert_eq!(w.store.revision(), revision, "an update that changes nothing is no change");
+}
+
+#[test]
+fn selectors_are_immutable() {
+    let mut w = world();
+    let mut o = (*create(&mut w, &deployments(), "demo", deployment()).unwrap()).clone();
+    o["spec"]["selector"]["matchLabels"]["app"] = "x".into();
+    o["spec"]["template"]["metadata"]["labels"]["app"] = "x".into();
+    let e = update(&mut w, &Key::new(&deployments(), "demo", "web"), o, Part::Main).unwrap_err();
+    assert_eq!(
+        e.message,
+        "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable"
+    );
+}
+
+#[test]
+fn services_get_addresses_and_keep_them() {
+    let mut w = world();
+    let services = Resource::new("", "services");
+    let svc = |n: &str, t: &str| json!({"metadata": {"name": n}, "spec": {"type": t, "ports": [{"port": 80}], "selector": {"app": n}}});
+    let a = create(&mut w, &services, "demo", svc("a", "ClusterIP")).unwrap();
+    let b = create(&mut w, &services, "demo", svc("b", "NodePort")).unwrap();
+    assert!(a["spec"]["clusterIP"].as_str().is_some_and(|ip| ip.starts_with("10.96.")));
+    assert_ne!(a["spec"]["clusterIP"], b["spec"]["clusterIP"]);
+    assert!(b["spec"]["ports"][0]["nodePort"].as_u64().is_some_and(|p| (30_000..32_768).contains(&p)));
+    let key = Key::new(&services, "demo", "a");
+    let kept = update(&mut w, &key, svc("a", "ClusterIP"), Part::Main).unwrap();
+    assert_eq!(kept["spec"]["clusterIP"], a["spec"]["clusterIP"]);
+    let mut moved = (*kept).clone();
+    moved["spec"]["clusterIP"] = "10.96.9.9".into();
+    assert!(update(&mut w, &key, moved, Part::Main).unwrap_err().message.contains("may not change once set"));
+    let mut headless = svc("h", "ClusterIP");
+    headless["spec"]["clusterIP"] = "None".into();
+    assert_eq!(create(&mut w, &services, "demo", headless).unwrap()["spec"]["clusterIPs"], json!(["None"]));
+}
+
+#[test]
+fn pods_are_deleted_gracefully_and_finalizers_hold() {
+    let mut w = world();
+    let pods = Resource::new("", "pods");
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "node-1", "terminationGracePeriodSeconds": 30,
+        "containers": [{"name": "c", "image": "i"}]}});
+    let made = create(&mut w, &pods, "demo", pod).unwrap();
+    assert_eq!(made["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
+    assert!(made["spec"]["volumes"][0]["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-")));
+    let key = Key::new(&pods, "demo", "p");
+    let (left, gone) = delete(&mut w, &key, &DeleteOptions::default()).unwrap();
+    assert!(!gone);
+    assert_eq!(left["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(left["metadata"]["generation"], 2);
+    let now = DeleteOptions { grace_period_s: Some(0), ..DeleteOptions::default() };
+    assert!(delete(&mut w, &key, &now).unwrap().1);
+    let maps = Resource::new("", "configmaps");
+    create(&mut w, &maps, "demo", json!({"metadata": {"name": "c", "finalizers": ["x/y"]}})).unwrap();
+    let key = Key::new(&maps, "demo", "c");
+    let (held, gone) = delete(&mut w, &key, &DeleteOptions::default()).unwrap();
+    assert!(!gone && !held["metadata"]["deletionTimestamp"].is_null());
+    let mut o = (*held).clone();
+    o["metadata"]["finalizers"] = json!(["x/y", "z/z"]);
+    assert!(update(&mut w, &key, o.clone(), Part::Main).unwrap_err().message.contains("no new finalizers"));
+    o["metadata"]["finalizers"] = json!([]);
+    update(&mut w, &key, o, Part::Main).unwrap();
+    assert!(w.store.get(&key).is_none());
+}
+
+#[test]
+fn namespaces_terminate_first() {
+    let mut w = world();
+    let ns = Resource::new("", "namespaces");
+    let key = Key::new(&ns, "", "demo");
+    let (left, gone) = delete(&mut w, &key, &DeleteOptions::default()).unwrap();
+    assert!(!gone);
+    assert_eq!(left["status"]["phase"], "Terminating");
+    let e = create(&mut w, &Resource::new("", "configmaps"), "demo", json!({"metadata": {"name": "c"}})).unwrap_err();
+    assert_eq!(e.message, "configmaps \"c\" is forbidden: unable to create new content in namespace demo because it is being terminated");
+    finalize_namespace(&mut w, "demo", json!([])).unwrap();
+    assert!(w.store.get(&key).is_none());
+}
+
+#[test]
+fn preconditions_protect_successors() {
+    let mut w = world();
+    create(&mut w, &deployments(), "demo", deployment()).unwrap();
+    let options = DeleteOptions { uid: Some("other".into()), ..DeleteOptions::default() };
+    let e = delete(&mut w, &Key::new(&deployments(), "demo", "web"), &options).unwrap_err();
+    assert_eq!(e.code, 409);
+    assert!(e.message.contains("Precondition failed: UID in precondition: other"));
+}

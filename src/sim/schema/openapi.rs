@@ -1,0 +1,406 @@
+//! `OpenAPI` v3 documents, one a group and version, made from the table.
+//!
+//! Input: a path such as `apis/apps/v1`. Output: a document with the paths that kubectl looks for (is `fieldValidation`
+//! supported, which patches does a kind take) and the schemas that `kubectl explain` prints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::table::{Entry, Field, Table, Type};
+
+/// What is served: API version, kind, plural name, whether it lives in a namespace.
+const RESOURCES: &[(&str, &str, &str, bool)] = &[
+    ("v1", "ConfigMap", "configmaps", true),
+    ("v1", "Endpoints", "endpoints", true),
+    ("v1", "Event", "events", true),
+    ("v1", "LimitRange", "limitranges", true),
+    ("v1", "Namespace", "namespaces", false),
+    ("v1", "Node", "nodes", false),
+    ("v1", "PersistentVolume", "persistentvolumes", false),
+    ("v1", "PersistentVolumeClaim", "persistentvolumeclaims", true),
+    ("v1", "Pod", "pods", true),
+    ("v1", "PodTemplate", "podtemplates", true),
+    ("v1", "ReplicationController", "replicationcontrollers", true),
+    ("v1", "ResourceQuota", "resourcequotas", true),
+    ("v1", "Secret", "secrets", true),
+    ("v1", "Service", "services", true),
+    ("v1", "ServiceAccount", "serviceaccounts", true),
+    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", false),
+    ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicy", "mutatingadmissionpolicies", false),
+    ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", false),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false),
+    ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", false),
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false),
+    ("apiregistration.k8s.io/v1", "APIService", "apiservices", false),
+    ("apps/v1", "ControllerRevision", "controllerrevisions", true),
+    ("apps/v1", "DaemonSet", "daemonsets", true),
+    ("apps/v1", "Deployment", "deployments", true),
+    ("apps/v1", "ReplicaSet", "replicasets", true),
+    ("apps/v1", "StatefulSet", "statefulsets", true),
+    ("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews", false),
+    ("authentication.k8s.io/v1", "TokenReview", "tokenreviews", false),
+    ("authorization.k8s.io/v1", "LocalSubjectAccessReview", "localsubjectaccessreviews", true),
+    ("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", false),
+    ("authorization.k8s.io/v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", false),
+    ("authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews", false),
+    ("autoscaling/v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true),
+    ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true),
+    ("batch/v1", "CronJob", "cronjobs", true),
+    ("batch/v1", "Job", "jobs", true),
+    ("certificates.k8s.io/v1", "CertificateSigningRequest", "certificatesigningrequests", false),
+    ("coordination.k8s.io/v1", "Lease", "leases", true),
+    ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", true),
+    ("events.k8s.io/v1", "Event", "events", true),
+    ("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", "flowschemas", false),
+    ("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", "prioritylevelconfigurations", false),
+    ("networking.k8s.io/v1", "IPAddress", "ipaddresses", false),
+    ("networking.k8s.io/v1", "Ingress", "ingresses", true),
+    ("networking.k8s.io/v1", "IngressClass", "ingressclasses", false),
+    ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", true),
+    ("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs", false),
+    ("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", false),
+    ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
+    ("rbac.authorization.k8s.io/v1", "Role", "roles", true),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", true),
+    ("resource.k8s.io/v1", "DeviceClass", "deviceclasses", false),
+    ("resource.k8s.io/v1", "ResourceClaim", "resourceclaims", true),
+    ("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates", true),
+    ("resource.k8s.io/v1", "ResourceSlice", "resourceslices", false),
+    ("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", false),
+    ("storage.k8s.io/v1", "CSIDriver", "csidrivers", false),
+    ("storage.k8s.io/v1", "CSINode", "csinodes", false),
+    ("storage.k8s.io/v1", "CSIStorageCapacity", "csistoragecapacities", true),
+    ("storage.k8s.io/v1", "StorageClass", "storageclasses", false),
+    ("storage.k8s.io/v1", "VolumeAttachment", "volumeattachments", false),
+    ("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses", false),
+];
+const CHAOS: &str = "chaos-mesh.org/v1alpha1";
+
+/// The index at `/openapi/v3`.
+pub fn openapi_index() -> Value {
+    let mut paths = Map::new();
+    for version in versions() {
+        let path = path_of(version);
+        paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", hash())}));
+    }
+    json!({"paths": paths})
+}
+
+/// The document of one group and version, made on first use; `None` for paths that the index does not list.
+pub fn openapi_v3(path: &str) -> Option<Arc<Vec<u8>>> {
+    static CACHE: Mutex<BTreeMap<String, Arc<Vec<u8>>>> = Mutex::new(BTreeMap::new());
+    let version = versions().into_iter().find(|version| path_of(version) == path)?;
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(document) = cache.get(path) {
+        return Some(document.clone());
+    }
+    let document = Arc::new(document(version).to_string().into_bytes());
+    cache.insert(path.to_owned(), document.clone());
+    Some(document)
+}
+
+fn versions() -> BTreeSet<&'static str> {
+    RESOURCES.iter().map(|resource| resource.0).chain([CHAOS]).collect()
+}
+
+fn path_of(version: &str) -> String {
+    if version.contains('/') { format!("apis/{version}") } else { format!("api/{version}") }
+}
+
+/// Clients cache documents by it, so it changes with the table and with this program's version.
+fn hash() -> &'static str {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(|| {
+        let digest = Sha256::new().chain_update(super::table::digest_input()).chain_update(env!("CARGO_PKG_VERSION")).finalize();
+        digest.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02X}");
+            text
+        })
+    })
+}
+
+/// The plural name and scope of a chaos kind.
+fn chaos_resource(kind: &str) -> (String, bool) {
+    let lower = kind.to_lowercase();
+    let plural = if lower.ends_with("chaos") { lower } else { format!("{lower}s") };
+    (plural, kind != "RemoteCluster")
+}
+
+fn document(version: &str) -> Value {
+    let mut paths = Map::new();
+    let mut roots = Vec::new();
+    if version == CHAOS {
+        for entry in Table::get().entries() {
+            for (_, kind) in entry.kinds.iter().filter(|(v, _)| v == CHAOS) {
+                let (plural, namespaced) = chaos_resource(kind);
+                add_paths(&mut paths, version, kind, &plural, namespaced, entry);
+                roots.push(entry);
+            }
+        }
+    } else {
+        for (_, kind, plural, namespaced) in RESOURCES.iter().filter(|resource| resource.0 == version) {
+            if let Some(entry) = Table::get().kind(version, kind) {
+                add_paths(&mut paths, version, kind, plural, *namespaced, entry);
+            }
+        }
+        // Lists, scales, evictions and the like have schemas without paths of their own.
+        roots.extend(Table::get().entries().iter().filter(|entry| entry.kinds.iter().any(|(v, _)| v == version)));
+    }
+    let mut schemas = BTreeMap::new();
+    for entry in roots {
+        add_schema(entry, &mut schemas);
+    }
+    json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.36.0"}, "paths": paths, "components": {"schemas": schemas}})
+}
+
+fn add_paths(paths: &mut Map<String, Value>, version: &str, kind: &str, plural: &str, namespaced: bool, entry: &Entry) {
+    let (group, short) = version.split_once('/').unwrap_or(("", version));
+    let gvk = json!({"group": group, "version": short, "kind": kind});
+    let base = if namespaced {
+        format!("/{}/namespaces/{{namespace}}/{plural}", path_of(version))
+    } else {
+        format!("/{}/{plural}", path_of(version))
+    };
+    let body = json!({"schema": {"$ref": reference(entry)}});
+    let operation = |action: &str, writes: bool| {
+        let mut parameters = vec![query("pretty", "If 'true', then the output is pretty printed.")];
+        if writes {
+            parameters.push(query("dryRun", "When present, indicates that modifications should not be persisted."));
+            parameters.push(query("fieldManager", "The name of the actor or entity that is making these changes."));
+            parameters.push(query("fieldValidation", "What the server does with unknown or duplicate fields: Ignore, Warn or Strict."));
+        }
+        json!({"x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk, "parameters": parameters,
+            "responses": {"200": {"description": "OK", "content": {"application/json": body}}}})
+    };
+    let mut post = operation("post", true);
+    set(&mut post, "requestBody", json!({"required": true, "content": {"*/*": body}}));
+    paths.insert(base.clone(), json!({"get": operation("list", false), "post": post}));
+    let mut put = operation("put", true);
+    set(&mut put, "requestBody", json!({"required": true, "content": {"*/*": body}}));
+    let mut patch = operation("patch", true);
+    let patch_body = json!({"schema": {"type": "object"}});
+    let mut types = vec!["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
+    if !entry.is_custom() {
+        types.push("application/strategic-merge-patch+json");
+    }
+    let content: Map<String, Value> = types.into_iter().map(|name| (name.to_owned(), patch_body.clone())).collect();
+    set(&mut patch, "requestBody", json!({"required": true, "content": content}));
+    paths.insert(
+        format!("{base}/{{name}}"),
+        json!({"get": operation("get", false), "put": put, "patch": patch, "delete": operation("delete", true)}),
+    );
+}
+
+fn set(target: &mut Value, key: &str, value: Value) {
+    if let Some(map) = target.as_object_mut() {
+        map.insert(key.to_owned(), value);
+    }
+}
+
+fn query(name: &str, description: &str) -> Value {
+    json!({"name": name, "in": "query", "description": description, "schema": {"type": "string", "uniqueItems": true}})
+}
+
+/// The name a real server gives a structure.
+fn full_name(entry: &Entry) -> String {
+    let name = entry.name.as_str();
+    match name.split('.').next().unwrap_or_default() {
+        "meta" => format!("io.k8s.apimachinery.pkg.apis.{name}"),
+        "resource" if name == "resource.Quantity" => format!("io.k8s.apimachinery.pkg.api.{name}"),
+        "intstr" => format!("io.k8s.apimachinery.pkg.util.{name}"),
+        "runtime" | "version" => format!("io.k8s.apimachinery.pkg.{name}"),
+        "apiextensions" => format!("io.k8s.apiextensions-apiserver.pkg.apis.{name}"),
+        "apiregistration" => format!("io.k8s.kube-aggregator.pkg.apis.{name}"),
+        "chaos-mesh" => format!("org.chaos-mesh.v1alpha1.{}", name.trim_start_matches("chaos-mesh.")),
+        _ => format!("io.k8s.api.{name}"),
+    }
+}
+
+fn reference(entry: &Entry) -> String {
+    format!("#/components/schemas/{}", full_name(entry))
+}
+
+/// Adds a structure and all that it refers to. Bounded by the table: each structure is added once.
+fn add_schema(root: &'static Entry, schemas: &mut BTreeMap<String, Value>) {
+    let mut queue = vec![root];
+    while let Some(entry) = queue.pop() {
+        let name = full_name(entry);
+        if schemas.contains_key(&name) {
+            continue;
+        }
+        schemas.insert(name, schema(entry));
+        for field in entry.fields.values() {
+            queue.extend(referred(&field.kind));
+        }
+    }
+}
+
+fn referred(kind: &Type) -> Option<&'static Entry> {
+    let table = Table::get();
+    match kind {
+        Type::Structure(number) => Some(table.entry(*number)),
+        Type::Quantity => table.named("resource.Quantity"),
+        Type::IntOrString => table.named("intstr.IntOrString"),
+        Type::Time => table.named("meta.v1.Time"),
+        Type::MicroTime => table.named("meta.v1.MicroTime"),
+        Type::List(inner) | Type::Map(inner) => referred(inner),
+        Type::String | Type::Bytes | Type::Boolean | Type::Int32 | Type::Int64 | Type::Number | Type::Any => None,
+    }
+}
+
+fn schema(entry: &Entry) -> Value {
+    let mut out = Map::new();
+    if !entry.description.is_empty() {
+        out.insert("description".to_owned(), entry.description.as_str().into());
+    }
+    match entry.name.as_str() {
+        "resource.Quantity" => {
+            out.insert("oneOf".to_owned(), json!([{"type": "string"}, {"type": "number"}]));
+            return Value::Object(out);
+        }
+        "intstr.IntOrString" => {
+            out.insert("oneOf".to_owned(), json!([{"type": "integer"}, {"type": "string"}]));
+            out.insert("format".to_owned(), "int-or-string".into());
+            return Value::Object(out);
+        }
+        "meta.v1.Time" | "meta.v1.MicroTime" => {
+            out.insert("type".to_owned(), "string".into());
+            out.insert("format".to_owned(), "date-time".into());
+            return Value::Object(out);
+        }
+        _ => {}
+    }
+    if let Some(alias) = &entry.alias {
+        if let Value::Object(inner) = type_schema(alias) {
+            out.extend(inner);
+        }
+        return Value::Object(out);
+    }
+    out.insert("type".to_owned(), "object".into());
+    let required: Vec<&str> = entry.fields.iter().filter(|(_, field)| field.required).map(|(name, _)| name.as_str()).collect();
+    if !required.is_empty() {
+        out.insert("required".to_owned(), required.into());
+    }
+    let properties: Map<String, Value> = entry.fields.iter().map(|(name, field)| (name.clone(), property(field))).collect();
+    out.insert("properties".to_owned(), Value::Object(properties));
+    if entry.atomic {
+        out.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
+    }
+    let kinds: Vec<Value> = entry.kinds.iter().map(|(version, kind)| gvk(version, kind)).collect();
+    if !kinds.is_empty() {
+        out.insert("x-kubernetes-group-version-kind".to_owned(), kinds.into());
+    }
+    Value::Object(out)
+}
+
+fn gvk(version: &str, kind: &str) -> Value {
+    let (group, short) = version.split_once('/').unwrap_or(("", version));
+    json!({"group": group, "kind": kind, "version": short})
+}
+
+fn property(field: &Field) -> Value {
+    let mut out = match type_schema(&field.kind) {
+        // A reference takes no siblings.
+        Value::Object(inner) if inner.contains_key("$ref") => {
+            let mut outer = Map::new();
+            outer.insert("allOf".to_owned(), json!([inner]));
+            outer
+        }
+        Value::Object(inner) => inner,
+        _ => Map::new(),
+    };
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    if !field.description.is_empty() {
+        put("description", field.description.as_str().into());
+    }
+    if let Some(key) = &field.merge_key {
+        put("x-kubernetes-patch-merge-key", key.as_str().into());
+    }
+    if !field.strategy.is_empty() {
+        put("x-kubernetes-patch-strategy", field.strategy.as_str().into());
+    }
+    if !field.list_keys.is_empty() {
+        put("x-kubernetes-list-map-keys", field.list_keys.clone().into());
+    }
+    if !field.list_type.is_empty() {
+        let key = if matches!(field.kind, Type::List(_)) { "x-kubernetes-list-type" } else { "x-kubernetes-map-type" };
+        put(key, field.list_type.as_str().into());
+    }
+    if !field.allowed.is_empty() && field.kind == Type::String {
+        put("enum", field.allowed.clone().into());
+    }
+    Value::Object(out)
+}
+
+fn type_schema(kind: &Type) -> Value {
+    if !matches!(kind, Type::List(_) | Type::Map(_))
+        && let Some(entry) = referred(kind)
+    {
+        return json!({"$ref": reference(entry)});
+    }
+    match kind {
+        Type::List(inner) => json!({"type": "array", "items": type_schema(inner)}),
+        Type::Map(inner) => json!({"type": "object", "additionalProperties": type_schema(inner)}),
+        Type::Bytes => json!({"type": "string", "format": "byte"}),
+        Type::Boolean => json!({"type": "boolean"}),
+        Type::Int32 => json!({"type": "integer", "format": "int32"}),
+        Type::Int64 => json!({"type": "integer", "format": "int64"}),
+        Type::Number => json!({"type": "number", "format": "double"}),
+        Type::Any => json!({"type": "object"}),
+        Type::String | Type::Quantity | Type::IntOrString | Type::Time | Type::MicroTime | Type::Structure(_) => json!({"type": "string"}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(path: &str) -> Value {
+        serde_json::from_slice(&openapi_v3(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_index_lists_documents_that_exist() {
+        let index = openapi_index();
+        let paths = index["paths"].as_object().unwrap();
+        assert!(paths.contains_key("api/v1") && paths.contains_key("apis/chaos-mesh.org/v1alpha1"));
+        for path in paths.keys() {
+            let document = load(path);
+            assert!(!document["paths"].as_object().unwrap().is_empty(), "{path}");
+            let text = document.to_string();
+            let schemas = document["components"]["schemas"].as_object().unwrap();
+            for piece in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+                let name = piece.split('"').next().unwrap();
+                assert!(schemas.contains_key(name), "{path} refers to {name}");
+            }
+        }
+        assert!(openapi_v3("apis/none/v1").is_none());
+    }
+
+    #[test]
+    fn kinds_have_patch_operations_and_schemas() {
+        for (version, kind, plural, _) in RESOURCES {
+            assert!(Table::get().kind(version, kind).is_some(), "{kind} {plural} is not in the table");
+        }
+        let apps = load("apis/apps/v1");
+        let patch = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+        assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
+        let names: Vec<&str> = patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+        assert!(names.contains(&"fieldValidation") && names.contains(&"dryRun"));
+        assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_some());
+        let containers = &apps["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+        let chaos = load("apis/chaos-mesh.org/v1alpha1");
+        let patch = &chaos["paths"]["/apis/chaos-mesh.org/v1alpha1/namespaces/{namespace}/stresschaos/{name}"]["patch"];
+        assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_none());
+        assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "StressChaos");
+    }
+}

@@ -1,0 +1,110 @@
+//! A running cluster: the engine, its clock and its HTTP listener.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::api;
+use super::clock::Clock;
+use super::config::SimConfig;
+use super::world::Engine;
+
+/// How long a shutdown waits for open connections.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why a cluster did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// No port.
+    #[error("failed to listen on 127.0.0.1:{port}")]
+    Listen {
+        /// The port wanted; 0 for any.
+        port: u16,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// One embedded cluster. Dropping it stops it; [`Sim::shutdown`] also waits.
+pub struct Sim {
+    engine: Arc<Engine>,
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Sim {
+    /// Starts a cluster: nodes are ready and the API answers when this returns. Needs a tokio runtime.
+    pub async fn start(config: SimConfig) -> Result<Self, SimError> {
+        let port = config.port;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| SimError::Listen { port, source })?;
+        let address = listener.local_addr().map_err(|source| SimError::Listen { port, source })?;
+        let engine = Engine::new(config);
+        engine.with(api::definitions::install);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
+        let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());
+        tasks.spawn(async move {
+            let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the embedded cluster's listener ended");
+            }
+        });
+        tasks.close();
+        Ok(Self { engine, address, stop, tasks })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A kubeconfig for this cluster, as YAML; `token` decides who its user is.
+    pub fn kubeconfig(&self, token: Option<&str>) -> String {
+        let user = token.map_or_else(|| json!({}), |t| json!({"token": t}));
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "microremed",
+            "clusters": [{"name": "microremed", "cluster": {"server": self.url()}}],
+            "users": [{"name": "microremed", "user": user}],
+            "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
+        });
+        // JSON is YAML; nothing here can fail to be written.
+        serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+    }
+
+    /// The engine: for harness code that looks behind the API.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Requests served so far, by user.
+    pub fn requests(&self) -> BTreeMap<String, usize> {
+        self.engine.with(|w| {
+            let mut all = BTreeMap::new();
+            for entry in &w.audit {
+                *all.entry(entry.user.clone()).or_default() += 1;
+            }
+            all
+        })
+    }
+
+    /// Stops the cluster and waits a little for what is still open.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            tracing::debug!("open connections outlived the embedded cluster");
+        }
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,258 @@
+//! One request through the cluster: connection, service time, the calls that it makes, time-outs.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::graph::Graph;
+use crate::sim::controllers::bootstrap::API_ADDRESS;
+use crate::sim::kubelet::container::Container;
+use crate::sim::kubelet::model::{Behaviour, ContainerModel};
+use crate::sim::kubelet::network::{Netem, egress, ingress, join};
+use crate::sim::kubelet::{accepts, share, status_of, work_time};
+use crate::sim::resource::Key;
+use crate::sim::world::World;
+
+/// Round trip between two pods in seconds.
+pub const POD_RTT: f64 = 0.0004;
+/// Round trip to the world outside.
+pub const OUTSIDE_RTT: f64 = 0.008;
+/// Most calls below each other.
+const DEPTH: u32 = 16;
+
+/// Why a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens, or the Service has no endpoint.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// The name does not exist.
+    NoSuchName,
+}
+
+/// How a request went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Status code and the text of the body, or why there is none.
+    pub result: Result<(u16, String), Failure>,
+    /// How long it took, in seconds.
+    pub took: f64,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    /// The pod that asks; `None`: somebody outside.
+    pub from: Option<Key>,
+    /// Where to.
+    pub address: Ipv4Addr,
+    /// Port there.
+    pub port: u16,
+    /// Path.
+    pub path: &'a str,
+    /// The most that it may take, in seconds.
+    pub timeout: f64,
+    /// How many requests of its kind it stands for.
+    pub weight: f64,
+}
+
+/// Where a connection ends up.
+enum Place {
+    /// In a container of a pod.
+    Pod(Key, Ipv4Addr, u16),
+    /// At an address that accepts everything, this far away.
+    Far(f64),
+    /// It is refused.
+    Refused,
+    /// Nobody answers.
+    Nowhere,
+}
+
+fn locate(world: &mut World, graph: &Graph, ask: &Ask<'_>) -> Place {
+    if ask.address.to_string() == API_ADDRESS {
+        return Place::Far(POD_RTT);
+    }
+    if ask.address.is_loopback() {
+        return match ask.from.as_ref().and_then(|k| world.runtime.pod(k).and_then(|p| p.address.map(|a| (k.clone(), a)))) {
+            Some((k, a)) => Place::Pod(k, a, ask.port),
+            None => Place::Refused,
+        };
+    }
+    let (address, port) = match graph.at(ask.address) {
+        Some(service) => match service.ports.get(&ask.port) {
+            Some(behind) if behind.is_empty() => return Place::Refused,
+            Some(behind) => {
+                // Draw only when there is a choice.
+                let i = if behind.len() > 1 { pick(world, behind.len()) } else { 0 };
+                match behind.get(i) {
+                    Some(b) => *b,
+                    None => return Place::Refused,
+                }
+            }
+            // The name server is part of the model and listens.
+            None if ask.port == 53 => return Place::Far(POD_RTT),
+            None => return Place::Nowhere,
+        },
+        None => (ask.address, ask.port),
+    };
+    if let Some((key, _)) = world.runtime.at_address(address) {
+        return Place::Pod(key.clone(), address, port);
+    }
+    match address.octets() {
+        [10, 42 | 96, ..] => Place::Nowhere,
+        [192, 168, 64, _] => Place::Refused,
+        _ => Place::Far(OUTSIDE_RTT),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a number of endpoints")]
+fn pick(world: &mut World, n: usize) -> usize {
+    ((world.uniform() * n as f64) as usize).min(n.saturating_sub(1))
+}
+
+/// Opens a connection: how long it took, in seconds.
+pub fn connect(world: &mut World, graph: &Graph, ask: &Ask<'_>) -> Result<f64, (Failure, f64)> {
+    let place = locate(world, graph, ask);
+    reach(world, ask, &place).map(|(t, _, _)| t)
+}
+
+/// The handshake: time, and the faults in both directions.
+fn reach(world: &mut World, ask: &Ask<'_>, place: &Place) -> Result<(f64, Netem, Netem), (Failure, f64)> {
+    let mine = ask.from.as_ref().and_then(|k| world.runtime.pod(k));
+    let own = mine.and_then(|p| p.address);
+    let (there, back, rtt, listens) = match place {
+        Place::Nowhere => return Err((Failure::TimedOut, ask.timeout)),
+        Place::Refused => return Err((Failure::Refused, POD_RTT)),
+        Place::Far(rtt) => {
+            let there = mine.map(|p| egress(p, Some(ask.address))).unwrap_or_default();
+            let back = mine.map(|p| ingress(p, Some(ask.address))).unwrap_or_default();
+            (there, back, *rtt, true)
+        }
+        Place::Pod(key, address, port) => {
+            let Some(target) = world.runtime.pod(key) else { return Err((Failure::TimedOut, ask.timeout)) };
+            let listens = target.model.containers.iter().zip(&target.containers).any(|(m, c)| accepts(m, c, *port));
+            if own == Some(*address) {
+                // Within one network namespace nothing passes the faulty interface.
+                (Netem::default(), Netem::default(), POD_RTT / 4.0, listens)
+            } else {
+                let there = join(&mine.map(|p| egress(p, Some(*address))).unwrap_or_default(), &ingress(target, own));
+                let back = join(&egress(target, own), &mine.map(|p| ingress(p, Some(*address))).unwrap_or_default());
+                (there, back, POD_RTT, listens)
+            }
+        }
+    };
+    let took = there.segment(world, 60.0).zip(back.segment(world, 60.0)).map(|(a, b)| a + b + rtt);
+    match took {
+        Some(t) if t <= ask.timeout => {
+            if listens {
+                Ok((t, there, back))
+            } else {
+                Err((Failure::Refused, t))
+            }
+        }
+        _ => Err((Failure::TimedOut, ask.timeout)),
+    }
+}
+
+/// Sends a request and waits for its answer.
+pub fn request(world: &mut World, graph: &Graph, ask: &Ask<'_>, depth: u32) -> Outcome {
+    let failed = |f, took| Outcome { result: Err(f), took };
+    if depth > DEPTH {
+        return failed(Failure::TimedOut, ask.timeout);
+    }
+    let place = locate(world, graph, ask);
+    let (handshake, there, back) = match reach(world, ask, &place) {
+        Ok(r) => r,
+        Err((f, t)) => return failed(f, t),
+    };
+    let Some(sent) = there.segment(world, 300.0) else { return failed(Failure::TimedOut, ask.timeout) };
+    let mut took = handshake + sent;
+    let answer = match &place {
+        Place::Pod(key, _, port) => {
+            let (answer, served) = serve(world, graph, key, *port, ask, depth);
+            took += served;
+            answer
+        }
+        _ => Some((200, String::new())),
+    };
+    let Some(answer) = answer else { return failed(Failure::TimedOut, ask.timeout) };
+    let Some(returned) = back.segment(world, 600.0) else { return failed(Failure::TimedOut, ask.timeout) };
+    took += returned + POD_RTT;
+    if took > ask.timeout { failed(Failure::TimedOut, ask.timeout) } else { Outcome { result: Ok(answer), took } }
+}
+
+/// What a container answers, and after how long; `None`: nothing, because it is overloaded.
+fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, depth: u32) -> (Option<(u16, String)>, f64) {
+    let found = world.runtime.pod(key).and_then(|p| {
+        let i = p.model.containers.iter().zip(&p.containers).position(|(m, c)| accepts(m, c, port))?;
+        Some((i, p.model.containers.get(i)?, p.containers.get(i)?))
+    });
+    let Some((i, model, c)) = found else { return (None, 0.0) };
+    let (work, overload) = service_time(model, c);
+    let code = status_of(model, ask.path);
+    let calls = match &model.behaviour {
+        Behaviour::Serve(_, calls) if code == 200 && !is_health(ask.path) => calls.clone(),
+        _ => Vec::new(),
+    };
+    if let Some(c) = world.runtime.pods.get_mut(key).and_then(|p| p.containers.get_mut(i)) {
+        c.arrived += ask.weight;
+    }
+    if overload > 0.0 && world.uniform() < overload {
+        return (None, ask.timeout);
+    }
+    let mut took = work;
+    for call in calls {
+        let timeout = call.timeout.as_secs_f64();
+        let address =
+            graph.named(&call.service, &key.namespace).and_then(|s| s.address.or_else(|| s.ports.values().flatten().next().map(|b| b.0)));
+        let outcome = match address {
+            Some(address) => {
+                let next = Ask { from: Some(key.clone()), address, port: call.port, path: &call.path, timeout, weight: ask.weight };
+                let out = request(world, graph, &next, depth + 1);
+                super::record(world, graph, address, &out, ask.weight);
+                out
+            }
+            None => Outcome { result: Err(Failure::NoSuchName), took: 0.005 },
+        };
+        took += outcome.took;
+        let problem = match outcome.result {
+            Ok((200..=399, _)) => continue,
+            Ok((code, _)) => format!("answered {code}"),
+            Err(Failure::Refused) => "connection refused".to_owned(),
+            Err(Failure::TimedOut) => format!("timed out after {}s", call.timeout.as_secs_f32()),
+            Err(Failure::NoSuchName) => "name or service not known".to_owned(),
+        };
+        let text = format!("GET http://{}:{}{}: {problem}", call.service, call.port, call.path);
+        complain(world, key, i, &text);
+        return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took);
+    }
+    let body = if code == 200 { "OK\n".to_owned() } else { "not found\n".to_owned() };
+    (Some((code, body)), took)
+}
+
+/// Health checks answer for the process alone.
+fn is_health(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    ["health", "ready", "live", "ping", "metrics", "status"].iter().any(|w| path.to_lowercase().contains(w))
+}
+
+/// Service time under the present load, and the share of requests that get no answer.
+fn service_time(model: &ContainerModel, c: &Container) -> (f64, f64) {
+    let Some(p) = model.profile() else { return (0.0, 0.0) };
+    let work = work_time(model, c, p.cpu_per_request_s);
+    let room = (share(model, c).main - p.idle_cpu).max(1e-6);
+    let busy = c.load * p.cpu_per_request_s / room;
+    let waiting = work * (busy / (1.0 - busy.min(0.95)));
+    let lost = if busy > 1.0 { 1.0 - 1.0 / busy } else { 0.0 };
+    (p.latency.as_secs_f64() + work + waiting, lost)
+}
+
+/// One line a second at most: a log that says what goes wrong, not how often.
+fn complain(world: &mut World, key: &Key, i: usize, text: &str) {
+    let now = world.now;
+    if let Some(c) = world.runtime.pods.get_mut(key).and_then(|p| p.containers.get_mut(i))
+        && c.log.back().is_none_or(|l| now.since(l.at) >= Duration::from_secs(1) || !l.text.starts_with("ERROR"))
+    {
+        c.write(now, format!("ERROR {text}"));
+    }
+}

@@ -1,0 +1,76 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::sim::SimConfig;
+use crate::sim::config::{Call, EntryLoad, Profile, WorkloadModel};
+use crate::sim::controllers::tests::{NS, advance, deploy, with};
+use crate::sim::registry;
+use crate::sim::resource::Resource;
+use crate::sim::time::SimTime;
+use crate::sim::world::World;
+
+fn busy() -> World {
+    let model = |name: &str, calls| WorkloadModel {
+        container: Some(name.to_owned()),
+        profile: Profile { cpu_per_request_s: 0.004, ..Profile::default() },
+        calls,
+        ..WorkloadModel::default()
+    };
+    let call = Call { service: "back".to_owned(), port: 5000, path: "/time".to_owned(), timeout: Duration::from_secs(2) };
+    let load = EntryLoad { namespace: NS.to_owned(), service: "front".to_owned(), port: 5000, path: "/hello".to_owned(), rate: 10.0 };
+    let mut w = with(SimConfig {
+        workloads: vec![model("front", vec![call]), model("back", Vec::new())],
+        traffic: vec![load],
+        ..SimConfig::default()
+    });
+    deploy(&mut w, "front", 1);
+    deploy(&mut w, "back", 1);
+    advance(&mut w, 60.0);
+    w
+}
+
+/// Requests, error share and mean latency of a service over the last 20 seconds.
+fn last(w: &World, service: &str) -> (f64, f64, f64) {
+    let all = w.traffic.series(NS, service, SimTime(w.now.0 - 20_000), w.now);
+    let requests: f64 = all.iter().map(|p| p.requests).sum();
+    let errors: f64 = all.iter().map(|p| p.errors).sum();
+    (requests, errors / requests, all.iter().map(|p| p.latency_ms).sum::<f64>() / f64::from(u32::try_from(all.len()).unwrap()))
+}
+
+fn chaos(w: &mut World, plural: &str, kind: &str, target: &str, mut spec: serde_json::Value) {
+    spec["mode"] = "one".into();
+    spec["selector"] = json!({"namespaces": [NS], "labelSelectors": {"app": target}});
+    let object = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": kind, "metadata": {"name": "x"}, "spec": spec});
+    registry::create(w, &Resource::new("chaos-mesh.org", plural), NS, object).unwrap();
+    w.settle();
+    advance(w, 30.0);
+}
+
+#[test]
+fn requests_flow_to_the_services_behind() {
+    let w = busy();
+    let (requests, errors, latency) = last(&w, "front");
+    assert!((requests - 200.0).abs() <= 10.0 && errors == 0.0, "{requests} {errors}");
+    assert!(latency > 5.0 && latency < 100.0, "{latency}");
+    assert!((last(&w, "back").0 - 200.0).abs() <= 10.0);
+}
+
+#[test]
+fn stress_behind_is_felt_in_front() {
+    let mut w = busy();
+    let before = last(&w, "front").2;
+    chaos(&mut w, "stresschaos", "StressChaos", "back", json!({"stressors": {"cpu": {"workers": 10, "load": 100}}}));
+    assert!(last(&w, "front").2 > before * 3.0, "{before} {:?}", last(&w, "front"));
+}
+
+#[test]
+fn a_paused_backend_makes_errors_in_front() {
+    let mut w = busy();
+    chaos(&mut w, "podchaos", "PodChaos", "back", json!({"action": "pod-failure"}));
+    advance(&mut w, 20.0);
+    assert!(last(&w, "front").1 > 0.99, "{:?}", last(&w, "front"));
+    let front = crate::sim::controllers::tests::pods(&w, "front").remove(0).0;
+    let log = crate::sim::kubelet::logs(&w, &front, "front", false).unwrap();
+    assert!(log.iter().any(|l| l.text.contains("connection refused")), "{log:?}");
+}

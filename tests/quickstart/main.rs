@@ -1,0 +1,261 @@
+//! The whole program, as users run it: the quickstart, its reports, interruptions, and other people's data.
+//!
+//! Tools are installed once into `target/tools`, as the tests of `tests/tools` do.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn program() -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_microremed"));
+    c.env("MICROREMED_TOOLS", root().join("target/tools")).env("NO_COLOR", "1").stdin(Stdio::null());
+    c
+}
+
+fn run(args: &[&str], dir: &Path) -> Output {
+    program().args(args).current_dir(dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The one run folder below `out`.
+fn run_dir(out: &Path) -> PathBuf {
+    let mut found: Vec<_> = fs::read_dir(out).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// Rows of trials.csv, by column name.
+fn rows(run: &Path) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(run.join("report/trials.csv")).unwrap();
+    let head: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    reader.records().map(|r| head.iter().cloned().zip(r.unwrap().iter().map(str::to_owned)).collect()).collect()
+}
+
+#[test]
+fn quickstart_separates_the_reference_policies_and_its_reports_come_from_the_journal() {
+    let out = tempfile::tempdir().unwrap();
+    let done = run(&["run", "quickstart", "--out", out.path().to_str().unwrap()], root());
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    let run_folder = run_dir(out.path());
+    let rows = rows(&run_folder);
+    assert_eq!(rows.len(), 42);
+    for row in &rows {
+        let cell = format!("{} {} {}: {row:?}", row["fault"], row["method"], row["model"]);
+        match row["model"].as_str() {
+            "gold" => {
+                assert_eq!(
+                    (row["outcome"].as_str(), row["compat"].as_str(), row["strict"].as_str()),
+                    ("recovered", "true", "true"),
+                    "{cell}"
+                );
+            }
+            "noop" => {
+                assert_eq!(row["strict"], "false", "{cell}");
+                assert_eq!(row["outcome"], "not_recovered", "{cell}");
+                assert_eq!(row["strategy"], "nothing", "{cell}");
+            }
+            _ => assert!(["recovered", "not_recovered", "playbook_failed"].contains(&row["outcome"].as_str()), "{cell}"),
+        }
+    }
+    // Reports are rebuilt from the journal alone, byte for byte, by a program that sees no manifest.
+    let report = run_folder.join("report");
+    let before = contents(&report);
+    assert!(before.len() >= 5, "{:?}", before.keys());
+    fs::remove_dir_all(&report).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let again = run(&["report", run_folder.to_str().unwrap()], empty.path());
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert_eq!(contents(&report), before);
+    // Resuming a finished run runs nothing and changes nothing.
+    let resumed = run(&["resume", run_folder.to_str().unwrap()], root());
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    assert_eq!(self::rows(&run_folder), rows);
+}
+
+fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|e| {
+            let path = e.unwrap().path();
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_verdicts_and_the_same_simulated_times() {
+    let columns =
+        ["trial_id", "outcome", "compat", "strict", "strategy", "attempts", "probes", "remediation_s", "downtime_s", "collateral"];
+    let pick = |jobs: &str| {
+        let out = tempfile::tempdir().unwrap();
+        let args = [
+            "run",
+            "quickstart",
+            "--fault",
+            "network-loss",
+            "--fault",
+            "pod-config-error",
+            "-j",
+            jobs,
+            "--out",
+            out.path().to_str().unwrap(),
+        ];
+        let done = run(&args, root());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        rows(&run_dir(out.path())).into_iter().map(|r| columns.map(|c| r[c].clone())).collect::<Vec<_>>()
+    };
+    // Once alone, once with the machine overloaded: neither the outcome nor a simulated second may differ.
+    assert_eq!(pick("1"), pick("6"));
+}
+
+#[test]
+fn other_peoples_systems_faults_and_methods_are_data() {
+    let work = tempfile::tempdir().unwrap();
+    copy(&root().join("tests/quickstart/root"), work.path());
+    let checked = run(&["check", work.path().to_str().unwrap()], work.path());
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let done = run(&["run", "theirs", "--root", work.path().to_str().unwrap(), "--out", "out"], work.path());
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    let rows = rows(&run_dir(&work.path().join("out")));
+    let got: Vec<_> = rows
+        .iter()
+        .map(|r| (r["system"].as_str(), r["fault"].as_str(), r["method"].as_str(), r["model"].as_str(), r["strict"].as_str()))
+        .collect();
+    assert_eq!(
+        got,
+        [("their-shop", "no-replicas", "two-shots", "gold", "true"), ("their-shop", "no-replicas", "two-shots", "noop", "false"),]
+    );
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing_running_and_goes_on_later() {
+    let out = tempfile::tempdir().unwrap();
+    // At several moments, so that several stages are hit.
+    for after_ms in [300, 1200, 2500] {
+        let folder = out.path().join(after_ms.to_string());
+        let child = program()
+            .args(["run", "quickstart", "--fault", "cpu-stress", "--fault", "disk-io", "--out", folder.to_str().unwrap()])
+            .current_dir(root())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !folder.exists() || fs::read_dir(&folder).unwrap().next().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(300), "the run did not begin");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(after_ms));
+        let id = child.id();
+        assert!(Command::new("kill").args(["-INT", &id.to_string()]).status().unwrap().success());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{}", text(&ended.stderr));
+        assert_eq!(children_of(id), Vec::<String>::new(), "left running");
+        let run_folder = run_dir(&folder);
+        let resumed = run(&["resume", run_folder.to_str().unwrap()], root());
+        assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+        let rows = rows(&run_folder);
+        assert_eq!(rows.len(), 12);
+        assert!(rows.iter().all(|r| r["outcome"] != "cancelled" && r["outcome"] != "infra_error"), "{rows:?}");
+    }
+}
+
+/// Command lines of processes whose environment shows that they belong to a trial of the process `id`.
+#[cfg(unix)]
+fn children_of(id: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let after = stat.rsplit(')').next().unwrap_or_default();
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        // Parent and session: children are sessions or groups of their own, adopted by init when their parent is gone.
+        if fields.get(1) == Some(&id.to_string().as_str()) {
+            found.push(fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default());
+        }
+    }
+    found
+}
+
+#[test]
+fn wrong_input_is_said_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, code, says) in [
+        (vec!["run", "quickstrat"], 2, "quickstart"),
+        (vec!["run", "quickstart", "--model", "gpt-99"], 2, "gpt-99"),
+        (vec!["run", "quickstart", "--fault", "cpu-stres"], 2, "cpu-stress"),
+        (vec!["run", "quickstart", "--set", "budgets.probs=5"], 2, "probes"),
+        (vec!["run", "quickstart", "--shard", "3/2"], 2, "1/4"),
+        (vec!["run", "quickstart", "--root", "nowhere"], 2, "nowhere"),
+        (vec!["report", "nowhere"], 2, "nowhere"),
+        (vec!["resume", "nowhere"], 2, "nowhere"),
+        (vec!["cluster", "up", "--system", "simple-mirco"], 2, "simple-micro"),
+        (vec!["frobnicate"], 2, "frobnicate"),
+    ] {
+        let done = run(&args, dir.path());
+        let stderr = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(says), "{args:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "something was written");
+}
+
+#[test]
+fn a_model_without_its_key_or_with_a_dead_endpoint_is_not_scored() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("models")).unwrap();
+    fs::create_dir_all(dir.path().join("systems")).unwrap();
+    fs::create_dir_all(dir.path().join("faults")).unwrap();
+    let model = |name: &str, more: &str| {
+        format!(
+            "name = \"{name}\"\n[provider.openai]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\nretry = {{ attempts = 2, pause = \"1ms\", pause_max = \"2ms\" }}\n{more}"
+        )
+    };
+    fs::write(dir.path().join("models/keyless.toml"), model("keyless", "key_env = \"SURELY_NOT_SET\"\n")).unwrap();
+    fs::write(dir.path().join("models/dead.toml"), model("dead", "")).unwrap();
+    let base = ["run", "quickstart", "--root", ".", "--fault", "cpu-stress", "--method", "sologen"];
+    let keyless = run(&[&base[..], &["--model", "keyless"]].concat(), dir.path());
+    assert_eq!(keyless.status.code(), Some(3), "{}", text(&keyless.stderr));
+    assert!(text(&keyless.stderr).contains("SURELY_NOT_SET"));
+    assert!(!dir.path().join("results").exists());
+    let dead = run(&[&base[..], &["--model", "dead"]].concat(), dir.path());
+    assert_eq!(dead.status.code(), Some(1), "{}", text(&dead.stderr));
+    let rows = rows(&run_dir(&dir.path().join("results")));
+    assert_eq!(rows[0]["outcome"], "infra_error");
+    assert_eq!(rows[0]["strict"], "");
+    assert!(rows[0]["error"].contains("127.0.0.1:9"), "{rows:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_written_to_is_an_error_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file in the place of the folder fails for every user, root included.
+    fs::write(dir.path().join("results"), "in the way").unwrap();
+    let done = run(&["run", "quickstart", "--fault", "cpu-stress"], dir.path());
+    assert_eq!(done.status.code(), Some(2), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("--out"), "{}", text(&done.stderr));
+}

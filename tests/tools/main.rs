@@ -1,0 +1,72 @@
+//! The real Ansible and kubectl, installed into `target/tools` on the first run (a minute, from the package index).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use microremed::ansible::{Finish, PlaybookOutcome, Timekeeping, Toolchain, ToolsStatus, Workspace, WorkspaceSpec};
+use tokio_util::sync::CancellationToken;
+
+mod fake_clock;
+mod playbooks;
+mod simulated_time;
+
+/// Another folder can be named, to try another Python (the first on the path) beside the usual one.
+fn base() -> PathBuf {
+    std::env::var_os("MICROREMED_TEST_TOOLS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from)
+}
+
+async fn tools() -> Toolchain {
+    let steps = std::sync::Mutex::new(Vec::new());
+    let note = |step: &microremed::ansible::InstallStep| steps.lock().unwrap().push(step.to_string());
+    match Toolchain::install(&base(), &note, &CancellationToken::new()).await {
+        Ok(tools) => tools,
+        Err(e) => panic!("{e}\nafter {:?}", steps.lock().unwrap()),
+    }
+}
+
+/// A workspace in a temporary folder, with the tools.
+struct Bench {
+    tools: Toolchain,
+    workspace: Workspace,
+    time: Timekeeping,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let tools = tools().await;
+        let folder = tempfile::tempdir().unwrap();
+        let spec = WorkspaceSpec {
+            folder: folder.path().join("trial"),
+            kubeconfig: "apiVersion: v1\nkind: Config\n".to_owned(),
+            group: "k3s_control_plane".to_owned(),
+            shim_program: Some(env!("CARGO_BIN_EXE_microremed").into()),
+            wrapper: Vec::new(),
+            cap: microremed::ansible::OutputCap { head: 20_000, tail: 20_000 },
+        };
+        let workspace = Workspace::create(spec, &tools).unwrap();
+        Self { tools, workspace, time: Timekeeping::real(), _folder: folder }
+    }
+
+    async fn play(&self, playbook: &str, limit_s: u64) -> PlaybookOutcome {
+        let limit = Duration::from_secs(limit_s);
+        self.workspace.run_playbook(&self.tools, playbook, limit, &self.time, &CancellationToken::new()).await.unwrap()
+    }
+
+    async fn command(&self, line: &str, limit_s: u64) -> microremed::ansible::CommandOutcome {
+        let limit = Duration::from_secs(limit_s);
+        self.workspace.run_command(&self.tools, line, limit, &self.time, &CancellationToken::new()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_installation_is_whole() {
+    let tools = tools().await;
+    let ToolsStatus::Installed { tools: found, versions } = Toolchain::status(&base()) else { panic!("not installed") };
+    assert_eq!(found, tools);
+    let bench = Bench::new().await;
+    let version = bench.command("kubectl version --client -o json; ansible-playbook --version | head -1", 60).await;
+    assert!(version.stdout.contains(&format!("\"gitVersion\": \"v{}\"", versions.kubectl)), "{version:?}");
+    assert!(version.stdout.contains(&format!("[core {}]", versions.ansible_core)), "{version:?}");
+    assert_eq!(version.finish, Finish::Exited(0));
+}
