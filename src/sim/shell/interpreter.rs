@@ -135,9 +135,8 @@ impl<H: Host> Shell<H> {
                 Ok(items) => {
                     text.clear();
                     match self.list(&items).await {
-                        Ok(_) => {}
                         Err(Flow::Exit(code) | Flow::Return(code)) => return code,
-                        Err(_) => {}
+                        Ok(_) | Err(_) => {}
                     }
                 }
                 Err(ParseError::Incomplete(_)) if !ended && text.len() < 1 << 20 => {}

@@ -276,7 +276,7 @@ pub(super) async fn xargs<H: Host>(p: &mut Process<H>) -> i32 {
         }
         let mut full: Vec<String> = Vec::new();
         if let (Some(mark), Some(item)) = (options.value('I'), batch.first()) {
-            full.extend(command.iter().map(|w| w.replace(mark, item)))
+            full.extend(command.iter().map(|w| w.replace(mark, item)));
         } else {
             full.extend(command.iter().cloned());
             full.extend(batch.iter().cloned());

@@ -4,7 +4,7 @@ use super::options;
 use super::regexes::compile;
 use super::text::lines;
 use super::tree::{respell, walk};
-use crate::sim::shell::files::{FileError, Kind};
+use crate::sim::shell::files::Kind;
 use crate::sim::shell::host::Host;
 use crate::sim::shell::process::Process;
 use std::fmt::Write as _;
@@ -59,7 +59,7 @@ pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
             source = if extended { format!("^({source})$") } else { format!("^\\({source}\\)$") };
         }
         if let Some(expression) = compile(&source, extended, options.has('i')) {
-            expressions.push(expression)
+            expressions.push(expression);
         } else {
             p.complain("Invalid regular expression");
             return 2;
@@ -100,8 +100,7 @@ pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
             Err(error) => {
                 failed = true;
                 if !options.has('s') {
-                    let text = if error == FileError::IsDirectory { format!("{path}: {error}") } else { format!("{path}: {error}") };
-                    p.complain(text);
+                    p.complain(format!("{path}: {error}"));
                 }
                 continue;
             }

@@ -366,7 +366,7 @@ fn run(commands: &mut [Command], state: &mut State<'_>) -> Next {
                 if let Some(changed) = substitute(&state.space, expression, with, *global, *number) {
                     state.space = changed;
                     if *print {
-                        let _ = write!(state.output, "{}\n", state.space);
+                        let _ = writeln!(state.output, "{}", state.space);
                     }
                 }
             }
@@ -374,26 +374,26 @@ fn run(commands: &mut [Command], state: &mut State<'_>) -> Next {
                 state.space = state.space.chars().map(|c| pairs.iter().find(|p| p.0 == c).map_or(c, |p| p.1)).collect();
             }
             Action::Print => {
-                let _ = write!(state.output, "{}\n", state.space);
+                let _ = writeln!(state.output, "{}", state.space);
             }
             Action::Number => {
-                let _ = write!(state.output, "{}\n", state.at + 1);
+                let _ = writeln!(state.output, "{}", state.at + 1);
             }
             Action::Delete => return Next::Deleted,
             Action::Quit => return Next::Quit,
             Action::Append(text) => state.after.push(text.clone()),
             Action::Insert(text) => {
-                let _ = write!(state.output, "{text}\n");
+                let _ = writeln!(state.output, "{text}");
             }
             Action::Change(text) => {
                 if command.active.is_none() {
-                    let _ = write!(state.output, "{text}\n");
+                    let _ = writeln!(state.output, "{text}");
                 }
                 return Next::Deleted;
             }
             Action::Next => {
                 if !state.quiet {
-                    let _ = write!(state.output, "{}\n", state.space);
+                    let _ = writeln!(state.output, "{}", state.space);
                 }
                 let Some(line) = state.lines.get(state.at + 1) else {
                     return Next::Deleted;
@@ -418,10 +418,10 @@ fn edit(commands: &mut [Command], text: &str, quiet: bool) -> String {
         (*line).clone_into(&mut state.space);
         let next = run(commands, &mut state);
         if !quiet && !matches!(next, Next::Deleted) {
-            let _ = write!(state.output, "{}\n", state.space);
+            let _ = writeln!(state.output, "{}", state.space);
         }
         for text in std::mem::take(&mut state.after) {
-            let _ = write!(state.output, "{text}\n");
+            let _ = writeln!(state.output, "{text}");
         }
         state.quit = matches!(next, Next::Quit);
         state.at += 1;

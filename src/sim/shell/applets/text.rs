@@ -202,7 +202,7 @@ pub(super) async fn wc<H: Host>(p: &mut Process<H>) -> i32 {
     let mut totals = [0_usize; 4];
     for (name, bytes) in &inputs {
         let text = String::from_utf8_lossy(bytes);
-        let counts = [bytes.iter().filter(|b| **b == b'\n').count(), text.split_whitespace().count(), bytes.len(), text.chars().count()];
+        let counts = [text.matches('\n').count(), text.split_whitespace().count(), bytes.len(), text.chars().count()];
         for (total, count) in totals.iter_mut().zip(counts) {
             *total += count;
         }
@@ -374,7 +374,7 @@ pub(super) async fn relined<H: Host>(p: &mut Process<H>) -> i32 {
             let mut number = 0;
             for line in &mut all {
                 if line.is_empty() {
-                    *line = "       ".to_owned();
+                    "       ".clone_into(line);
                 } else {
                     number += 1;
                     *line = format!("{number:6}\t{line}");

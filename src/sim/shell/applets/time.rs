@@ -90,15 +90,15 @@ fn given(text: &str, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// `date [-u] [-d WHEN] [+FORMAT]`
-pub(super) async fn date<H: Host>(p: &mut Process<H>) -> i32 {
+pub(super) fn date<H: Host>(p: &mut Process<H>) -> i32 {
     let options = options::parse(&p.args, "ud:RIr:s:", &[("date", 'd'), ("utc", 'u'), ("rfc-email", 'R'), ("iso-8601", 'I')]);
     let busybox = p.machine.busybox();
     let mut at = p.host().now();
     if let Some(text) = options.value('d') {
         if let Some(time) = given(text, at) {
-            at = time
+            at = time;
         } else {
-            p.complain(if busybox { format!("invalid date '{text}'") } else { format!("invalid date '{text}'") });
+            p.complain(format!("invalid date '{text}'"));
             return 1;
         }
     }
@@ -121,7 +121,7 @@ pub(super) async fn date<H: Host>(p: &mut Process<H>) -> i32 {
             if let Some(template) = text.strip_prefix('+') {
                 template.to_owned()
             } else {
-                p.complain(if busybox { format!("invalid date '{text}'") } else { format!("invalid date '{text}'") });
+                p.complain(format!("invalid date '{text}'"));
                 return 1;
             }
         }
@@ -167,7 +167,7 @@ pub(super) async fn sleep<H: Host>(p: &mut Process<H>) -> i32 {
             p.complain(if p.machine.busybox() {
                 format!("invalid number '{argument}'")
             } else {
-                format!("invalid time interval '{argument}'")
+                format!("invalid time interval '{argument}'\nTry 'sleep --help' for more information.")
             });
             return 1;
         };
@@ -229,7 +229,7 @@ pub(super) fn seq<H: Host>(p: &mut Process<H>) -> i32 {
     while let Some(argument) = args.next() {
         match argument.as_str() {
             "-s" => separator = args.next().unwrap_or_default(),
-            attached if attached.starts_with("-s") => separator = attached.trim_start_matches("-s").to_owned(),
+            attached if attached.starts_with("-s") => attached.trim_start_matches("-s").clone_into(&mut separator),
             "-w" => pad = true,
             _ => values.push(argument),
         }

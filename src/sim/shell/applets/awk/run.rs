@@ -160,7 +160,7 @@ impl Machine {
                 self.set_line(line.to_owned());
                 for (at, rule) in rules.iter().enumerate() {
                     match self.rule(at, rule) {
-                        Ok(()) => {}
+                        Ok(()) | Err(Stop::Break | Stop::Continue) => {}
                         Err(Stop::Next) => break,
                         Err(Stop::Exit(value)) => {
                             code = Some(value);
@@ -168,7 +168,6 @@ impl Machine {
                             break;
                         }
                         Err(Stop::Error(message)) => return Err(message),
-                        Err(Stop::Break | Stop::Continue) => {}
                     }
                 }
             }
@@ -225,7 +224,7 @@ impl Machine {
         }
     }
 
-    fn split(&self, text: &str, separator: &str) -> Vec<String> {
+    fn split(text: &str, separator: &str) -> Vec<String> {
         if text.is_empty() {
             return Vec::new();
         }
@@ -233,7 +232,7 @@ impl Machine {
         match (single.next(), single.next()) {
             (Some(' '), None) => text.split_whitespace().map(str::to_owned).collect(),
             (None, _) => text.chars().map(String::from).collect(),
-            (Some(c), None) if c != '|' || separator.len() == 1 => text.split(c).map(str::to_owned).collect(),
+            (Some(c), None) => text.split(c).map(str::to_owned).collect(),
             _ => match compile(separator, true, false) {
                 Some(expression) => expression.split(text).map(str::to_owned).collect(),
                 None => vec![text.to_owned()],
@@ -242,7 +241,7 @@ impl Machine {
     }
 
     fn set_line(&mut self, line: String) {
-        self.fields = self.split(&line, &self.get("FS"));
+        self.fields = Self::split(&line, &self.get("FS"));
         self.line = line;
     }
 
@@ -436,7 +435,7 @@ impl Machine {
                     Some(expression) => self.value(expression)?.text(),
                     None => self.get("FS"),
                 };
-                let parts = self.split(&text(0), &separator);
+                let parts = Self::split(&text(0), &separator);
                 let Some(Expr::Variable(array)) = arguments.get(1) else { return Err(Stop::Error("split needs an array".to_owned())) };
                 let found = parts.len();
                 self.arrays.insert(
@@ -487,9 +486,8 @@ impl Machine {
             "log" => Value::Number(number(0).ln()),
             "sin" => Value::Number(number(0).sin()),
             "cos" => Value::Number(number(0).cos()),
-            "srand" | "systime" => Value::Number(0.0),
             "rand" => Value::Number(0.5),
-            "fflush" | "close" => Value::Number(0.0),
+            "srand" | "systime" | "fflush" | "close" => Value::Number(0.0),
             other => return Err(Stop::Error(format!("calling undefined function {other}"))),
         })
     }
