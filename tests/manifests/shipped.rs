@@ -156,6 +156,37 @@ fn common_checks_are_in_every_stage_of_the_strict_set_only() {
 }
 
 #[test]
+fn every_system_renders_and_every_fault_on_every_service() {
+    let catalog = built_in();
+    let mut rendered = 0;
+    for (name, system) in &catalog.systems {
+        let selection = Selection { systems: vec![name.clone()], ..Selection::default() };
+        let plan = expand(&catalog, &catalog.experiments["quickstart"], &selection, "").unwrap();
+        let mut spec = plan.get(0).unwrap();
+        let objects = TrialInputs::resolve(&catalog, &spec, plan.experiment()).unwrap().render_system_manifests().unwrap();
+        let deployed: Vec<&str> =
+            objects.iter().filter(|o| o["kind"] == "Deployment").map(|o| o["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(deployed, system.services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>());
+        for object in objects.iter().filter(|o| o["kind"] == "Deployment") {
+            let service = system.service(object["metadata"]["name"].as_str().unwrap()).unwrap();
+            let containers = object["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+            assert_eq!(containers[0]["name"], service.main_container());
+            assert_eq!(containers.len(), 1 + service.sidecars.len());
+        }
+        for fault in catalog.faults.keys() {
+            for target in system.targets_of(fault) {
+                (spec.fault, spec.target) = (fault.clone(), target.to_owned());
+                let inputs = TrialInputs::resolve(&catalog, &spec, plan.experiment()).unwrap();
+                inputs.render_injection().unwrap();
+                serde_saphyr::from_str::<serde_json::Value>(&inputs.render_gold().unwrap()).unwrap();
+                rendered += 1;
+            }
+        }
+    }
+    assert_eq!(rendered, 7 * 2 + 6 * 12 + 11);
+}
+
+#[test]
 fn the_system_is_the_published_one() {
     let catalog = built_in();
     let plan = expand(&catalog, &catalog.experiments["quickstart"], &Selection::default(), "").unwrap();
