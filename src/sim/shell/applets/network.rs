@@ -365,23 +365,11 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
         Err(Trouble::Refused(took)) => {
             (7, 0, format!("Failed to connect to {host} port {port} after {} ms: Couldn't connect to server", took.as_millis()))
         }
-<<<<<<< HEAD
-        Err(Trouble::TimedOut(_)) if options.has('T') && reachable.is_err() => {
-            (28, 0, format!("Failed to connect to {host} port {port} after {:.0} ms: Timeout was reached", elapsed * 1000.0))
-        }
-        Err(Trouble::TimedOut(_)) if reachable.is_err() => {
-            (28, 0, format!("Connection timed out after {:.0} milliseconds", elapsed * 1000.0))
-        }
-        Err(Trouble::TimedOut(_)) => {
-            (28, 0, format!("Operation timed out after {:.0} milliseconds with 0 bytes received", elapsed * 1000.0))
-        }
-=======
         Err(Trouble::TimedOut) if options.has('T') && reachable.is_err() => {
             (28, 0, format!("Failed to connect to {host} port {port} after {:.0} ms: Timeout was reached", elapsed * 1000.0))
         }
         Err(Trouble::TimedOut) if reachable.is_err() => (28, 0, format!("Connection timed out after {:.0} milliseconds", elapsed * 1000.0)),
         Err(Trouble::TimedOut) => (28, 0, format!("Operation timed out after {:.0} milliseconds with 0 bytes received", elapsed * 1000.0)),
->>>>>>> main
         Err(Trouble::Secure) => (35, 0, "TLS connect error: error:0A00010B:SSL routines::wrong version number".to_owned()),
     };
     if let Ok((_, answer)) = &result
