@@ -1,6 +1,7 @@
 //! Progress of a run: one bar for the run and a line for each live trial, or plain lines without a terminal.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,15 +14,20 @@ use crate::plan::TrialSpec;
 /// The bars on the screen. Whoever prints a line must take them away first.
 static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
 
-/// Columns of the run's bar before its message, and of the `^C` after it.
-const BEFORE_COUNTS: usize = 46;
-
 /// Runs `print` with the bars off the screen.
 pub(super) fn beside_bars<T>(print: impl FnOnce() -> T) -> T {
     let bars = BARS.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bars {
         Some(bars) => bars.suspend(print),
         None => print(),
+    }
+}
+
+/// Call it when Ctrl-C was pressed. The terminal has shown `^C` where the cursor was, at the end of the last bar, so the cursor
+/// is a line below the bars: takes both back, or the bars would leave rubbish behind.
+pub(super) fn take_back_echo() {
+    if BARS.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        let _shown = std::io::stderr().write_all(b"\r\x1b[2K\x1b[1A");
     }
 }
 
@@ -48,8 +54,7 @@ impl Progress {
             let all = MultiProgress::new();
             let run = all.add(ProgressBar::new(total));
             run.set_position(done);
-            // The cursor stands behind this line, where the terminal shows `^C`: that must not lead to another line.
-            run.set_style(style("{bar:20.cyan/dim} {pos}/{len} {elapsed_precise} {msg}"));
+            run.set_style(style("{bar:20.cyan/dim} {pos}/{len} {elapsed_precise} {wide_msg}"));
             run.enable_steady_tick(Duration::from_millis(200));
             *BARS.lock().unwrap_or_else(PoisonError::into_inner) = Some(all.clone());
             Mode::Bars { all, run, trials: BTreeMap::new() }
@@ -115,8 +120,7 @@ impl Progress {
                     let _shown = all.println(format!("{}: {}: {error}", describe(spec), outcome.name()));
                 }
                 run.set_position(self.done);
-                let columns = usize::from(console::Term::stderr().size().1);
-                run.set_message(console::truncate_str(&counts, columns.saturating_sub(BEFORE_COUNTS), "").into_owned());
+                run.set_message(counts);
             }
             Mode::Lines => {
                 let why = if error.is_empty() { String::new() } else { format!(": {error}") };
