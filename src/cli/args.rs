@@ -31,8 +31,9 @@ pub(super) struct Cli {
     /// Folder that holds systems/, faults/, ...; its files overlay the built-in ones. Default: the first parent folder that has them.
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", overrides_with = "root")]
     pub(super) root: Option<Utf8PathBuf>,
-    /// Folder of the private tools (Ansible, kubectl). Default: microremed/tools in the user's cache folder.
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "MICROREMED_TOOLS")]
+    /// Folder of the private tools (Ansible, kubectl). Default: the variable MICROREMED_TOOLS, else microremed/tools in the
+    /// user's cache folder.
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub(super) tools: Option<Utf8PathBuf>,
     /// One JSON object a line instead of text.
     #[arg(long, global = true, help_heading = GLOBAL)]
