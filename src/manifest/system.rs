@@ -58,6 +58,9 @@ pub struct Service {
     pub image: String,
     /// Port it listens on.
     pub port: u16,
+    /// Port of its Service; none: the port it listens on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_port: Option<u16>,
     /// Replicas.
     #[serde(default = "one")]
     pub replicas: u32,
@@ -112,6 +115,11 @@ impl SystemManifest {
 }
 
 impl Service {
+    /// Port of its Service: what callers connect to.
+    pub fn entry_port(&self) -> u16 {
+        self.service_port.unwrap_or(self.port)
+    }
+
     /// Name of the main container.
     pub fn main_container(&self) -> &str {
         self.container.as_deref().unwrap_or(&self.name)

@@ -52,7 +52,11 @@ fn quickstart_separates_the_reference_policies_and_its_reports_come_from_the_jou
         let cell = format!("{} {} {}: {row:?}", row["fault"], row["method"], row["model"]);
         match row["model"].as_str() {
             "gold" => {
-                assert_eq!((row["outcome"].as_str(), row["compat"].as_str(), row["strict"].as_str()), ("recovered", "true", "true"), "{cell}");
+                assert_eq!(
+                    (row["outcome"].as_str(), row["compat"].as_str(), row["strict"].as_str()),
+                    ("recovered", "true", "true"),
+                    "{cell}"
+                );
             }
             "noop" => {
                 assert_eq!(row["strict"], "false", "{cell}");
@@ -89,10 +93,22 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_same_seed_gives_the_same_verdicts_and_the_same_simulated_times() {
-    let columns = ["trial_id", "outcome", "compat", "strict", "strategy", "attempts", "probes", "remediation_s", "downtime_s", "collateral"];
+    let columns =
+        ["trial_id", "outcome", "compat", "strict", "strategy", "attempts", "probes", "remediation_s", "downtime_s", "collateral"];
     let pick = |jobs: &str| {
         let out = tempfile::tempdir().unwrap();
-        let args = ["run", "quickstart", "--fault", "network-loss", "--fault", "pod-config-error", "-j", jobs, "--out", out.path().to_str().unwrap()];
+        let args = [
+            "run",
+            "quickstart",
+            "--fault",
+            "network-loss",
+            "--fault",
+            "pod-config-error",
+            "-j",
+            jobs,
+            "--out",
+            out.path().to_str().unwrap(),
+        ];
         let done = run(&args, root());
         assert!(done.status.success(), "{}", text(&done.stderr));
         rows(&run_dir(out.path())).into_iter().map(|r| columns.map(|c| r[c].clone())).collect::<Vec<_>>()
@@ -110,13 +126,13 @@ fn other_peoples_systems_faults_and_methods_are_data() {
     let done = run(&["run", "theirs", "--root", work.path().to_str().unwrap(), "--out", "out"], work.path());
     assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
     let rows = rows(&run_dir(&work.path().join("out")));
-    let got: Vec<_> = rows.iter().map(|r| (r["system"].as_str(), r["fault"].as_str(), r["method"].as_str(), r["model"].as_str(), r["strict"].as_str())).collect();
+    let got: Vec<_> = rows
+        .iter()
+        .map(|r| (r["system"].as_str(), r["fault"].as_str(), r["method"].as_str(), r["model"].as_str(), r["strict"].as_str()))
+        .collect();
     assert_eq!(
         got,
-        [
-            ("their-shop", "no-replicas", "two-shots", "gold", "true"),
-            ("their-shop", "no-replicas", "two-shots", "noop", "false"),
-        ]
+        [("their-shop", "no-replicas", "two-shots", "gold", "true"), ("their-shop", "no-replicas", "two-shots", "noop", "false"),]
     );
 }
 
@@ -214,7 +230,9 @@ fn a_model_without_its_key_or_with_a_dead_endpoint_is_not_scored() {
     fs::create_dir_all(dir.path().join("systems")).unwrap();
     fs::create_dir_all(dir.path().join("faults")).unwrap();
     let model = |name: &str, more: &str| {
-        format!("name = \"{name}\"\n[provider.openai]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\nretry = {{ attempts = 2, pause = \"1ms\", pause_max = \"2ms\" }}\n{more}")
+        format!(
+            "name = \"{name}\"\n[provider.openai]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\nretry = {{ attempts = 2, pause = \"1ms\", pause_max = \"2ms\" }}\n{more}"
+        )
     };
     fs::write(dir.path().join("models/keyless.toml"), model("keyless", "key_env = \"SURELY_NOT_SET\"\n")).unwrap();
     fs::write(dir.path().join("models/dead.toml"), model("dead", "")).unwrap();
