@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn simple_commands_are_understood() {
-        assert_eq!(understand(&words(&["sh", "-c", "sleep 3600"])), Some(Behaviour::Sleep(Some(Duration::from_secs(3600)))));
+        assert_eq!(understand(&words(&["sh", "-c", "sleep 3600"])), Some(Behaviour::Sleep(Some(Duration::from_hours(1)))));
         assert_eq!(understand(&words(&["sleep", "infinity"])), Some(Behaviour::Sleep(None)));
         assert_eq!(understand(&words(&["/bin/sh", "-c", "while true; do sleep 5; done"])), Some(Behaviour::Sleep(None)));
         assert_eq!(understand(&words(&["sh", "-c", "echo hi; exit 3"])), Some(Behaviour::Exit(3, vec!["hi".to_owned()])));
