@@ -208,7 +208,7 @@ pub(super) async fn wc<H: Host>(p: &mut Process<H>) -> i32 {
         }
         rows.push((counts, if options.rest.is_empty() { String::new() } else { name.clone() }));
     }
-    if rows.len() > 1 {
+    if options.rest.len() > 1 {
         rows.push((totals, "total".to_owned()));
     }
     let single = ['l', 'w', 'c', 'm'].iter().filter(|c| options.has(**c)).count() == 1;
