@@ -134,9 +134,8 @@ impl<H: Host> Shell<H> {
             match parser::parse(&text) {
                 Ok(items) => {
                     text.clear();
-                    match self.list(&items).await {
-                        Err(Flow::Exit(code) | Flow::Return(code)) => return code,
-                        Ok(_) | Err(_) => {}
+                    if let Err(Flow::Exit(code) | Flow::Return(code)) = self.list(&items).await {
+                        return code;
                     }
                 }
                 Err(ParseError::Incomplete(_)) if !ended && text.len() < 1 << 20 => {}
