@@ -233,7 +233,14 @@ async fn everything_ends() {
     assert_eq!(script(&host, "sleep infinity").await, "[sh: stopped: an hour has passed\n]Code(137)");
     let host = Arc::new(Fake::new("busybox"));
     assert!(script(&host, "f() { f; }; f").await.contains("nested too deeply"));
-    for (open, body, close) in [("{ ", ":", "; }"), ("(", ":", ")"), ("$(", "echo", ")"), ("if true; then ", ":", "; fi"), ("f() { if true; then eval 'f'; fi; }; ", "f", ""), ("! (", "x", ")")] {
+    for (open, body, close) in [
+        ("{ ", ":", "; }"),
+        ("(", ":", ")"),
+        ("$(", "echo", ")"),
+        ("if true; then ", ":", "; fi"),
+        ("f() { if true; then eval 'f'; fi; }; ", "f", ""),
+        ("! (", "x", ")"),
+    ] {
         for depth in [20, 50, 5000] {
             let (out, err, exit) = exec(&host, &["sh", "-c", &(open.repeat(depth) + body + &close.repeat(depth))], b"").await;
             assert!(matches!(exit, Exit::Code(_)), "{open} {depth}: {out} {err}");
@@ -351,8 +358,15 @@ async fn process_programs() {
     )
     .await;
     let host = Arc::new(Fake::new("debian"));
-    assert!(script(&host, "ps aux").await.contains("root          40 100.0  0.4 131072 65536 ?        R    04:05"), "{}", script(&host, "ps aux").await);
-    assert_eq!(script(&host, "pkill -f 'stress-ng --cpu'; top -bn1 | sed -n 8p").await, "     40 root      20   0  131072  65536  16384 R 100.0   0.4  61:01.00 stress-ng\n");
+    assert!(
+        script(&host, "ps aux").await.contains("root          40 100.0  0.4 131072 65536 ?        R    04:05"),
+        "{}",
+        script(&host, "ps aux").await
+    );
+    assert_eq!(
+        script(&host, "pkill -f 'stress-ng --cpu'; top -bn1 | sed -n 8p").await,
+        "     40 root      20   0  131072  65536  16384 R 100.0   0.4  61:01.00 stress-ng\n"
+    );
     assert_eq!(*host.killed.lock().unwrap(), [(40, 15)]);
 }
 
@@ -377,7 +391,10 @@ async fn network_programs() {
             ("wget -qO- http://db/x", "GET /x\n"),
             ("wget -q -O- http://db/missing", "[wget: server returned error: HTTP/1.1 404 Not Found\n]Code(1)"),
             ("wget -qO- nowhere", "[wget: bad address 'nowhere'\n]Code(1)"),
-            ("nslookup db", "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10:53\n\nName:\tdb.default.svc.cluster.local\nAddress: 10.96.7.7\n\n"),
+            (
+                "nslookup db",
+                "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10:53\n\nName:\tdb.default.svc.cluster.local\nAddress: 10.96.7.7\n\n",
+            ),
             ("nslookup slow; date +%s", ";; connection timed out; no servers could be reached\n\n1772600777\n"),
         ],
     )
@@ -386,8 +403,10 @@ async fn network_programs() {
 
 fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
     let words = [
-        "echo", "if", "then", "fi", "for", "do", "done", "while", "case", "in", "esac", "x", "$x", "${x", "}", "$((", "))", "$(", "`", "\"", "'", "<<E", "\n", ";", ";;", "&",
-        "&&", "|", "(", ")", "{", ">", "2>&1", "*", "[", "]", "!", "\\", "=", "1", "sed", "s/a/b/", "awk", "{print", "$1}", "grep", "tr", "a-z", "seq", "9", "tar", "find", "-exec", "printf", "%d", "cut", "-f", "dd", "ping", "-c", "date", "+%", "expr", "test", "sort", "-k", "eval", "set", "-e", "ls", "-l", "tail", "head",
+        "echo", "if", "then", "fi", "for", "do", "done", "while", "case", "in", "esac", "x", "$x", "${x", "}", "$((", "))", "$(", "`",
+        "\"", "'", "<<E", "\n", ";", ";;", "&", "&&", "|", "(", ")", "{", ">", "2>&1", "*", "[", "]", "!", "\\", "=", "1", "sed", "s/a/b/",
+        "awk", "{print", "$1}", "grep", "tr", "a-z", "seq", "9", "tar", "find", "-exec", "printf", "%d", "cut", "-f", "dd", "ping", "-c",
+        "date", "+%", "expr", "test", "sort", "-k", "eval", "set", "-e", "ls", "-l", "tail", "head",
     ];
     proptest::collection::vec(proptest::prop_oneof![proptest::sample::select(words.to_vec()).prop_map(str::to_owned), "\\PC{0,3}"], 0..24)
         .prop_map(|words| words.join(" "))

@@ -94,13 +94,20 @@ fn search(args: &[String]) -> Result<Search, String> {
                     command.push(word);
                 }
             }
-            other => return Err(if other.starts_with('-') { format!("unknown predicate `{other}'") } else { format!("paths must precede expression: `{other}'") }),
+            other => {
+                return Err(if other.starts_with('-') {
+                    format!("unknown predicate `{other}'")
+                } else {
+                    format!("paths must precede expression: `{other}'")
+                });
+            }
         };
         search.terms.push(term);
     }
     if !search.terms.iter().any(|t| matches!(t, Term::Print(_) | Term::Delete | Term::Exec(..))) {
         // Without an action the whole expression prints what it finds, both sides of each `-o`.
-        search.terms = search.terms.split(|t| *t == Term::Or).map(|side| [side, &[Term::Print('\n')]].concat()).collect::<Vec<_>>().join(&Term::Or);
+        search.terms =
+            search.terms.split(|t| *t == Term::Or).map(|side| [side, &[Term::Print('\n')]].concat()).collect::<Vec<_>>().join(&Term::Or);
     }
     Ok(search)
 }
@@ -149,7 +156,11 @@ pub(super) async fn find<H: Host>(p: &mut Process<H>) -> i32 {
         p.refresh(&root);
         if p.machine.files(|f| f.node(&root)).is_none() {
             code = 1;
-            let text = if p.machine.busybox() { format!("{spelled}: {}", FileError::NoEntry) } else { format!("\u{2018}{spelled}\u{2019}: {}", FileError::NoEntry) };
+            let text = if p.machine.busybox() {
+                format!("{spelled}: {}", FileError::NoEntry)
+            } else {
+                format!("\u{2018}{spelled}\u{2019}: {}", FileError::NoEntry)
+            };
             p.complain(text);
             continue;
         }
@@ -236,7 +247,8 @@ async fn act<H: Host>(p: &mut Process<H>, term: &Term, shown: &str, full: &str, 
 
 /// `xargs [-n N] [-I X] [-0] [-r] COMMAND...`
 pub(super) async fn xargs<H: Host>(p: &mut Process<H>) -> i32 {
-    let options = options::parse(&p.args, "+n:I:0rtd:P:L:s:", &[("null", '0'), ("no-run-if-empty", 'r'), ("max-args", 'n'), ("replace", 'I')]);
+    let options =
+        options::parse(&p.args, "+n:I:0rtd:P:L:s:", &[("null", '0'), ("no-run-if-empty", 'r'), ("max-args", 'n'), ("replace", 'I')]);
     let input = p.io.input.clone().read_all().await;
     let text = String::from_utf8_lossy(&input).into_owned();
     let items: Vec<String> = if options.has('0') {

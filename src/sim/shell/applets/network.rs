@@ -27,7 +27,11 @@ pub(super) async fn nslookup<H: Host>(p: &mut Process<H>) -> i32 {
         return 1;
     }
     let busybox = p.machine.busybox();
-    p.print(if busybox { format!("Server:\t\t{server}\nAddress:\t{server}:53\n\n") } else { format!("Server:\t\t{server}\nAddress:\t{server}#53\n\n") });
+    p.print(if busybox {
+        format!("Server:\t\t{server}\nAddress:\t{server}:53\n\n")
+    } else {
+        format!("Server:\t\t{server}\nAddress:\t{server}#53\n\n")
+    });
     let full = if name.contains('.') { name.clone() } else { format!("{name}.{}.svc.cluster.local", p.host().namespace()) };
     match result {
         Ok(address) => {
@@ -47,12 +51,18 @@ pub(super) async fn getent<H: Host>(p: &mut Process<H>) -> i32 {
     match base.as_str() {
         "hosts" | "ahosts" | "ahostsv4" => match resolve(p, &name).await {
             Ok(address) if base == "hosts" => p.line(format!("{:<15} {name}", address.to_string())),
-            Ok(address) => p.print(format!("{:<15} STREAM {name}\n{:<15} DGRAM  \n{:<15} RAW    \n", address.to_string(), address.to_string(), address.to_string())),
+            Ok(address) => p.print(format!(
+                "{:<15} STREAM {name}\n{:<15} DGRAM  \n{:<15} RAW    \n",
+                address.to_string(),
+                address.to_string(),
+                address.to_string()
+            )),
             Err(_) => return 2,
         },
         "passwd" | "group" => {
             let bytes = p.read_file(&format!("/etc/{base}")).await.unwrap_or_default();
-            let found: Vec<String> = super::text::lines(&bytes).into_iter().filter(|l| name.is_empty() || l.starts_with(&format!("{name}:"))).collect();
+            let found: Vec<String> =
+                super::text::lines(&bytes).into_iter().filter(|l| name.is_empty() || l.starts_with(&format!("{name}:"))).collect();
             if found.is_empty() {
                 return 2;
             }
@@ -101,7 +111,11 @@ pub(super) async fn nc<H: Host>(p: &mut Process<H>) -> i32 {
     match problem {
         None => {
             if options.has('v') {
-                p.raw_error(if busybox { format!("{name} ({address}:{port}) open\n") } else { format!("Connection to {name} ({address}) {port} port [tcp/*] succeeded!\n") });
+                p.raw_error(if busybox {
+                    format!("{name} ({address}:{port}) open\n")
+                } else {
+                    format!("Connection to {name} ({address}) {port} port [tcp/*] succeeded!\n")
+                });
             }
             0
         }
@@ -199,7 +213,17 @@ fn reason(status: u16) -> &'static str {
 
 /// `wget [-q] [-O FILE] [-T SECONDS] [--spider] URL`
 pub(super) async fn wget<H: Host>(p: &mut Process<H>) -> i32 {
-    let long = [("spider", 's'), ("timeout", 'T'), ("quiet", 'q'), ("output-document", 'O'), ("post-data", 'p'), ("header", 'H'), ("tries", 't'), ("server-response", 'S'), ("no-check-certificate", 'n')];
+    let long = [
+        ("spider", 's'),
+        ("timeout", 'T'),
+        ("quiet", 'q'),
+        ("output-document", 'O'),
+        ("post-data", 'p'),
+        ("header", 'H'),
+        ("tries", 't'),
+        ("server-response", 'S'),
+        ("no-check-certificate", 'n'),
+    ];
     let options = options::parse(&p.args, "qSO:T:t:cY:U:P:p:H:n:", &long);
     let Some(text) = options.rest.first().cloned() else {
         p.complain("missing URL");
@@ -298,7 +322,10 @@ const CURL_LONG: &[(&str, char)] = &[
 pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
     let options = options::parse(&p.args, "sSo:w:m:T:IX:d:fkiLH:vU:R:u:n:A:Ogb:c:N4", CURL_LONG);
     if let Some(error) = &options.error {
-        p.raw_error(format!("curl: {}\ncurl: try 'curl --help' for more information\n", error.replace("invalid option --", "option").replace("unrecognized option", "option") + ": is unknown"));
+        p.raw_error(format!(
+            "curl: {}\ncurl: try 'curl --help' for more information\n",
+            error.replace("invalid option --", "option").replace("unrecognized option", "option") + ": is unknown"
+        ));
         return 2;
     }
     let Some(text) = options.value('U').map(str::to_owned).or_else(|| options.rest.first().cloned()) else {
@@ -309,7 +336,13 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
         p.raw_error("curl: (3) URL rejected: Malformed input to a URL function\n");
         return 3;
     };
-    let default = if options.has('I') { "HEAD" } else if options.has('d') { "POST" } else { "GET" };
+    let default = if options.has('I') {
+        "HEAD"
+    } else if options.has('d') {
+        "POST"
+    } else {
+        "GET"
+    };
     let method = options.value('X').unwrap_or(default).to_owned();
     let connect = options.value('T').and_then(duration).unwrap_or(CONNECT_TIMEOUT);
     let total = options.value('m').and_then(duration).unwrap_or(Duration::from_secs(3600));
@@ -327,13 +360,23 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
     let elapsed = p.host().now().duration_since(start).as_secs_f64();
     let (host, port) = (target.host.clone(), target.port);
     let (code, status, message) = match &result {
-        Ok((_, answer)) if options.has('f') && answer.status >= 400 => (22, answer.status, format!("The requested URL returned error: {}", answer.status)),
+        Ok((_, answer)) if options.has('f') && answer.status >= 400 => {
+            (22, answer.status, format!("The requested URL returned error: {}", answer.status))
+        }
         Ok((_, answer)) => (0, answer.status, String::new()),
         Err(Trouble::Resolve) => (6, 0, format!("Could not resolve host: {host}")),
-        Err(Trouble::Refused(took)) => (7, 0, format!("Failed to connect to {host} port {port} after {} ms: Couldn't connect to server", took.as_millis())),
-        Err(Trouble::TimedOut(_)) if options.has('T') && reachable.is_err() => (28, 0, format!("Failed to connect to {host} port {port} after {:.0} ms: Timeout was reached", elapsed * 1000.0)),
-        Err(Trouble::TimedOut(_)) if reachable.is_err() => (28, 0, format!("Connection timed out after {:.0} milliseconds", elapsed * 1000.0)),
-        Err(Trouble::TimedOut(_)) => (28, 0, format!("Operation timed out after {:.0} milliseconds with 0 bytes received", elapsed * 1000.0)),
+        Err(Trouble::Refused(took)) => {
+            (7, 0, format!("Failed to connect to {host} port {port} after {} ms: Couldn't connect to server", took.as_millis()))
+        }
+        Err(Trouble::TimedOut(_)) if options.has('T') && reachable.is_err() => {
+            (28, 0, format!("Failed to connect to {host} port {port} after {:.0} ms: Timeout was reached", elapsed * 1000.0))
+        }
+        Err(Trouble::TimedOut(_)) if reachable.is_err() => {
+            (28, 0, format!("Connection timed out after {:.0} milliseconds", elapsed * 1000.0))
+        }
+        Err(Trouble::TimedOut(_)) => {
+            (28, 0, format!("Operation timed out after {:.0} milliseconds with 0 bytes received", elapsed * 1000.0))
+        }
         Err(Trouble::Secure) => (35, 0, "TLS connect error: error:0A00010B:SSL routines::wrong version number".to_owned()),
     };
     if let Ok((_, answer)) = &result
@@ -371,7 +414,9 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
 fn body(options: &Options, answer: &HttpAnswer) -> Vec<u8> {
     let mut output = Vec::new();
     if options.has('I') || options.has('i') {
-        output.extend(format!("HTTP/1.1 {} {}\r\ncontent-length: {}\r\n\r\n", answer.status, reason(answer.status), answer.body.len()).into_bytes());
+        output.extend(
+            format!("HTTP/1.1 {} {}\r\ncontent-length: {}\r\n\r\n", answer.status, reason(answer.status), answer.body.len()).into_bytes(),
+        );
     }
     if !options.has('I') {
         output.extend(&answer.body);

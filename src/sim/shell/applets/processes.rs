@@ -48,7 +48,9 @@ pub(super) fn ps<H: Host>(p: &mut Process<H>) -> i32 {
         let at = now.checked_sub(jiff::SignedDuration::try_from(process.age).unwrap_or_default()).unwrap_or(now);
         time::format(at, if process.age > Duration::from_hours(24) { "%b%d" } else { "%H:%M" }, true)
     };
-    if let Some(columns) = p.args.iter().position(|a| a == "-o" || a.ends_with('o') && a.starts_with('-')).and_then(|at| p.args.get(at + 1)).cloned() {
+    if let Some(columns) =
+        p.args.iter().position(|a| a == "-o" || a.ends_with('o') && a.starts_with('-')).and_then(|at| p.args.get(at + 1)).cloned()
+    {
         return columns_of(p, &columns, &all);
     }
     if flags.contains('u') {
@@ -63,7 +65,13 @@ pub(super) fn ps<H: Host>(p: &mut Process<H>) -> i32 {
                 memory_percent(&process),
                 process.memory * 2 / 1024,
                 process.memory / 1024,
-                if process.pid == 1 { "Ss" } else if process.cpu > 0.5 { "R" } else { "S" },
+                if process.pid == 1 {
+                    "Ss"
+                } else if process.cpu > 0.5 {
+                    "R"
+                } else {
+                    "S"
+                },
                 started(&process),
                 seconds / 60,
                 seconds % 60,
@@ -95,7 +103,8 @@ pub(super) fn ps<H: Host>(p: &mut Process<H>) -> i32 {
 
 /// `ps -o pid,args,...`
 fn columns_of<H: Host>(p: &mut Process<H>, columns: &str, all: &[ProcessInfo]) -> i32 {
-    let names: Vec<(&str, bool)> = columns.split([',', ' ']).filter(|c| !c.is_empty()).map(|c| (c.trim_end_matches('='), c.ends_with('='))).collect();
+    let names: Vec<(&str, bool)> =
+        columns.split([',', ' ']).filter(|c| !c.is_empty()).map(|c| (c.trim_end_matches('='), c.ends_with('='))).collect();
     let title = |name: &str| match name {
         "pcpu" => "%CPU".to_owned(),
         "pmem" => "%MEM".to_owned(),
@@ -153,7 +162,11 @@ pub(super) async fn top<H: Host>(p: &mut Process<H>) -> i32 {
         let used = NODE_MEMORY / 4 + p.host().usage().1;
         let busy: f64 = all.iter().map(|x| x.cpu).sum::<f64>() * 100.0 / f64::from(NODE_CPUS);
         if p.machine.busybox() {
-            p.line(format!("Mem: {}K used, {}K free, 0K shrd, 65536K buff, 2097152K cached", used / 1024, (NODE_MEMORY - used.min(NODE_MEMORY)) / 1024));
+            p.line(format!(
+                "Mem: {}K used, {}K free, 0K shrd, 65536K buff, 2097152K cached",
+                used / 1024,
+                (NODE_MEMORY - used.min(NODE_MEMORY)) / 1024
+            ));
             p.line(format!("CPU: {busy:3.0}% usr   0% sys   0% nic {:3.0}% idle   0% io   0% irq   0% sirq", (100.0 - busy).max(0.0)));
             p.line(format!("Load average: {one:.2} {five:.2} {fifteen:.2} 2/300 {}", all.len()));
             p.line("  PID  PPID USER     STAT   VSZ %VSZ CPU %CPU COMMAND");
@@ -178,7 +191,13 @@ pub(super) async fn top<H: Host>(p: &mut Process<H>) -> i32 {
         p.line(format!("Tasks: {:3} total, {running:3} running, {:3} sleeping,   0 stopped,   0 zombie", all.len(), all.len() - running));
         p.line(format!("%Cpu(s): {busy:4.1} us,  0.0 sy,  0.0 ni, {:4.1} id,  0.0 wa,  0.0 hi,  0.0 si,  0.0 st", (100.0 - busy).max(0.0)));
         let mib = |bytes: u64| format!("{}.{}", bytes >> 20, (bytes >> 10) % 1024 * 10 / 1024);
-        p.line(format!("MiB Mem : {:>8} total, {:>8} free, {:>8} used, {:>8} buff/cache", mib(NODE_MEMORY), mib(NODE_MEMORY.saturating_sub(used + (2 << 30))), mib(used), mib(2 << 30)));
+        p.line(format!(
+            "MiB Mem : {:>8} total, {:>8} free, {:>8} used, {:>8} buff/cache",
+            mib(NODE_MEMORY),
+            mib(NODE_MEMORY.saturating_sub(used + (2 << 30))),
+            mib(used),
+            mib(2 << 30)
+        ));
         p.line(format!("MiB Swap:      0.0 total,      0.0 free,      0.0 used. {:>8} avail Mem", mib(NODE_MEMORY.saturating_sub(used))));
         p.print("\n    PID USER      PR  NI    VIRT    RES    SHR S  %CPU  %MEM     TIME+ COMMAND\n");
         for x in all {
@@ -259,7 +278,11 @@ pub(super) fn kill<H: Host>(p: &mut Process<H>) -> i32 {
         let exists = if number == 0 { p.host().processes().iter().any(|x| x.pid == pid) } else { p.host().kill(pid, number) };
         if !exists {
             code = 1;
-            p.raw_error(if p.machine.busybox() { format!("sh: can't kill pid {pid}: No such process\n") } else { "sh: 1: kill: No such process\n\n".to_owned() });
+            p.raw_error(if p.machine.busybox() {
+                format!("sh: can't kill pid {pid}: No such process\n")
+            } else {
+                "sh: 1: kill: No such process\n\n".to_owned()
+            });
         }
     }
     code
@@ -326,7 +349,16 @@ pub(super) fn free<H: Host>(p: &mut Process<H>) -> i32 {
     };
     p.line("               total        used        free      shared  buff/cache   available");
     let available = NODE_MEMORY.saturating_sub(used);
-    p.line(format!("{:<8}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}", "Mem:", show(NODE_MEMORY), show(used), show(free), show(0), show(cache), show(available)));
+    p.line(format!(
+        "{:<8}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
+        "Mem:",
+        show(NODE_MEMORY),
+        show(used),
+        show(free),
+        show(0),
+        show(cache),
+        show(available)
+    ));
     p.line(format!("{:<8}{:>12}{:>12}{:>12}", "Swap:", show(0), show(0), show(0)));
     0
 }
@@ -394,7 +426,14 @@ pub(super) fn identity<H: Host>(p: &mut Process<H>) -> i32 {
             let all = options.has('a');
             let plain = !['n', 'r', 'v', 'm', 'o', 'p', 'i'].iter().any(|c| options.has(*c));
             let mut parts = Vec::new();
-            for (letter, text) in [('s', "Linux"), ('n', host.as_str()), ('r', release), ('v', version), ('m', "x86_64"), ('o', if p.machine.busybox() { "Linux" } else { "GNU/Linux" })] {
+            for (letter, text) in [
+                ('s', "Linux"),
+                ('n', host.as_str()),
+                ('r', release),
+                ('v', version),
+                ('m', "x86_64"),
+                ('o', if p.machine.busybox() { "Linux" } else { "GNU/Linux" }),
+            ] {
                 if all || options.has(letter) || (plain && letter == 's') {
                     parts.push(text);
                 }
@@ -404,4 +443,3 @@ pub(super) fn identity<H: Host>(p: &mut Process<H>) -> i32 {
     }
     0
 }
-

@@ -294,7 +294,9 @@ fn address(address: &Address, state: &State<'_>) -> bool {
         Address::Line(n) => number == *n,
         Address::Last => number == state.lines.len(),
         Address::Match(expression) => expression.is_match(&state.space),
-        Address::Step(first, step) => number >= *first && (*step == 0 && number == *first || *step > 0 && (number - first).is_multiple_of(*step)),
+        Address::Step(first, step) => {
+            number >= *first && (*step == 0 && number == *first || *step > 0 && (number - first).is_multiple_of(*step))
+        }
         Address::More(_) => false,
     }
 }
@@ -317,7 +319,9 @@ fn selected(command: &mut Command, state: &State<'_>) -> bool {
                 !matches!(to, Address::Line(n) if number > *n)
             } else if address(from, state) {
                 let end = if let Address::More(n) = to { number + n } else { 0 };
-                let single = matches!(to, Address::Line(n) if *n <= number) || matches!(to, Address::More(0)) || (matches!(to, Address::Last) && number == state.lines.len());
+                let single = matches!(to, Address::Line(n) if *n <= number)
+                    || matches!(to, Address::More(0))
+                    || (matches!(to, Address::Last) && number == state.lines.len());
                 command.active = (!single).then_some(end);
                 true
             } else {
@@ -437,7 +441,11 @@ pub(super) async fn sed<H: Host>(p: &mut Process<H>) -> i32 {
             }
         })
         .collect();
-    let options = options::parse(&args, "nErisuze:f:", &[("quiet", 'n'), ("silent", 'n'), ("regexp-extended", 'E'), ("in-place", 'i'), ("expression", 'e'), ("file", 'f')]);
+    let options = options::parse(
+        &args,
+        "nErisuze:f:",
+        &[("quiet", 'n'), ("silent", 'n'), ("regexp-extended", 'E'), ("in-place", 'i'), ("expression", 'e'), ("file", 'f')],
+    );
     let mut rest = options.rest.clone();
     let mut scripts = options.all('e').to_vec();
     for path in options.all('f') {
@@ -456,7 +464,11 @@ pub(super) async fn sed<H: Host>(p: &mut Process<H>) -> i32 {
         Ok(commands) => commands,
         Err(message) => {
             let at = script.chars().count() - reader.chars.count();
-            p.raw_error(if p.machine.busybox() { format!("sed: {message}\n") } else { format!("sed: -e expression #1, char {at}: {message}\n") });
+            p.raw_error(if p.machine.busybox() {
+                format!("sed: {message}\n")
+            } else {
+                format!("sed: -e expression #1, char {at}: {message}\n")
+            });
             return 1;
         }
     };

@@ -64,7 +64,11 @@ pub(super) async fn tail<H: Host>(p: &mut Process<H>) -> i32 {
         }
         if let Some(count) = options.value('c') {
             let count: usize = count.trim_start_matches(['+', '-']).parse().unwrap_or(0);
-            let from = if options.value('c').is_some_and(|c| c.starts_with('+')) { count.saturating_sub(1) } else { bytes.len().saturating_sub(count) };
+            let from = if options.value('c').is_some_and(|c| c.starts_with('+')) {
+                count.saturating_sub(1)
+            } else {
+                bytes.len().saturating_sub(count)
+            };
             p.print(bytes.get(from.min(bytes.len())..).unwrap_or_default());
             continue;
         }
@@ -93,7 +97,8 @@ pub(super) async fn tail<H: Host>(p: &mut Process<H>) -> i32 {
 /// A number at the start of a text, as `sort -n` sees it.
 fn leading_number(text: &str) -> f64 {
     let text = text.trim_start();
-    let end = text.char_indices().find(|(at, c)| !(c.is_ascii_digit() || *c == '.' || (*at == 0 && *c == '-'))).map_or(text.len(), |(at, _)| at);
+    let end =
+        text.char_indices().find(|(at, c)| !(c.is_ascii_digit() || *c == '.' || (*at == 0 && *c == '-'))).map_or(text.len(), |(at, _)| at);
     text.get(..end).and_then(|t| t.parse().ok()).unwrap_or(0.0)
 }
 
@@ -107,7 +112,8 @@ fn human_number(text: &str) -> f64 {
 /// The part of a line that `-k FROM[,TO]` selects.
 fn key(line: &str, separator: Option<char>, spec: Option<&str>) -> String {
     let Some(spec) = spec else { return line.to_owned() };
-    let field = |text: &str| text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).split('.').next().and_then(|t| t.parse::<usize>().ok());
+    let field =
+        |text: &str| text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).split('.').next().and_then(|t| t.parse::<usize>().ok());
     let (from, to) = spec.split_once(',').unwrap_or((spec, ""));
     let from = field(from).unwrap_or(1).max(1);
     let to = field(to).unwrap_or(usize::MAX);
@@ -241,7 +247,8 @@ fn ranges(spec: &str) -> Option<Vec<(usize, usize)>> {
 
 /// `cut -d D -f LIST`, `cut -c LIST`
 pub(super) async fn cut<H: Host>(p: &mut Process<H>) -> i32 {
-    let options = options::parse(&p.args, "d:f:c:b:snz", &[("delimiter", 'd'), ("fields", 'f'), ("characters", 'c'), ("output-delimiter", 'O')]);
+    let options =
+        options::parse(&p.args, "d:f:c:b:snz", &[("delimiter", 'd'), ("fields", 'f'), ("characters", 'c'), ("output-delimiter", 'O')]);
     let fields = options.value('f');
     let Some(list) = fields.or(options.value('c')).or(options.value('b')).and_then(ranges) else {
         p.complain("you must specify a list of bytes, characters, or fields");

@@ -56,7 +56,8 @@ pub(super) async fn awk<H: Host>(p: &mut Process<H>) -> i32 {
         code = if fine { 0 } else { 2 };
         inputs
     };
-    let inputs: Vec<(String, String)> = inputs.into_iter().map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes).into_owned())).collect();
+    let inputs: Vec<(String, String)> =
+        inputs.into_iter().map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes).into_owned())).collect();
     let result = machine.run(&rules, &inputs);
     let output = std::mem::take(&mut machine.output);
     p.print(output);

@@ -79,8 +79,8 @@ enum Token {
 }
 
 const SYMBOLS: &[&str] = &[
-    "&&", "||", "==", "!=", "<=", ">=", "++", "--", "+=", "-=", "*=", "/=", "%=", "^=", "!~", ">>", "**", "{", "}", "(", ")", "[", "]", ";", ",", "+",
-    "-", "*", "/", "%", "^", "!", "<", ">", "~", "?", ":", "=", "$", "|",
+    "&&", "||", "==", "!=", "<=", ">=", "++", "--", "+=", "-=", "*=", "/=", "%=", "^=", "!~", ">>", "**", "{", "}", "(", ")", "[", "]",
+    ";", ",", "+", "-", "*", "/", "%", "^", "!", "<", ">", "~", "?", ":", "=", "$", "|",
 ];
 
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
@@ -125,7 +125,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             let (body, end) = quoted(at + 1, '"')?;
             tokens.push(Token::Text(String::from_utf8_lossy(&unescape(&body).0).into_owned()));
             at = end;
-        } else if c == '/' && !matches!(tokens.last(), Some(Token::Number(_) | Token::Text(_) | Token::Name(_) | Token::Symbol(")" | "]" | "$"))) {
+        } else if c == '/'
+            && !matches!(tokens.last(), Some(Token::Number(_) | Token::Text(_) | Token::Name(_) | Token::Symbol(")" | "]" | "$")))
+        {
             let (body, end) = quoted(at + 1, '/')?;
             tokens.push(Token::Regex(body));
             at = end;
@@ -147,7 +149,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
                 at += 1;
             }
             let name: String = chars.get(start..at).unwrap_or_default().iter().collect();
-            let function = chars.get(at) == Some(&'(') && !matches!(name.as_str(), "if" | "while" | "for" | "print" | "printf" | "in" | "exit" | "return");
+            let function = chars.get(at) == Some(&'(')
+                && !matches!(name.as_str(), "if" | "while" | "for" | "print" | "printf" | "in" | "exit" | "return");
             tokens.push(if function { Token::Function(name) } else { Token::Name(name) });
         } else {
             let symbol = SYMBOLS.iter().find(|s| s.chars().enumerate().all(|(i, x)| chars.get(at + i) == Some(&x)));
@@ -578,7 +581,9 @@ impl Parser {
         match token {
             Token::Number(text) => Ok(Expr::Number(text.parse().unwrap_or(0.0))),
             Token::Text(text) => Ok(Expr::Text(text)),
-            Token::Regex(text) => compile(&text, true, false).map(Expr::Match).ok_or_else(|| format!("regular expression compile failed\n{text}")),
+            Token::Regex(text) => {
+                compile(&text, true, false).map(Expr::Match).ok_or_else(|| format!("regular expression compile failed\n{text}"))
+            }
             Token::Function(name) => {
                 self.expect("(")?;
                 Ok(Expr::Call(name, self.list(")")?))

@@ -50,7 +50,11 @@ pub(super) struct Machine {
 }
 
 fn number_text(number: f64) -> String {
-    if number.fract() == 0.0 && number.abs() < 1e16 { format!("{number:.0}").replace("-0", if number == 0.0 { "0" } else { "-0" }) } else { significant(number, 6) }
+    if number.fract() == 0.0 && number.abs() < 1e16 {
+        format!("{number:.0}").replace("-0", if number == 0.0 { "0" } else { "-0" })
+    } else {
+        significant(number, 6)
+    }
 }
 
 fn to_number(text: &str) -> f64 {
@@ -58,7 +62,10 @@ fn to_number(text: &str) -> f64 {
     let mut end = 0;
     let mut seen_e = false;
     for (at, c) in text.char_indices() {
-        let fine = c.is_ascii_digit() || c == '.' || ((c == '-' || c == '+') && (at == 0 || text.get(..at).is_some_and(|t| t.ends_with(['e', 'E'])))) || (matches!(c, 'e' | 'E') && at > 0 && !std::mem::replace(&mut seen_e, true));
+        let fine = c.is_ascii_digit()
+            || c == '.'
+            || ((c == '-' || c == '+') && (at == 0 || text.get(..at).is_some_and(|t| t.ends_with(['e', 'E']))))
+            || (matches!(c, 'e' | 'E') && at > 0 && !std::mem::replace(&mut seen_e, true));
         if !fine {
             break;
         }
@@ -211,7 +218,11 @@ impl Machine {
 
     fn step(&mut self) -> Run<()> {
         self.steps += 1;
-        if self.steps > STEPS_MAX || self.output.len() > BYTES_MAX { Err(Stop::Error("stopped: too many steps".to_owned())) } else { Ok(()) }
+        if self.steps > STEPS_MAX || self.output.len() > BYTES_MAX {
+            Err(Stop::Error("stopped: too many steps".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     fn split(&self, text: &str, separator: &str) -> Vec<String> {
@@ -343,7 +354,11 @@ impl Machine {
                 Value::Number(if *sign == '-' { -number } else { number })
             }
             Expr::Choice(condition, yes, no) => {
-                if self.value(condition)?.truth() { self.value(yes)? } else { self.value(no)? }
+                if self.value(condition)?.truth() {
+                    self.value(yes)?
+                } else {
+                    self.value(no)?
+                }
             }
             Expr::Call(name, arguments) => self.call(name, arguments)?,
             Expr::Binary(operator, left, right) => match operator.as_str() {
@@ -383,7 +398,11 @@ impl Machine {
         let special = matches!(name, "split" | "sub" | "gsub" | "match");
         for (at, argument) in arguments.iter().enumerate() {
             let evaluate = !special || at == usize::from(name.ends_with("sub")) && name != "match" || (name == "match" && at == 0);
-            texts.push(if evaluate && !(name == "length" && matches!(argument, Expr::Variable(n) if self.arrays.contains_key(n))) { self.value(argument)? } else { Value::Unset });
+            texts.push(if evaluate && !(name == "length" && matches!(argument, Expr::Variable(n) if self.arrays.contains_key(n))) {
+                self.value(argument)?
+            } else {
+                Value::Unset
+            });
         }
         let text = |at: usize| texts.get(at).map_or_else(String::new, Value::text);
         let number = |at: usize| texts.get(at).map_or(0.0, Value::number);
@@ -420,7 +439,10 @@ impl Machine {
                 let parts = self.split(&text(0), &separator);
                 let Some(Expr::Variable(array)) = arguments.get(1) else { return Err(Stop::Error("split needs an array".to_owned())) };
                 let found = parts.len();
-                self.arrays.insert(array.clone(), parts.into_iter().enumerate().map(|(at, part)| ((at + 1).to_string(), Value::Input(part))).collect());
+                self.arrays.insert(
+                    array.clone(),
+                    parts.into_iter().enumerate().map(|(at, part)| ((at + 1).to_string(), Value::Input(part))).collect(),
+                );
                 count(found)
             }
             "sub" | "gsub" => {
@@ -446,7 +468,10 @@ impl Machine {
                 let regex = self.regex(pattern)?;
                 let subject = text(0);
                 let (start, length) = regex.find(&subject).map_or((0, -1.0), |m| {
-                    (subject.get(..m.start()).unwrap_or_default().chars().count() + 1, f64::from(u32::try_from(m.as_str().chars().count()).unwrap_or(0)))
+                    (
+                        subject.get(..m.start()).unwrap_or_default().chars().count() + 1,
+                        f64::from(u32::try_from(m.as_str().chars().count()).unwrap_or(0)),
+                    )
                 });
                 self.variables.insert("RSTART".to_owned(), count(start));
                 self.variables.insert("RLENGTH".to_owned(), Value::Number(length));
@@ -577,7 +602,8 @@ impl Machine {
 
 /// `printf` of awk: `%d` cuts fractions and never complains.
 fn formatted(template: &str, arguments: &[String]) -> String {
-    let mut letters = template.split('%').skip(1).filter(|part| !part.is_empty()).filter_map(|part| part.chars().find(char::is_ascii_alphabetic));
+    let mut letters =
+        template.split('%').skip(1).filter(|part| !part.is_empty()).filter_map(|part| part.chars().find(char::is_ascii_alphabetic));
     let arguments: Vec<String> = arguments
         .iter()
         .map(|argument| match letters.next() {
