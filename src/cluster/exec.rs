@@ -42,7 +42,7 @@ impl Cluster {
         let work = self.exec_unlimited(namespace, pod, container, command);
         tokio::select! {
             done = work => done,
-            () = self.pace.sleep(limit) => Ok(ExecOutcome { timed_out: true, ..ExecOutcome::default() }),
+            () = self.pace.deadline(limit) => Ok(ExecOutcome { timed_out: true, ..ExecOutcome::default() }),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn evict(world: &mut World, call: &Call, target: &Target, body: &[u8]
     let text = given["deleteOptions"].to_string();
     let options = if given["deleteOptions"].is_object() { text.as_bytes() } else { &[] };
     let mut inner = call.clone();
-    inner.content_type = "application/json".to_owned();
+    "application/json".clone_into(&mut inner.content_type);
     let (options, dry) = write::delete_options(&inner, options)?;
     if !dry {
         registry::delete(world, &key, &options)?;

@@ -262,3 +262,36 @@ async fn pods_run_are_measured_and_evicted() {
     assert_eq!((code, &done["status"]), (201, &json!("Success")));
     c.sim.shutdown().await;
 }
+
+#[tokio::test]
+async fn exec_speaks_to_a_real_client() {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::{Api, AttachParams, ListParams};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let c = Client::start().await;
+    c.post(DEPLOYMENTS, &deployment("web")).await;
+    c.sim.engine().advance_to(crate::sim::time::SimTime(30_000));
+    let client = kube::Client::try_from(kube::Config::new(c.sim.url().parse().unwrap())).unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "demo");
+    let name = pods.list(&ListParams::default().labels("app=web")).await.unwrap().items[0].metadata.name.clone().unwrap();
+
+    let before = c.sim.engine().now();
+    let params = AttachParams::default().stdin(true);
+    let mut run = pods.exec(&name, ["sh", "-c", "read x; echo got $x; sleep 30; echo late >&2; exit 3"], &params).await.unwrap();
+    let (mut stdin, mut stdout, mut stderr) = (run.stdin().unwrap(), run.stdout().unwrap(), run.stderr().unwrap());
+    let status = run.take_status().unwrap();
+    stdin.write_all(b"this\n").await.unwrap();
+    let (mut out, mut err) = (String::new(), String::new());
+    tokio::try_join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err)).unwrap();
+    assert_eq!((out.as_str(), err.as_str()), ("got this\n", "late\n"));
+    let status = status.await.unwrap();
+    assert_eq!(status.details.unwrap().causes.unwrap()[0].message.as_deref(), Some("3"));
+    assert!(c.sim.engine().now().since(before).as_secs() >= 30, "the sleep took simulated time");
+
+    let mut run = pods.exec(&name, ["no-such-program"], &AttachParams::default()).await.unwrap();
+    let status = run.take_status().unwrap().await.unwrap();
+    assert!(status.message.unwrap().contains("executable file not found"));
+    assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "exec" && a.path.ends_with("/exec"))));
+    c.sim.shutdown().await;
+}

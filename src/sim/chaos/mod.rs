@@ -5,6 +5,8 @@
 //! restarted loses its stressors and disk faults, a pod that is recreated has no fault at all.
 
 mod effect;
+#[cfg(test)]
+mod repairs;
 mod select;
 mod status;
 #[cfg(test)]

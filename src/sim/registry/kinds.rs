@@ -65,8 +65,7 @@ pub(super) fn after_defaults(world: &mut World, kind: &Kind, object: &mut Value)
 fn initial_status(kind: &Kind, object: &Value) -> Option<Value> {
     Some(match (&*kind.resource.group, &*kind.resource.plural) {
         ("", "pods") => json!({"phase": "Pending", "qosClass": qos(object)}),
-        ("", "services") => json!({"loadBalancer": {}}),
-        ("networking.k8s.io", "ingresses") => json!({"loadBalancer": {}}),
+        ("", "services") | ("networking.k8s.io", "ingresses") => json!({"loadBalancer": {}}),
         ("", "namespaces") => json!({"phase": "Active"}),
         ("", "persistentvolumeclaims" | "persistentvolumes") => json!({"phase": "Pending"}),
         ("", "replicationcontrollers") | ("apps", "replicasets") => json!({"replicas": 0}),

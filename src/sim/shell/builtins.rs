@@ -29,7 +29,15 @@ impl<H: Host> Shell<H> {
         let name = arguments.first()?.as_str();
         let rest = arguments.get(1..).unwrap_or_default();
         let code = match name {
-            ":" | "trap" | "wait" | "umask" | "jobs" | "hash" | "ulimit" | "alias" | "unalias" | "shopt" => 0,
+            "trap" => {
+                if let [text, signals @ ..] = rest
+                    && signals.iter().any(|s| s == "EXIT" || s == "0")
+                {
+                    self.exit_trap = (text != "-").then(|| text.clone());
+                }
+                0
+            }
+            ":" | "wait" | "umask" | "jobs" | "hash" | "ulimit" | "alias" | "unalias" | "shopt" => 0,
             "break" | "continue" => {
                 let levels = u32::try_from(number(arguments, 1)).unwrap_or(1).max(1);
                 return Some(Err(if name == "break" { Flow::Break(levels) } else { Flow::Continue(levels) }));

@@ -7,7 +7,7 @@ use super::applets;
 use super::expand::Borrowed;
 use super::files::{Content, FileError, Kind as FileKind};
 use super::host::Host;
-use super::parser::ast::{Command, Item, Kind, Pipeline, RedirectKind};
+use super::parser::ast::{Command, Item, Kind, Pipeline, RedirectKind, Word};
 use super::parser::{self, ParseError};
 use super::pattern;
 use super::process::{DEPTH_MAX, Io, Process, Sink, Source};
@@ -25,6 +25,9 @@ pub(crate) enum Flow {
     Exit(i32),
 }
 
+/// Assignments and arguments after expansion.
+type Expanded = (Vec<(String, String)>, Vec<String>);
+
 /// A shell's state.
 pub(crate) struct Shell<H: Host> {
     pub(crate) process: Process<H>,
@@ -41,6 +44,8 @@ pub(crate) struct Shell<H: Host> {
     pub(crate) options: BTreeSet<char>,
     pub(crate) pid: u32,
     pub(crate) last_background: Option<u32>,
+    /// What `trap ... EXIT` asked for.
+    pub(crate) exit_trap: Option<String>,
     /// Whether the words of the present command had a command substitution.
     pub(crate) substituted: bool,
     /// Whether the present command's status is being tested, which suspends `set -e`.
@@ -66,6 +71,7 @@ impl<H: Host> Shell<H> {
             options: BTreeSet::new(),
             pid,
             last_background: None,
+            exit_trap: None,
             substituted: false,
             tested: 0,
         }
@@ -88,9 +94,22 @@ impl<H: Host> Shell<H> {
             options: self.options.clone(),
             pid: self.pid,
             last_background: self.last_background,
+            exit_trap: None,
             substituted: false,
             tested: self.tested,
         }
+    }
+
+    /// Runs what `trap ... EXIT` asked for, keeping the status.
+    pub(crate) async fn at_exit(&mut self, code: i32) -> i32 {
+        self.status = code;
+        if let Some(text) = self.exit_trap.take()
+            && let Ok(items) = parser::parse(&text)
+            && let Err(Flow::Exit(changed)) = self.list(&items).await
+        {
+            return changed;
+        }
+        code
     }
 
     /// Parses and runs a script.
@@ -116,9 +135,8 @@ impl<H: Host> Shell<H> {
                 Ok(items) => {
                     text.clear();
                     match self.list(&items).await {
-                        Ok(_) => {}
                         Err(Flow::Exit(code) | Flow::Return(code)) => return code,
-                        Err(_) => {}
+                        Ok(_) | Err(_) => {}
                     }
                 }
                 Err(ParseError::Incomplete(_)) if !ended && text.len() < 1 << 20 => {}
@@ -269,6 +287,11 @@ impl<H: Host> Shell<H> {
                 self.functions.insert(name.clone(), Arc::new((**body).clone()));
                 return Ok(0);
             }
+            // A simple command's words are expanded before its redirections take effect.
+            let expanded = match &command.kind {
+                Kind::Simple(assignments, words) => Some(self.expand_simple(assignments, words).await?),
+                _ => None,
+            };
             let io = self.process.io.clone();
             if let Err(flow) = self.redirect(command).await {
                 self.process.io = io;
@@ -280,16 +303,16 @@ impl<H: Host> Shell<H> {
                     other => Err(other),
                 };
             }
-            let result = match &command.kind {
-                Kind::Simple(assignments, words) => {
-                    let result = self.simple(assignments, words).await;
+            let result = match expanded {
+                Some((values, arguments)) => {
+                    let result = self.simple(&values, &arguments).await;
                     if let Ok(None) = result {
                         // `exec` with redirections only: they stay.
                         return Ok(0);
                     }
                     result.map(|code| code.unwrap_or(0))
                 }
-                compound => self.compound(compound).await,
+                None => self.compound(&command.kind).await,
             };
             self.process.io = io;
             if let Ok(code) = result {
@@ -376,12 +399,8 @@ impl<H: Host> Shell<H> {
         result
     }
 
-    /// A simple command; `None` when its redirections are to stay.
-    async fn simple(
-        &mut self,
-        assignments: &[(String, super::parser::ast::Word)],
-        words: &[super::parser::ast::Word],
-    ) -> Result<Option<i32>, Flow> {
+    /// Assignments with their values, and arguments.
+    async fn expand_simple(&mut self, assignments: &[(String, Word)], words: &[Word]) -> Result<Expanded, Flow> {
         self.substituted = false;
         let arguments = self.expand_words(words).await?;
         let mut values = Vec::new();
@@ -397,6 +416,11 @@ impl<H: Host> Shell<H> {
             self.process.raw_error(format!("+ {}\n", all.join(" ")));
             let _ = self.process.flush().await;
         }
+        Ok((values, arguments))
+    }
+
+    /// A simple command; `None` when its redirections are to stay.
+    async fn simple(&mut self, values: &[(String, String)], arguments: &[String]) -> Result<Option<i32>, Flow> {
         let Some(name) = arguments.first() else {
             return Ok(Some(if self.substituted { self.status } else { 0 }));
         };
@@ -404,15 +428,15 @@ impl<H: Host> Shell<H> {
             return Ok(None);
         }
         if let Some(body) = self.functions.get(name).cloned() {
-            return self.call(&body, &arguments).await.map(Some);
+            return self.call(&body, arguments).await.map(Some);
         }
         let saved: Vec<(String, Option<String>)> = values.iter().map(|(n, _)| (n.clone(), self.variables.get(n).cloned())).collect();
-        for (name, value) in &values {
+        for (name, value) in values {
             self.variables.insert(name.clone(), value.clone());
         }
-        let result = match self.builtin(&arguments).await {
+        let result = match self.builtin(arguments).await {
             Some(result) => result,
-            None => Ok(self.external(&arguments, &values).await),
+            None => Ok(self.external(arguments, values).await),
         };
         for (name, old) in saved {
             match old {

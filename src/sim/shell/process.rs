@@ -79,6 +79,9 @@ impl<H: Host> Machine<H> {
     }
 }
 
+/// The client's standard input: channel, and what was received and not yet read.
+pub(crate) type ClientInput = (mpsc::Receiver<Vec<u8>>, Vec<u8>);
+
 /// Where input comes from.
 #[derive(Clone)]
 pub(crate) enum Source {
@@ -86,8 +89,8 @@ pub(crate) enum Source {
     Empty,
     /// Bytes and how many of them have been read.
     Bytes(Arc<Mutex<(Vec<u8>, usize)>>),
-    /// The client's standard input: channel, and what was received and not yet read.
-    Client(Arc<tokio::sync::Mutex<(mpsc::Receiver<Vec<u8>>, Vec<u8>)>>),
+    /// The client's.
+    Client(Arc<tokio::sync::Mutex<ClientInput>>),
 }
 
 impl Source {

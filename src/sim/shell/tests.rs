@@ -1,5 +1,6 @@
 //! Scripts against a made-up container.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -154,10 +155,10 @@ async fn script(host: &Arc<Fake>, text: &str) -> String {
     let (stdout, stderr, exit) = exec(host, &["sh", "-c", text], b"").await;
     let mut all = stdout;
     if !stderr.is_empty() {
-        all += &format!("[{stderr}]");
+        let _ = write!(all, "[{stderr}]");
     }
     if exit != Exit::Code(0) {
-        all += &format!("{exit:?}");
+        let _ = write!(all, "{exit:?}");
     }
     all
 }

@@ -159,7 +159,7 @@ pub(super) async fn find<H: Host>(p: &mut Process<H>) -> i32 {
             let text = if p.machine.busybox() {
                 format!("{spelled}: {}", FileError::NoEntry)
             } else {
-                format!("\u{2018}{spelled}\u{2019}: {}", FileError::NoEntry)
+                format!("'{spelled}': {}", FileError::NoEntry)
             };
             p.complain(text);
             continue;
@@ -275,12 +275,11 @@ pub(super) async fn xargs<H: Host>(p: &mut Process<H>) -> i32 {
             return 143;
         }
         let mut full: Vec<String> = Vec::new();
-        match (options.value('I'), batch.first()) {
-            (Some(mark), Some(item)) => full.extend(command.iter().map(|w| w.replace(mark, item))),
-            _ => {
-                full.extend(command.iter().cloned());
-                full.extend(batch.iter().cloned());
-            }
+        if let (Some(mark), Some(item)) = (options.value('I'), batch.first()) {
+            full.extend(command.iter().map(|w| w.replace(mark, item)));
+        } else {
+            full.extend(command.iter().cloned());
+            full.extend(batch.iter().cloned());
         }
         if options.has('t') {
             p.raw_error(format!("{}\n", full.join(" ")));

@@ -4,9 +4,10 @@ use super::options;
 use super::regexes::compile;
 use super::text::lines;
 use super::tree::{respell, walk};
-use crate::sim::shell::files::{FileError, Kind};
+use crate::sim::shell::files::Kind;
 use crate::sim::shell::host::Host;
 use crate::sim::shell::process::Process;
+use std::fmt::Write as _;
 
 /// `grep [-ivcnEFqorRlLhHwxsm] PATTERN FILE...`
 pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
@@ -57,12 +58,11 @@ pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
         if options.has('x') {
             source = if extended { format!("^({source})$") } else { format!("^\\({source}\\)$") };
         }
-        match compile(&source, extended, options.has('i')) {
-            Some(expression) => expressions.push(expression),
-            None => {
-                p.complain("Invalid regular expression");
-                return 2;
-            }
+        if let Some(expression) = compile(&source, extended, options.has('i')) {
+            expressions.push(expression);
+        } else {
+            p.complain("Invalid regular expression");
+            return 2;
         }
     }
     let recursive = options.has('r') || options.has('R');
@@ -100,8 +100,7 @@ pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
             Err(error) => {
                 failed = true;
                 if !options.has('s') {
-                    let text = if error == FileError::IsDirectory { format!("{path}: {error}") } else { format!("{path}: {error}") };
-                    p.complain(text);
+                    p.complain(format!("{path}: {error}"));
                 }
                 continue;
             }
@@ -125,7 +124,7 @@ pub(super) async fn grep<H: Host>(p: &mut Process<H>) -> i32 {
             let prefix = |number: usize, mark: char| {
                 let mut text = if named { format!("{label}{mark}") } else { String::new() };
                 if options.has('n') {
-                    text += &format!("{number}{mark}");
+                    let _ = write!(text, "{number}{mark}");
                 }
                 text
             };

@@ -1,6 +1,7 @@
 //! `ls` and `stat`.
 
 use jiff::Timestamp;
+use std::fmt::Write as _;
 
 use super::options::{self, Options};
 use super::time;
@@ -211,7 +212,9 @@ pub(super) async fn stat<H: Host>(p: &mut Process<H>) -> i32 {
                 match chars.next() {
                     Some('n') => text.push_str(spelled),
                     Some('s') => text.push_str(&node.size().to_string()),
-                    Some('a') => text.push_str(&format!("{:o}", node.mode)),
+                    Some('a') => {
+                        let _ = write!(text, "{:o}", node.mode);
+                    }
                     Some('A') => text.push_str(&mode_text(&node)),
                     Some('F') => text.push_str(kind),
                     Some('U' | 'G') => text.push_str("root"),

@@ -108,7 +108,7 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "df" => disk::df(p).await,
         "du" => disk::du(p).await,
         "sleep" | "usleep" => time::sleep(p).await,
-        "date" => time::date(p).await,
+        "date" => time::date(p),
         "seq" => time::seq(p),
         "timeout" => time::timeout(p).await,
         "time" | "nohup" | "nice" | "command" => time::wrapper(p).await,

@@ -33,15 +33,12 @@ pub(super) async fn nslookup<H: Host>(p: &mut Process<H>) -> i32 {
         format!("Server:\t\t{server}\nAddress:\t{server}#53\n\n")
     });
     let full = if name.contains('.') { name.clone() } else { format!("{name}.{}.svc.cluster.local", p.host().namespace()) };
-    match result {
-        Ok(address) => {
-            p.print(format!("Name:\t{full}\nAddress: {address}\n\n"));
-            0
-        }
-        Err(_) => {
-            p.print(format!("** server can't find {name}: NXDOMAIN\n\n"));
-            1
-        }
+    if let Ok(address) = result {
+        p.print(format!("Name:\t{full}\nAddress: {address}\n\n"));
+        0
+    } else {
+        p.print(format!("** server can't find {name}: NXDOMAIN\n\n"));
+        1
     }
 }
 
@@ -160,7 +157,7 @@ fn url(text: &str) -> Option<Url> {
 enum Trouble {
     Resolve,
     Refused(Duration),
-    TimedOut(Duration),
+    TimedOut,
     Secure,
 }
 
@@ -170,7 +167,7 @@ async fn fetch<H: Host>(p: &mut Process<H>, url: &Url, method: &str, timeout: Du
         let took = match p.host().connect(address, url.port, timeout) {
             Ok(took) => took,
             Err(ConnectError::Refused(took)) => return wait(p, took, Trouble::Refused(took)).await,
-            Err(ConnectError::TimedOut(took)) => return wait(p, took, Trouble::TimedOut(took)).await,
+            Err(ConnectError::TimedOut(took)) => return wait(p, took, Trouble::TimedOut).await,
         };
         return wait(p, took, Trouble::Secure).await;
     }
@@ -181,7 +178,7 @@ async fn fetch<H: Host>(p: &mut Process<H>, url: &Url, method: &str, timeout: Du
             Ok((address, answer))
         }
         Err(ConnectError::Refused(took)) => wait(p, took, Trouble::Refused(took)).await,
-        Err(ConnectError::TimedOut(took)) => wait(p, took, Trouble::TimedOut(took)).await,
+        Err(ConnectError::TimedOut(took)) => wait(p, took, Trouble::TimedOut).await,
     }
 }
 
@@ -234,7 +231,7 @@ pub(super) async fn wget<H: Host>(p: &mut Process<H>) -> i32 {
         return 1;
     };
     let quiet = options.has('q');
-    let timeout = options.value('T').and_then(duration).unwrap_or(Duration::from_secs(900));
+    let timeout = options.value('T').and_then(duration).unwrap_or(Duration::from_mins(15));
     let method = if options.has('p') { "POST" } else { "GET" };
     let (host, port) = (target.host.clone(), target.port);
     match fetch(p, &target, method, timeout).await {
@@ -262,7 +259,7 @@ pub(super) async fn wget<H: Host>(p: &mut Process<H>) -> i32 {
             let text = match trouble {
                 Trouble::Resolve => format!("bad address '{host}'"),
                 Trouble::Refused(_) => format!("can't connect to remote host ({}): Connection refused", address_of(p, &host)),
-                Trouble::TimedOut(_) => "download timed out".to_owned(),
+                Trouble::TimedOut => "download timed out".to_owned(),
                 Trouble::Secure => "error getting response: Connection reset by peer".to_owned(),
             };
             if !quiet && !matches!(trouble, Trouble::Resolve) {
@@ -345,8 +342,8 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
     };
     let method = options.value('X').unwrap_or(default).to_owned();
     let connect = options.value('T').and_then(duration).unwrap_or(CONNECT_TIMEOUT);
-    let total = options.value('m').and_then(duration).unwrap_or(Duration::from_secs(3600));
-    let timeout = if options.has('m') { total } else { Duration::from_secs(3600) };
+    let total = options.value('m').and_then(duration).unwrap_or(Duration::from_hours(1));
+    let timeout = if options.has('m') { total } else { Duration::from_hours(1) };
     let start = p.host().now();
     // A connection that cannot be made fails at the connection's own time-out.
     let reachable = match resolve(p, &target.host).await {
@@ -354,7 +351,7 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
         Err(_) => Ok(Duration::ZERO),
     };
     let result = match reachable {
-        Err(ConnectError::TimedOut(took)) => wait(p, took, Trouble::TimedOut(took)).await,
+        Err(ConnectError::TimedOut(took)) => wait(p, took, Trouble::TimedOut).await,
         _ => fetch(p, &target, &method, timeout).await,
     };
     let elapsed = p.host().now().duration_since(start).as_secs_f64();
@@ -368,15 +365,11 @@ pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
         Err(Trouble::Refused(took)) => {
             (7, 0, format!("Failed to connect to {host} port {port} after {} ms: Couldn't connect to server", took.as_millis()))
         }
-        Err(Trouble::TimedOut(_)) if options.has('T') && reachable.is_err() => {
+        Err(Trouble::TimedOut) if options.has('T') && reachable.is_err() => {
             (28, 0, format!("Failed to connect to {host} port {port} after {:.0} ms: Timeout was reached", elapsed * 1000.0))
         }
-        Err(Trouble::TimedOut(_)) if reachable.is_err() => {
-            (28, 0, format!("Connection timed out after {:.0} milliseconds", elapsed * 1000.0))
-        }
-        Err(Trouble::TimedOut(_)) => {
-            (28, 0, format!("Operation timed out after {:.0} milliseconds with 0 bytes received", elapsed * 1000.0))
-        }
+        Err(Trouble::TimedOut) if reachable.is_err() => (28, 0, format!("Connection timed out after {:.0} milliseconds", elapsed * 1000.0)),
+        Err(Trouble::TimedOut) => (28, 0, format!("Operation timed out after {:.0} milliseconds with 0 bytes received", elapsed * 1000.0)),
         Err(Trouble::Secure) => (35, 0, "TLS connect error: error:0A00010B:SSL routines::wrong version number".to_owned()),
     };
     if let Ok((_, answer)) = &result
@@ -427,11 +420,12 @@ fn body(options: &Options, answer: &HttpAnswer) -> Vec<u8> {
 /// `ip addr`, `ip route`, `ifconfig`, `hostname -i` of a pod.
 pub(super) fn addresses<H: Host>(p: &mut Process<H>) -> i32 {
     let address = p.host().address();
-    let [a, b, c, d] = address.octets();
-    let mac = format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+    let octets = address.octets();
+    let mac = octets.iter().fold("0a:58".to_owned(), |mac, octet| mac + &format!(":{octet:02x}"));
+    let net = octets.iter().take(3).map(u8::to_string).collect::<Vec<_>>().join(".");
     if p.name() == "ifconfig" {
         p.print(format!(
-            "eth0      Link encap:Ethernet  HWaddr {}\n          inet addr:{address}  Bcast:{a}.{b}.{c}.255  Mask:255.255.255.0\n          UP BROADCAST RUNNING MULTICAST  MTU:1450  Metric:1\n\n\
+            "eth0      Link encap:Ethernet  HWaddr {}\n          inet addr:{address}  Bcast:{net}.255  Mask:255.255.255.0\n          UP BROADCAST RUNNING MULTICAST  MTU:1450  Metric:1\n\n\
              lo        Link encap:Local Loopback\n          inet addr:127.0.0.1  Mask:255.0.0.0\n          UP LOOPBACK RUNNING  MTU:65536  Metric:1\n\n",
             mac.to_uppercase()
         ));
@@ -439,14 +433,14 @@ pub(super) fn addresses<H: Host>(p: &mut Process<H>) -> i32 {
     }
     let object = p.args.iter().skip(1).find(|w| !w.starts_with('-')).cloned().unwrap_or_default();
     if object.starts_with('r') {
-        p.print(format!("default via {a}.{b}.{c}.1 dev eth0 \n{a}.{b}.{c}.0/24 dev eth0 proto kernel scope link src {address} \n"));
+        p.print(format!("default via {net}.1 dev eth0 \n{net}.0/24 dev eth0 proto kernel scope link src {address} \n"));
     } else {
         let inet = |text: String| if object.starts_with('l') { String::new() } else { text };
         p.print(format!(
             "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n{}\
              2: eth0@if12: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue state UP group default \n    link/ether {mac} brd ff:ff:ff:ff:ff:ff link-netnsid 0\n{}",
             inet("    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n".to_owned()),
-            inet(format!("    inet {address}/24 brd {a}.{b}.{c}.255 scope global eth0\n       valid_lft forever preferred_lft forever\n"))
+            inet(format!("    inet {address}/24 brd {net}.255 scope global eth0\n       valid_lft forever preferred_lft forever\n"))
         ));
     }
     0

@@ -1,5 +1,6 @@
 //! `ping`.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl Probe {
             }
             let (address, ms) = (self.address, millis(rtt));
             if p.machine.busybox() {
-                p.line(format!("64 bytes from {address}: seq={} ttl=62 time={ms:.3} ms", number));
+                p.line(format!("64 bytes from {address}: seq={number} ttl=62 time={ms:.3} ms"));
             } else {
                 p.line(format!("64 bytes from {address}: icmp_seq={} ttl=62 time={} ms", number + 1, shown(ms)));
             }
@@ -88,17 +89,17 @@ impl Probe {
         let mean = self.received.iter().sum::<f64>() / count;
         let mut text = format!("\n--- {} ping statistics ---\n", self.name);
         if busybox {
-            text += &format!("{sent} packets transmitted, {got} packets received, {lost:.0}% packet loss\n");
+            let _ = writeln!(text, "{sent} packets transmitted, {got} packets received, {lost:.0}% packet loss");
             if got > 0 {
-                text += &format!("round-trip min/avg/max = {least:.3}/{mean:.3}/{most:.3} ms\n");
+                let _ = writeln!(text, "round-trip min/avg/max = {least:.3}/{mean:.3}/{most:.3} ms");
             }
             return text;
         }
         let percent = super::echo::significant(lost, 6);
-        text += &format!("{sent} packets transmitted, {got} received, {percent}% packet loss, time {:.0}ms\n", millis(took));
+        let _ = writeln!(text, "{sent} packets transmitted, {got} received, {percent}% packet loss, time {:.0}ms", millis(took));
         if got > 0 {
             let variance = self.received.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-            text += &format!("rtt min/avg/max/mdev = {least:.3}/{mean:.3}/{most:.3}/{:.3} ms\n", variance.sqrt());
+            let _ = writeln!(text, "rtt min/avg/max/mdev = {least:.3}/{mean:.3}/{most:.3}/{:.3} ms", variance.sqrt());
         } else {
             text.push('\n');
         }

@@ -171,7 +171,7 @@ pub(super) async fn top<H: Host>(p: &mut Process<H>) -> i32 {
             p.line(format!("Load average: {one:.2} {five:.2} {fifteen:.2} 2/300 {}", all.len()));
             p.line("  PID  PPID USER     STAT   VSZ %VSZ CPU %CPU COMMAND");
             for x in all {
-                let vsz = format!("{}m", x.memory * 2 >> 20);
+                let vsz = format!("{}m", (x.memory * 2) >> 20);
                 p.line(format!(
                     "{:5} {:5} {:<8} {:<4} {vsz:>5} {:3.0}%   0 {:3.0}% {}",
                     x.pid,

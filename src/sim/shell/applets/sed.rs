@@ -1,6 +1,7 @@
 //! `sed`: addresses, `s`, `y`, `p`, `d`, `q`, `a`, `i`, `c`, `=`, `n`, groups; no branches and no hold space.
 
 use regex::Regex;
+use std::fmt::Write as _;
 
 use super::options;
 use super::regexes::compile;
@@ -365,28 +366,34 @@ fn run(commands: &mut [Command], state: &mut State<'_>) -> Next {
                 if let Some(changed) = substitute(&state.space, expression, with, *global, *number) {
                     state.space = changed;
                     if *print {
-                        state.output += &format!("{}\n", state.space);
+                        let _ = writeln!(state.output, "{}", state.space);
                     }
                 }
             }
             Action::Transliterate(pairs) => {
                 state.space = state.space.chars().map(|c| pairs.iter().find(|p| p.0 == c).map_or(c, |p| p.1)).collect();
             }
-            Action::Print => state.output += &format!("{}\n", state.space),
-            Action::Number => state.output += &format!("{}\n", state.at + 1),
+            Action::Print => {
+                let _ = writeln!(state.output, "{}", state.space);
+            }
+            Action::Number => {
+                let _ = writeln!(state.output, "{}", state.at + 1);
+            }
             Action::Delete => return Next::Deleted,
             Action::Quit => return Next::Quit,
             Action::Append(text) => state.after.push(text.clone()),
-            Action::Insert(text) => state.output += &format!("{text}\n"),
+            Action::Insert(text) => {
+                let _ = writeln!(state.output, "{text}");
+            }
             Action::Change(text) => {
                 if command.active.is_none() {
-                    state.output += &format!("{text}\n");
+                    let _ = writeln!(state.output, "{text}");
                 }
                 return Next::Deleted;
             }
             Action::Next => {
                 if !state.quiet {
-                    state.output += &format!("{}\n", state.space);
+                    let _ = writeln!(state.output, "{}", state.space);
                 }
                 let Some(line) = state.lines.get(state.at + 1) else {
                     return Next::Deleted;
@@ -411,10 +418,10 @@ fn edit(commands: &mut [Command], text: &str, quiet: bool) -> String {
         (*line).clone_into(&mut state.space);
         let next = run(commands, &mut state);
         if !quiet && !matches!(next, Next::Deleted) {
-            state.output += &format!("{}\n", state.space);
+            let _ = writeln!(state.output, "{}", state.space);
         }
         for text in std::mem::take(&mut state.after) {
-            state.output += &format!("{text}\n");
+            let _ = writeln!(state.output, "{text}");
         }
         state.quit = matches!(next, Next::Quit);
         state.at += 1;

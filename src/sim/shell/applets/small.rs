@@ -164,12 +164,11 @@ pub(super) async fn base64<H: Host>(p: &mut Process<H>) -> i32 {
     for (_, bytes) in inputs {
         if options.has('d') || options.has('D') {
             let clean: Vec<u8> = bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-            match STANDARD.decode(&clean) {
-                Ok(plain) => p.print(plain),
-                Err(_) => {
-                    p.complain(if p.machine.busybox() { "truncated input" } else { "invalid input" });
-                    return 1;
-                }
+            if let Ok(plain) = STANDARD.decode(&clean) {
+                p.print(plain);
+            } else {
+                p.complain(if p.machine.busybox() { "truncated input" } else { "invalid input" });
+                return 1;
             }
             continue;
         }
@@ -228,18 +227,18 @@ pub(super) async fn compare<H: Host>(p: &mut Process<H>) -> i32 {
     let name = p.name();
     let options = options::parse(&p.args, "qsubwrNU:l", &[("brief", 'q')]);
     let (inputs, fine) = p.inputs(&options.rest).await;
-    let [(a_name, a), (b_name, b)] = inputs.as_slice() else {
+    let [(a_name, left), (b_name, right)] = inputs.as_slice() else {
         if fine {
             p.complain("missing operand");
         }
         return 2;
     };
-    if a == b {
+    if left == right {
         return 0;
     }
     if name == "cmp" {
-        let at = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-        let line = a.iter().take(at).filter(|x| **x == b'\n').count() + 1;
+        let at = left.iter().zip(right).take_while(|(l, r)| l == r).count();
+        let line = left.iter().take(at).filter(|l| **l == b'\n').count() + 1;
         if !options.has('s') {
             p.line(format!("{a_name} {b_name} differ: byte {}, line {line}", at + 1));
         }
@@ -249,10 +248,10 @@ pub(super) async fn compare<H: Host>(p: &mut Process<H>) -> i32 {
         p.line(format!("Files {a_name} and {b_name} differ"));
         return 1;
     }
-    let (x, y) = (lines(a), lines(b));
-    let start = x.iter().zip(&y).take_while(|(l, r)| l == r).count();
-    let end = x.iter().rev().zip(y.iter().rev()).take_while(|(l, r)| l == r).count().min(x.len().min(y.len()) - start);
-    let (old, new) = (x.get(start..x.len() - end).unwrap_or_default(), y.get(start..y.len() - end).unwrap_or_default());
+    let (before, after) = (lines(left), lines(right));
+    let start = before.iter().zip(&after).take_while(|(l, r)| l == r).count();
+    let end = before.iter().rev().zip(after.iter().rev()).take_while(|(l, r)| l == r).count().min(before.len().min(after.len()) - start);
+    let (old, new) = (before.get(start..before.len() - end).unwrap_or_default(), after.get(start..after.len() - end).unwrap_or_default());
     let unified = options.has('u') || options.has('U') || p.machine.busybox();
     if unified {
         p.line(format!("--- {a_name}"));

@@ -17,7 +17,10 @@ pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
 /// Turns `-5` into `-n 5`.
 fn old_count(args: &[String]) -> Vec<String> {
     args.iter()
-        .flat_map(|a| match a.strip_prefix('-') {
+        .enumerate()
+        .flat_map(|(at, a)| match a.strip_prefix('-') {
+            // Not the value of a preceding option.
+            Some(_) if at > 0 && args.get(at - 1).is_some_and(|before| matches!(before.as_str(), "-n" | "-c")) => vec![a.clone()],
             Some(n) if !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()) => vec!["-n".to_owned(), n.to_owned()],
             _ => vec![a.clone()],
         })
@@ -199,7 +202,7 @@ pub(super) async fn wc<H: Host>(p: &mut Process<H>) -> i32 {
     let mut totals = [0_usize; 4];
     for (name, bytes) in &inputs {
         let text = String::from_utf8_lossy(bytes);
-        let counts = [bytes.iter().filter(|b| **b == b'\n').count(), text.split_whitespace().count(), bytes.len(), text.chars().count()];
+        let counts = [text.matches('\n').count(), text.split_whitespace().count(), bytes.len(), text.chars().count()];
         for (total, count) in totals.iter_mut().zip(counts) {
             *total += count;
         }
@@ -371,7 +374,7 @@ pub(super) async fn relined<H: Host>(p: &mut Process<H>) -> i32 {
             let mut number = 0;
             for line in &mut all {
                 if line.is_empty() {
-                    *line = "       ".to_owned();
+                    "       ".clone_into(line);
                 } else {
                     number += 1;
                     *line = format!("{number:6}\t{line}");

@@ -1,6 +1,7 @@
 //! Runs `awk` programs over lines.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use regex::Regex;
 
@@ -159,7 +160,7 @@ impl Machine {
                 self.set_line(line.to_owned());
                 for (at, rule) in rules.iter().enumerate() {
                     match self.rule(at, rule) {
-                        Ok(()) => {}
+                        Ok(()) | Err(Stop::Break | Stop::Continue) => {}
                         Err(Stop::Next) => break,
                         Err(Stop::Exit(value)) => {
                             code = Some(value);
@@ -167,7 +168,6 @@ impl Machine {
                             break;
                         }
                         Err(Stop::Error(message)) => return Err(message),
-                        Err(Stop::Break | Stop::Continue) => {}
                     }
                 }
             }
@@ -207,12 +207,11 @@ impl Machine {
         if !chosen {
             return Ok(());
         }
-        match &rule.action {
-            Some(action) => self.block(action),
-            None => {
-                self.output += &format!("{}{}", self.line, self.get("ORS"));
-                Ok(())
-            }
+        if let Some(action) = &rule.action {
+            self.block(action)
+        } else {
+            let _ = write!(self.output, "{}{}", self.line, self.get("ORS"));
+            Ok(())
         }
     }
 
@@ -225,7 +224,7 @@ impl Machine {
         }
     }
 
-    fn split(&self, text: &str, separator: &str) -> Vec<String> {
+    fn split(text: &str, separator: &str) -> Vec<String> {
         if text.is_empty() {
             return Vec::new();
         }
@@ -233,7 +232,7 @@ impl Machine {
         match (single.next(), single.next()) {
             (Some(' '), None) => text.split_whitespace().map(str::to_owned).collect(),
             (None, _) => text.chars().map(String::from).collect(),
-            (Some(c), None) if c != '|' || separator.len() == 1 => text.split(c).map(str::to_owned).collect(),
+            (Some(c), None) => text.split(c).map(str::to_owned).collect(),
             _ => match compile(separator, true, false) {
                 Some(expression) => expression.split(text).map(str::to_owned).collect(),
                 None => vec![text.to_owned()],
@@ -242,7 +241,7 @@ impl Machine {
     }
 
     fn set_line(&mut self, line: String) {
-        self.fields = self.split(&line, &self.get("FS"));
+        self.fields = Self::split(&line, &self.get("FS"));
         self.line = line;
     }
 
@@ -436,7 +435,7 @@ impl Machine {
                     Some(expression) => self.value(expression)?.text(),
                     None => self.get("FS"),
                 };
-                let parts = self.split(&text(0), &separator);
+                let parts = Self::split(&text(0), &separator);
                 let Some(Expr::Variable(array)) = arguments.get(1) else { return Err(Stop::Error("split needs an array".to_owned())) };
                 let found = parts.len();
                 self.arrays.insert(
@@ -452,7 +451,7 @@ impl Machine {
                 let target = arguments.get(2).unwrap_or(&whole);
                 let old = self.value(target)?.text();
                 let replacement = text(1);
-                let limit = if name == "sub" { 1 } else { 0 };
+                let limit = usize::from(name == "sub");
                 let found = if limit == 1 { usize::from(regex.is_match(&old)) } else { regex.find_iter(&old).count() };
                 if found > 0 {
                     let new = regex.replacen(&old, limit, |captures: &regex::Captures<'_>| {
@@ -487,9 +486,8 @@ impl Machine {
             "log" => Value::Number(number(0).ln()),
             "sin" => Value::Number(number(0).sin()),
             "cos" => Value::Number(number(0).cos()),
-            "srand" | "systime" => Value::Number(0.0),
             "rand" => Value::Number(0.5),
-            "fflush" | "close" => Value::Number(0.0),
+            "srand" | "systime" | "fflush" | "close" => Value::Number(0.0),
             other => return Err(Stop::Error(format!("calling undefined function {other}"))),
         })
     }
