@@ -104,7 +104,8 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     let answer = engine.with(|w| {
-        let answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
+        let mut answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
+        answer.warnings.extend(deprecation(&target).map(str::to_owned));
         audit(w, &call, verb, answer.code);
         answer
     });
@@ -120,6 +121,15 @@ async fn exec(engine: &Arc<Engine>, stop: CancellationToken, parts: &mut Parts, 
     })?;
     let host = kubelet::exec_host(engine, &key, &container)?;
     exec::open(parts, call, Arc::new(host), stop).await
+}
+
+/// What the server says about kinds that are going out of use.
+fn deprecation(target: &Target) -> Option<&'static str> {
+    match (target.kind.group.as_str(), target.kind.plural.as_str()) {
+        ("", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {

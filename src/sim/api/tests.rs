@@ -106,6 +106,9 @@ async fn objects_live_and_die() {
     assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!("Scale"), &json!(5), &json!("app=web")));
     let (code, refused) = c.patch(&web, "application/json-patch+json", &json!([{"op": "remove", "path": "/spec/nope/x"}])).await;
     assert_eq!((code, &refused["message"]), (422, &json!("the server rejected our request due to an error in our request")));
+    let (code, wrong) = c.patch(&web, strategic, &json!({"spec": {"replicas": "two"}})).await;
+    let text = " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:two]]\": unrecognized type: int32";
+    assert_eq!((code, &wrong["message"]), (422, &json!(text)));
     let (code, _) = c.patch(&format!("{web}?dryRun=All"), MERGE, &json!({"spec": {"replicas": 9}})).await;
     assert_eq!(code, 200);
     assert_eq!(c.get(&web).await.1["spec"]["replicas"], 5);
