@@ -25,7 +25,7 @@ fn target(record: &Value) -> Option<(Key, Option<&str>)> {
 }
 
 /// Injects the fault into one target.
-pub fn apply(world: &mut World, key: &Key, chaos: &Value, record: &Value) -> Result<(), String> {
+pub(super) fn apply(world: &mut World, key: &Key, chaos: &Value, record: &Value) -> Result<(), String> {
     let (pod, container) = target(record).ok_or("invalid record")?;
     let spec = &chaos["spec"];
     match &*key.resource.plural {
@@ -45,7 +45,7 @@ pub fn apply(world: &mut World, key: &Key, chaos: &Value, record: &Value) -> Res
 }
 
 /// What `status.instances` holds for a target: an identity, or a generation.
-pub fn instance(world: &mut World, key: &Key) -> Option<Value> {
+pub(super) fn instance(world: &mut World, key: &Key) -> Option<Value> {
     match &*key.resource.plural {
         "stresschaos" => Some(json!({"uid": format!("{}", 4000 + world.store.revision() % 20_000), "startTime": world.now.rfc3339()})),
         "networkchaos" | "iochaos" => Some(1.into()),
@@ -54,7 +54,7 @@ pub fn instance(world: &mut World, key: &Key) -> Option<Value> {
 }
 
 /// Takes the fault out of one target; nothing to do when the pod is gone.
-pub fn recover(world: &mut World, key: &Key, record: &Value) {
+pub(super) fn recover(world: &mut World, key: &Key, record: &Value) {
     let Some((pod, _)) = target(record) else { return };
     if let Some(run) = world.runtime.pods.get_mut(&pod) {
         run.net.retain(|(k, _)| k != key);

@@ -229,7 +229,7 @@ fn apply(world: &mut World, key: &Key, chaos: &Value) {
         }
         tell(world, key, report);
     }
-    refresh(world, key, new);
+    refresh(world, key, &new);
     tell(world, key, Report::normal("Updated", "Successfully update records of resource"));
     if failed {
         plan(world, key, Step::Apply, AGAIN);
@@ -252,12 +252,12 @@ fn recover(world: &mut World, key: &Key, chaos: &Value) {
         }
         tell(world, key, Report::normal("Recovered", format!("Successfully recover chaos for {id}")));
     }
-    refresh(world, key, new);
+    refresh(world, key, &new);
     tell(world, key, Report::normal("Updated", "Successfully update records of resource"));
 }
 
 /// Writes the status computed on an older version of the object; what happened meanwhile to the rest of it is kept.
-fn refresh(world: &mut World, key: &Key, computed: Value) {
+fn refresh(world: &mut World, key: &Key, computed: &Value) {
     let Some(current) = world.store.get(key).cloned() else { return };
     let mut new = (*current).clone();
     new["status"] = computed["status"].clone();

@@ -60,7 +60,7 @@ fn symptoms(w: &World) -> Vec<&'static str> {
         if cpu / limits.cpu_limit.unwrap() >= 0.5 {
             out.push("cpu");
         }
-        if memory as f64 / limits.memory_limit.unwrap() as f64 >= 0.5 {
+        if memory * 2 >= limits.memory_limit.unwrap() {
             out.push("memory");
         }
         let faults = network::egress(run, None);
@@ -127,12 +127,12 @@ fn restart(w: &mut World) {
 fn every_fault_bites_and_goes_with_its_object() {
     for (symptom, kind, spec) in faults() {
         let mut w = system();
-        assert!(symptoms(&w).is_empty() && errors(&w) == 0.0, "{symptom}: {:?} {}", symptoms(&w), errors(&w));
+        assert!(symptoms(&w).is_empty() && errors(&w) < 1e-9, "{symptom}: {:?} {}", symptoms(&w), errors(&w));
         let key = inject(&mut w, kind, spec);
         assert!(symptoms(&w).contains(&symptom), "{symptom}: {:?}", symptoms(&w));
         remove(&mut w, &key);
         assert!(symptoms(&w).is_empty(), "{symptom} stays: {:?}", symptoms(&w));
-        assert_eq!(errors(&w), 0.0, "{symptom}");
+        assert!(errors(&w) < 1e-9, "{symptom}");
     }
 }
 
@@ -143,7 +143,7 @@ fn a_rollout_restart_heals_every_pod_fault_and_the_object_can_be_deleted_afterwa
         let key = inject(&mut w, kind, spec);
         restart(&mut w);
         assert!(symptoms(&w).is_empty(), "{symptom} survives a restart: {:?}", symptoms(&w));
-        assert_eq!(errors(&w), 0.0, "{symptom}");
+        assert!(errors(&w) < 1e-9, "{symptom}");
         remove(&mut w, &key);
         assert!(symptoms(&w).is_empty(), "{symptom}");
     }
@@ -161,7 +161,7 @@ fn starved_limits_show_and_a_restart_does_not_help() {
     assert!(symptoms(&w).contains(&"not ready"));
     restart(&mut w);
     assert!(symptoms(&w).contains(&"not ready"));
-    assert_eq!(errors(&w), 0.0, "the old pod serves on");
+    assert!(errors(&w) < 1e-9, "the old pod serves on");
     edit(&mut w, TARGET, |d| d["spec"]["template"] = before);
     advance(&mut w, 120.0);
     assert!(symptoms(&w).is_empty(), "{:?}", symptoms(&w));

@@ -11,15 +11,15 @@ use crate::sim::world::World;
 
 /// A target: `namespace/pod` or `namespace/pod/container`, and the selector that found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     /// Identity.
-    pub id: String,
+    pub(super) id: String,
     /// `.` for the experiment's own selector, `.Target` for the peers of a network fault.
-    pub selector: &'static str,
+    pub(super) selector: &'static str,
 }
 
 /// Selects the targets of an experiment, once.
-pub fn records(world: &mut World, key: &Key, chaos: &Value) -> Result<Vec<Record>, String> {
+pub(super) fn records(world: &mut World, key: &Key, chaos: &Value) -> Result<Vec<Record>, String> {
     let spec = &chaos["spec"];
     let pods = pick(world, key, spec)?;
     let plural = &*key.resource.plural;
@@ -58,13 +58,13 @@ fn containers(pod: &Value, spec: &Value) -> Result<Vec<String>, String> {
 }
 
 /// The pods that a selector with a mode picks.
-pub fn pick(world: &mut World, key: &Key, spec: &Value) -> Result<Vec<(Key, Arc<Value>)>, String> {
+pub(super) fn pick(world: &mut World, key: &Key, spec: &Value) -> Result<Vec<(Key, Arc<Value>)>, String> {
     let mut all = matching(world, key, &spec["selector"]);
     if all.is_empty() {
         return Err("no pod is selected".to_owned());
     }
     let value = || -> Result<usize, String> {
-        let v = spec["value"].as_str().map(str::to_owned).unwrap_or_else(|| spec["value"].to_string());
+        let v = spec["value"].as_str().map_or_else(|| spec["value"].to_string(), str::to_owned);
         v.trim_matches('"').trim_end_matches('%').parse().map_err(|_| format!("invalid value {v} of mode"))
     };
     let count = match spec["mode"].as_str().unwrap_or("all") {

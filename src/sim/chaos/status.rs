@@ -6,32 +6,32 @@ use super::select::Record;
 use crate::sim::time::SimTime;
 
 /// A record before anything has happened.
-pub fn record(r: &Record) -> Value {
+pub(super) fn record(r: &Record) -> Value {
     json!({"id": r.id, "selectorKey": r.selector, "phase": "Not Injected", "injectedCount": 0, "recoveredCount": 0})
 }
 
 /// Whether targets have been selected.
-pub fn initialised(chaos: &Value) -> bool {
+pub(super) fn initialised(chaos: &Value) -> bool {
     chaos["status"]["experiment"]["containerRecords"].is_array()
 }
 
 /// The records.
-pub fn records(chaos: &Value) -> &[Value] {
+pub(super) fn records(chaos: &Value) -> &[Value] {
     chaos["status"]["experiment"]["containerRecords"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Whether a record is in a phase.
-pub fn any(chaos: &Value, phase: &str) -> bool {
+pub(super) fn any(chaos: &Value, phase: &str) -> bool {
     records(chaos).iter().any(|r| r["phase"] == phase)
 }
 
 /// `Run` or `Stop`.
-pub fn desired(chaos: &Value) -> &str {
+pub(super) fn desired(chaos: &Value) -> &str {
     chaos["status"]["experiment"]["desiredPhase"].as_str().unwrap_or_default()
 }
 
 /// Notes an operation on record `i`.
-pub fn note(chaos: &mut Value, i: usize, operation: &str, error: Option<&str>, now: SimTime) {
+pub(super) fn note(chaos: &mut Value, i: usize, operation: &str, error: Option<&str>, now: SimTime) {
     let Some(r) = chaos["status"]["experiment"]["containerRecords"].get_mut(i) else { return };
     let mut event =
         json!({"operation": operation, "timestamp": now.rfc3339(), "type": if error.is_some() { "Failed" } else { "Succeeded" }});
@@ -51,7 +51,7 @@ pub fn note(chaos: &mut Value, i: usize, operation: &str, error: Option<&str>, n
 }
 
 /// Sets the conditions that follow from the records.
-pub fn conclude(chaos: &mut Value, paused: bool) {
+pub(super) fn conclude(chaos: &mut Value, paused: bool) {
     let all = records(chaos);
     let selected = !all.is_empty();
     let injected = selected && all.iter().all(|r| r["phase"] == "Injected");

@@ -448,6 +448,7 @@ impl Rollout<'_> {
 }
 
 /// Sets a condition: the update time moves with every call that changes something, the transition time with the status.
+#[expect(clippy::needless_pass_by_value, reason = "built in place by every caller")]
 fn set_condition(conditions: &mut Vec<Value>, world: &World, kind: &str, state: &str, reason: &str, message: String) {
     let now = world.now.rfc3339();
     let existing = conditions.iter().position(|c| c["type"] == kind);
@@ -462,7 +463,7 @@ fn set_condition(conditions: &mut Vec<Value>, world: &World, kind: &str, state: 
             return;
         }
         if c["status"] == state {
-            since = c["lastTransitionTime"].as_str().unwrap_or(&now).to_owned();
+            c["lastTransitionTime"].as_str().unwrap_or(&now).clone_into(&mut since);
         }
     }
     conditions.retain(|c| c["type"] != kind);

@@ -71,22 +71,30 @@ fn reference(pod: &Value) -> Value {
     json!({"kind": "Pod", "name": object::name(pod), "namespace": pod["metadata"]["namespace"], "uid": object::uid(pod)})
 }
 
+/// Addresses that share their ports.
+#[derive(Default)]
+struct Subset {
+    ready: Vec<Value>,
+    not_ready: Vec<Value>,
+    ports: Vec<Value>,
+}
+
 fn write_endpoints(world: &mut World, key: &Key, service: &Value, pods: &[Arc<Value>]) {
     // Pods with the same ports share a subset.
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Subset> = BTreeMap::new();
     for pod in pods.iter().filter(|p| !object::deleting(p)) {
         let ports = target_ports(service, pod);
         let address = json!({"ip": pod["status"]["podIP"], "nodeName": pod["spec"]["nodeName"], "targetRef": reference(pod)});
         let group = groups.entry(serde_json::to_string(&ports).unwrap_or_default()).or_default();
-        group.2 = ports;
+        group.ports = ports;
         if object::ready(pod) || service["spec"]["publishNotReadyAddresses"] == true {
-            group.0.push(address);
+            group.ready.push(address);
         } else {
-            group.1.push(address);
+            group.not_ready.push(address);
         }
     }
     let mut subsets = Vec::new();
-    for (ready, not_ready, ports) in groups.into_values() {
+    for Subset { ready, not_ready, ports } in groups.into_values() {
         let mut subset = json!({});
         if !ready.is_empty() {
             subset["addresses"] = ready.into();

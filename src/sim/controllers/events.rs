@@ -13,7 +13,7 @@ use crate::sim::time::SimTime;
 use crate::sim::world::World;
 
 /// Events vanish after this time, as on a real cluster.
-const TTL: Duration = Duration::from_secs(3600);
+const TTL: Duration = Duration::from_hours(1);
 
 /// Which event object stands for what, and when it was last touched.
 #[derive(Debug, Default)]
@@ -76,6 +76,7 @@ impl<'a> Report<'a> {
 }
 
 /// Records an event about `regarding`.
+#[expect(clippy::needless_pass_by_value, reason = "built in place by every caller")]
 pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>, report: Report<'_>) {
     let id = (object::uid(regarding).to_owned(), report.reason.to_owned(), format!("{}\u{0}{}", source.component, report.message));
     let now = world.now;

@@ -244,7 +244,7 @@ fn a_failing_container_backs_off() {
 
 /// The whole store as text.
 fn dump(w: &World) -> String {
-    w.store.iter().map(|(k, o)| format!("{k:?} {o}\n")).collect()
+    w.store.iter().map(|(k, o)| format!("{k:?} {o}")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -29,15 +29,14 @@ pub fn schedule(world: &mut World, key: &Key) {
     for node in &nodes {
         let name = object::name(node);
         let (cpu, memory, pods) = used.get(name).copied().unwrap_or_default();
-        match obstacle(node, &pod, wanted, (cpu, memory, pods)) {
-            Some(reason) => *refused.entry(reason).or_default() += 1,
-            None => {
-                let load = cpu / quantity::parse(&node["status"]["allocatable"]["cpu"]).unwrap_or(1.0)
-                    + memory / quantity::parse(&node["status"]["allocatable"]["memory"]).unwrap_or(1.0);
-                if best.is_none_or(|(l, n, _)| (load, pods) < (l, n)) {
-                    best = Some((load, pods, name));
-                }
-            }
+        if let Some(reason) = obstacle(node, &pod, wanted, (cpu, memory, pods)) {
+            *refused.entry(reason).or_default() += 1;
+            continue;
+        }
+        let load = cpu / quantity::parse(&node["status"]["allocatable"]["cpu"]).unwrap_or(1.0)
+            + memory / quantity::parse(&node["status"]["allocatable"]["memory"]).unwrap_or(1.0);
+        if best.is_none_or(|(l, n, _)| (load, pods) < (l, n)) {
+            best = Some((load, pods, name));
         }
     }
     let now = world.now.rfc3339();

@@ -15,7 +15,7 @@ const SAMPLED: u32 = 4096;
 
 /// Time of reading or writing `bytes` in `calls` calls, or the error number name.
 #[expect(clippy::cast_precision_loss, reason = "bytes are far below 2^53")]
-pub fn disk(world: &mut World, pod: &PodFaults, path: &str, bytes: u64, calls: u32, write: bool) -> Result<Duration, &'static str> {
+pub(super) fn disk(world: &mut World, pod: &PodFaults, path: &str, bytes: u64, calls: u32, write: bool) -> Result<Duration, &'static str> {
     let mut seconds = bytes as f64 / SPEED + f64::from(calls) * CALL;
     for fault in pod.0.iter().filter(|f| affects(f, path, write)) {
         let hit = if calls > SAMPLED {
@@ -35,11 +35,11 @@ pub fn disk(world: &mut World, pod: &PodFaults, path: &str, bytes: u64, calls: u
 
 /// The disk faults of one container.
 #[derive(Debug, Clone)]
-pub struct PodFaults(Vec<IoFault>);
+pub(super) struct PodFaults(Vec<IoFault>);
 
 impl PodFaults {
     /// Those of a pod that act on the container.
-    pub fn of(pod: &PodRun, container: &str) -> Self {
+    pub(super) fn of(pod: &PodRun, container: &str) -> Self {
         Self(pod.io.iter().filter(|(_, f)| f.container == container).map(|(_, f)| f.clone()).collect())
     }
 }

@@ -11,7 +11,7 @@ use crate::sim::resource::Key;
 use crate::sim::store::Store;
 
 /// Variables in the order in which a process sees them.
-pub fn environment(store: &Store, key: &Key, pod: &PodRun, model: &ContainerModel) -> Vec<(String, String)> {
+pub(super) fn environment(store: &Store, key: &Key, pod: &PodRun, model: &ContainerModel) -> Vec<(String, String)> {
     let mut out = vec![
         ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         ("HOSTNAME".to_owned(), key.name.to_string()),

@@ -16,7 +16,7 @@ use crate::sim::world::World;
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The family of programs of a container.
-pub fn family(model: &ContainerModel, image: &str) -> String {
+pub(super) fn family(model: &ContainerModel, image: &str) -> String {
     if image == model.image
         && let Some(f) = model.profile().and_then(|p| p.family.clone())
     {
@@ -26,7 +26,7 @@ pub fn family(model: &ContainerModel, image: &str) -> String {
 }
 
 /// The files of a container, laid out at their first use in a run.
-pub fn of<'a>(world: &'a mut World, key: &Key, container: &str) -> Option<&'a mut Files> {
+pub(super) fn of<'a>(world: &'a mut World, key: &Key, container: &str) -> Option<&'a mut Files> {
     let now = world.now;
     let pod = world.runtime.pods.get_mut(key)?;
     let i = pod.index(container)?;
@@ -43,11 +43,11 @@ fn prepare(store: &Store, claims: &mut std::collections::BTreeMap<Key, Volume>, 
         let Some(volume) = pod.model.volumes.get(&mount.volume).cloned() else { continue };
         let content = content(store, &key.namespace, &volume);
         let read_only = mount.read_only || content.is_some();
-        if let Some(sub) = &mount.sub_path {
-            if let Some(text) = content.as_ref().and_then(|c| c.iter().find(|(n, _)| n == sub)).map(|(_, t)| t) {
-                files.put(&mount.path, text, 0o644);
-                continue;
-            }
+        if let Some(sub) = &mount.sub_path
+            && let Some(text) = content.as_ref().and_then(|c| c.iter().find(|(n, _)| n == sub)).map(|(_, t)| t)
+        {
+            files.put(&mount.path, text, 0o644);
+            continue;
         }
         let shared = match volume["persistentVolumeClaim"]["claimName"].as_str() {
             Some(claim) => {
@@ -104,13 +104,13 @@ fn content(store: &Store, namespace: &str, volume: &Value) -> Option<Vec<(String
 }
 
 /// The entries of a config map.
-pub fn config_map(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
+pub(super) fn config_map(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
     let Some(map) = store.get(&Key::new(&CONFIG_MAPS, namespace, name)) else { return Vec::new() };
     map["data"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.as_bytes().to_vec()))).collect()
 }
 
 /// The decoded entries of a secret.
-pub fn secret(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
+pub(super) fn secret(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
     let Some(secret) = store.get(&Key::new(&SECRETS, namespace, name)) else { return Vec::new() };
     let decode = |v: &Value| base64::engine::general_purpose::STANDARD.decode(v.as_str()?).ok();
     secret["data"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), decode(v)?))).collect()

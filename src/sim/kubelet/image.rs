@@ -89,8 +89,12 @@ pub fn canonical(image: &str) -> String {
 pub fn id(image: &str) -> String {
     let full = canonical(image);
     let digest = Sha256::digest(full.as_bytes());
-    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    format!("{}@sha256:{hex}", repository(&full))
+    digest.iter().fold(format!("{}@sha256:", repository(&full)), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(nibble), 16));
+        }
+        text
+    })
 }
 
 /// Why an image cannot be pulled: reason and message, or `None` when it can.

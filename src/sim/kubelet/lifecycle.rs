@@ -20,7 +20,7 @@ use crate::sim::time::SimTime;
 use crate::sim::world::{Event, World};
 
 /// CPU work of starting any container, in its own control group.
-pub const START_CPU: f64 = 0.1;
+pub(super) const START_CPU: f64 = 0.1;
 /// Time to make a pod's sandbox and network.
 const SANDBOX: Duration = Duration::from_millis(400);
 /// Time to create and start a container.
@@ -30,7 +30,7 @@ const PULL: Duration = Duration::from_millis(1800);
 /// Time a server takes to end after SIGTERM.
 const GRACEFUL: Duration = Duration::from_millis(300);
 /// Back-off between restarts: first, longest, and the uptime after which it starts afresh.
-const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300), Duration::from_secs(600));
+const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5), Duration::from_mins(10));
 /// Most steps in a row without time passing.
 const STEPS: usize = 32;
 
@@ -107,12 +107,12 @@ fn forget(world: &mut World, key: &Key) {
 }
 
 /// Has the pod looked at now.
-pub fn wake(world: &mut World, key: &Key) {
+pub(super) fn wake(world: &mut World, key: &Key) {
     world.agenda.at(world.now, Event::Pod(key.clone()));
 }
 
 /// Counts start-up work done since the last look.
-pub fn advance_work(run: &mut Run, now: SimTime) {
+pub(super) fn advance_work(run: &mut Run, now: SimTime) {
     let (rate, since) = run.rate;
     run.work = (run.work - rate * now.since(since).as_secs_f64()).max(0.0);
     run.rate = (rate, now);
@@ -384,7 +384,7 @@ fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) 
     world.runtime.sequence += 1;
     let seed = u64::from(pod.address.map_or(0, u32::from)) << 32 | (world.runtime.sequence & 0xffff_ffff);
     let mix = |n: u64| (seed ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    c.id = (0..4).map(|n| format!("{:016x}", mix(n * 0x51ed))).collect();
+    c.id = format!("{:016x}{:016x}{:016x}{:016x}", mix(1), mix(2), mix(3), mix(4));
     c.image.clone_from(&model.image);
     if c.last.is_some() {
         c.restarts += 1;
@@ -472,7 +472,7 @@ fn finish(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, code: i32, r
 }
 
 /// Ends the containers of a pod that has outgrown its memory.
-pub fn out_of_memory(world: &mut World, key: &Key) {
+pub(super) fn out_of_memory(world: &mut World, key: &Key) {
     let Some(mut pod) = world.runtime.pods.remove(key) else { return };
     let node = pod.model.node.clone();
     for i in 0..pod.containers.len() {

@@ -1,6 +1,7 @@
 //! A pod's specification, read once into plain types. Input: the pod's JSON and the configured workloads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,7 +19,7 @@ pub struct PodModel {
     /// Grace period at the end.
     pub grace: Duration,
     /// Init containers first, then the others.
-    pub containers: Vec<ContainerModel>,
+    pub containers: Vec<Arc<ContainerModel>>,
     /// How many of them are init containers.
     pub init: usize,
     /// Volumes by name.
@@ -90,7 +91,7 @@ pub struct Mount {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Behaviour {
     /// A server.
-    Serve(Box<Profile>, Vec<Call>),
+    Serve(Box<Profile>, Arc<[Call]>),
     /// Nothing, for that long or for ever. Does not react to SIGTERM.
     Sleep(Option<Duration>),
     /// It writes lines and ends at once with a code.
@@ -154,7 +155,7 @@ impl PodModel {
         let spec = &pod["spec"];
         let inits = list(&spec["initContainers"]);
         let init = list(&spec["initContainers"]).count();
-        let containers = inits.chain(list(&spec["containers"])).map(|c| ContainerModel::read(c, pod, config)).collect();
+        let containers = inits.chain(list(&spec["containers"])).map(|c| Arc::new(ContainerModel::read(c, pod, config))).collect();
         let volumes = list(&spec["volumes"]).filter_map(|v| Some((v["name"].as_str()?.to_owned(), v.clone()))).collect();
         Self {
             node: spec["nodeName"].as_str().unwrap_or_default().to_owned(),
@@ -285,7 +286,7 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig) -> 
     };
     let named = config.workloads.iter().filter(fits).find(|w| w.container.as_deref() == Some(name));
     if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none())) {
-        return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone());
+        return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone().into());
     }
     if command.is_empty() && super::image::is_shell(image) && c["stdin"] != true {
         return Behaviour::Exit(0, Vec::new());
@@ -293,7 +294,7 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig) -> 
     if command.is_empty() && super::image::is_shell(image) {
         return Behaviour::Sleep(None);
     }
-    Behaviour::Serve(Box::default(), Vec::new())
+    Behaviour::Serve(Box::default(), Arc::new([]))
 }
 
 /// Understands `sleep N`, endless loops, `true`, `false`, `exit N` and `echo`, bare or as one `sh -c` line.
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn simple_commands_are_understood() {
-        assert_eq!(understand(&words(&["sh", "-c", "sleep 3600"])), Some(Behaviour::Sleep(Some(Duration::from_secs(3600)))));
+        assert_eq!(understand(&words(&["sh", "-c", "sleep 3600"])), Some(Behaviour::Sleep(Some(Duration::from_hours(1)))));
         assert_eq!(understand(&words(&["sleep", "infinity"])), Some(Behaviour::Sleep(None)));
         assert_eq!(understand(&words(&["/bin/sh", "-c", "while true; do sleep 5; done"])), Some(Behaviour::Sleep(None)));
         assert_eq!(understand(&words(&["sh", "-c", "echo hi; exit 3"])), Some(Behaviour::Exit(3, vec!["hi".to_owned()])));

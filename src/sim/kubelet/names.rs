@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 2;
 const PATIENCE: f64 = 5.0;
 
 /// Resolves a name for a pod.
-pub fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {
+pub(super) fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {
     let name = name.trim_end_matches('.').to_lowercase();
     let Some(pod) = world.runtime.pod(key) else { return Err(ResolveError::NoAnswer) };
     if name == "localhost" {
@@ -58,7 +58,7 @@ fn lookup(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Add
     {
         return run.address.ok_or(ResolveError::NoSuchName);
     }
-    let local = !inside.contains('.') || name.ends_with(".cluster.local") || name.ends_with(".local") || name.ends_with(".svc");
+    let local = !inside.contains('.') || matches!(name.rsplit('.').next(), Some("local" | "svc"));
     if local { Err(ResolveError::NoSuchName) } else { Ok(outside(name)) }
 }
 

@@ -159,7 +159,7 @@ mod tests {
         let (mean, late) = half.expected(1.0);
         assert!(mean > 0.1 && late < 0.2, "{mean} {late}");
         let slow = Netem { delay: 1.0, ..Netem::default() };
-        assert_eq!(slow.expected(2.0), (1.0, 0.0));
-        assert_eq!(slow.expected(0.5).1, 1.0);
+        assert!((slow.expected(2.0).0 - 1.0).abs() < 1e-9 && slow.expected(2.0).1 < 1e-9);
+        assert!(slow.expected(0.5).1 > 0.999);
     }
 }

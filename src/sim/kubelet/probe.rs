@@ -15,7 +15,7 @@ const LOCAL: f64 = 0.0003;
 const COMMAND_CPU: f64 = 0.03;
 
 /// One probe: `Ok`, or the text of its failure.
-pub fn attempt(world: &mut World, pod: &PodRun, model: &ContainerModel, c: &Container, probe: &Probe) -> Result<(), String> {
+pub(super) fn attempt(world: &mut World, pod: &PodRun, model: &ContainerModel, c: &Container, probe: &Probe) -> Result<(), String> {
     let address = pod.address.map(|a| a.to_string()).unwrap_or_default();
     let timeout = probe.timeout.as_secs_f64();
     match &probe.action {

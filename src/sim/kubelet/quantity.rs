@@ -4,6 +4,25 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// Suffixes and their factors.
+const SUFFIXES: [(&str, f64); 15] = [
+    ("Ki", 1024.0),
+    ("Mi", 1_048_576.0),
+    ("Gi", 1_073_741_824.0),
+    ("Ti", 1_099_511_627_776.0),
+    ("Pi", 1_125_899_906_842_624.0),
+    ("Ei", 1_152_921_504_606_846_976.0),
+    ("n", 1e-9),
+    ("u", 1e-6),
+    ("m", 1e-3),
+    ("k", 1e3),
+    ("M", 1e6),
+    ("G", 1e9),
+    ("T", 1e12),
+    ("P", 1e15),
+    ("E", 1e18),
+];
+
 /// The number that a quantity stands for: cores, bytes, pods. `None` for anything else.
 pub fn parse(value: &Value) -> Option<f64> {
     match value {
@@ -16,23 +35,6 @@ pub fn parse(value: &Value) -> Option<f64> {
 /// The number that the text of a quantity stands for.
 pub fn parse_text(text: &str) -> Option<f64> {
     let text = text.trim();
-    const SUFFIXES: [(&str, f64); 15] = [
-        ("Ki", 1024.0),
-        ("Mi", 1_048_576.0),
-        ("Gi", 1_073_741_824.0),
-        ("Ti", 1_099_511_627_776.0),
-        ("Pi", 1_125_899_906_842_624.0),
-        ("Ei", 1_152_921_504_606_846_976.0),
-        ("n", 1e-9),
-        ("u", 1e-6),
-        ("m", 1e-3),
-        ("k", 1e3),
-        ("M", 1e6),
-        ("G", 1e9),
-        ("T", 1e12),
-        ("P", 1e15),
-        ("E", 1e18),
-    ];
     // `1E3` is an exponent, `1E` is a suffix: numbers first.
     if let Ok(n) = text.parse::<f64>() {
         return n.is_finite().then_some(n);

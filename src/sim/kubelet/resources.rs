@@ -46,7 +46,7 @@ pub fn share(model: &ContainerModel, c: &Container) -> Share {
 pub fn work_time(model: &ContainerModel, c: &Container, cpu_s: f64) -> f64 {
     let idle = model.profile().map_or(0.0, |p| p.idle_cpu);
     let s = share(model, c);
-    let spare = (s.main - idle).max(s.main * 0.1).min(1.0).max(1e-6);
+    let spare = (s.main - idle).max(s.main * 0.1).clamp(1e-6, 1.0);
     cpu_s / spare
 }
 

@@ -12,7 +12,7 @@ use crate::sim::time::SimTime;
 use crate::sim::world::World;
 
 /// Writes the status of a pod, if it changed.
-pub fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
+pub(super) fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
     let Some(stored) = world.store.get(key).cloned() else { return };
     let status = build(world.now, key, pod, &stored);
     if stored["status"] != status {
@@ -25,7 +25,7 @@ pub fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
 }
 
 /// The phase of a pod.
-pub fn phase(pod: &PodRun) -> &'static str {
+pub(super) fn phase(pod: &PodRun) -> &'static str {
     if pod.ended() {
         let failed = pod.containers.iter().any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
         return if failed { "Failed" } else { "Succeeded" };
@@ -38,12 +38,12 @@ pub fn phase(pod: &PodRun) -> &'static str {
 }
 
 /// Whether all init containers have done their part.
-pub fn inits_done(pod: &PodRun) -> bool {
+pub(super) fn inits_done(pod: &PodRun) -> bool {
     pod.model.containers.iter().zip(&pod.containers).take(pod.model.init).all(|(m, c)| init_done(m, c))
 }
 
 /// Whether an init container has done its part: it has succeeded, or it is a sidecar that has started.
-pub fn init_done(model: &ContainerModel, c: &Container) -> bool {
+pub(super) fn init_done(model: &ContainerModel, c: &Container) -> bool {
     match &c.life {
         Life::Ended(e) => e.code == 0 && !model.sidecar,
         Life::Running(_) => model.sidecar && c.started,

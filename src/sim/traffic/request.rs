@@ -1,10 +1,10 @@
 //! One request through the cluster: connection, service time, the calls that it makes, time-outs.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::graph::Graph;
-use crate::sim::controllers::bootstrap::API_ADDRESS;
 use crate::sim::kubelet::container::Container;
 use crate::sim::kubelet::model::{Behaviour, ContainerModel};
 use crate::sim::kubelet::network::{Netem, egress, ingress, join};
@@ -16,6 +16,8 @@ use crate::sim::world::World;
 pub const POD_RTT: f64 = 0.0004;
 /// Round trip to the world outside.
 pub const OUTSIDE_RTT: f64 = 0.008;
+/// Address of the API server's Service.
+const API_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// Most calls below each other.
 const DEPTH: u32 = 16;
 
@@ -69,7 +71,7 @@ enum Place {
 }
 
 fn locate(world: &mut World, graph: &Graph, ask: &Ask<'_>) -> Place {
-    if ask.address.to_string() == API_ADDRESS {
+    if ask.address == API_IP {
         return Place::Far(POD_RTT);
     }
     if ask.address.is_loopback() {
@@ -192,7 +194,7 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
     let code = status_of(model, ask.path);
     let calls = match &model.behaviour {
         Behaviour::Serve(_, calls) if code == 200 && !is_health(ask.path) => calls.clone(),
-        _ => Vec::new(),
+        _ => Arc::from([]),
     };
     if let Some(c) = world.runtime.pods.get_mut(key).and_then(|p| p.containers.get_mut(i)) {
         c.arrived += ask.weight;
@@ -201,7 +203,7 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
         return (None, ask.timeout);
     }
     let mut took = work;
-    for call in calls {
+    for call in calls.iter() {
         let timeout = call.timeout.as_secs_f64();
         let address =
             graph.named(&call.service, &key.namespace).and_then(|s| s.address.or_else(|| s.ports.values().flatten().next().map(|b| b.0)));

@@ -51,7 +51,7 @@ fn chaos(w: &mut World, plural: &str, kind: &str, target: &str, mut spec: serde_
 fn requests_flow_to_the_services_behind() {
     let w = busy();
     let (requests, errors, latency) = last(&w, "front");
-    assert!((requests - 200.0).abs() <= 10.0 && errors == 0.0, "{requests} {errors}");
+    assert!((requests - 200.0).abs() <= 10.0 && errors < 1e-9, "{requests} {errors}");
     assert!(latency > 5.0 && latency < 100.0, "{latency}");
     assert!((last(&w, "back").0 - 200.0).abs() <= 10.0);
 }

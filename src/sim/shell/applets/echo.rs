@@ -141,7 +141,7 @@ impl Conversion {
                 let number = value.unwrap_or(0.0);
                 let precision = self.precision.unwrap_or(6).min(100);
                 let text = match self.letter {
-                    'e' => format!("{number:.precision$e}"),
+                    'e' => exponential(number, precision),
                     'g' => significant(number, precision),
                     _ => format!("{number:.precision$}"),
                 };
@@ -150,6 +150,14 @@ impl Conversion {
             other => (format!("%{other}").into_bytes(), None),
         }
     }
+}
+
+/// `%e`: at least two digits of exponent, with its sign.
+fn exponential(number: f64, precision: usize) -> String {
+    let text = format!("{number:.precision$e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
 }
 
 /// `%g`: this many significant digits, no trailing zeros.

@@ -78,7 +78,11 @@ pub(super) async fn ls<H: Host>(p: &mut Process<H>) -> i32 {
         let found = match p.disk(&path, 0, 1, false).await {
             Ok(()) => {
                 let follow = !options.has('l') || spelled.ends_with('/') || options.has('L');
-                p.machine.files(|f| f.resolve(&path, follow).and_then(|r| f.node(&r).ok_or(FileError::NoEntry)))
+                p.machine.files(|f| {
+                    let found = f.resolve(&path, follow).and_then(|r| f.node(&r).ok_or(FileError::NoEntry));
+                    // A dangling link is shown itself.
+                    found.or_else(|e| f.resolve(&path, false).ok().and_then(|r| f.node(&r)).ok_or(e))
+                })
             }
             Err(error) => Err(error),
         };
@@ -93,6 +97,8 @@ pub(super) async fn ls<H: Host>(p: &mut Process<H>) -> i32 {
         }
     }
     let titles = paths.len() > 1 || options.has('R');
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    directories.sort();
     show(p, &options, files.clone());
     let mut first = files.is_empty();
     let mut queue = directories;

@@ -272,7 +272,11 @@ pub(super) fn kill<H: Host>(p: &mut Process<H>) -> i32 {
     for text in rest.iter().filter(|t| *t != "--") {
         let Ok(pid) = text.parse::<u32>() else {
             code = 1;
-            p.complain(if p.machine.busybox() { format!("invalid number '{text}'") } else { format!("Illegal number: {text}") });
+            p.raw_error(if p.machine.busybox() {
+                format!("sh: invalid number '{text}'\n")
+            } else {
+                format!("sh: 1: kill: Illegal number: {text}\n")
+            });
             continue;
         };
         let exists = if number == 0 { p.host().processes().iter().any(|x| x.pid == pid) } else { p.host().kill(pid, number) };

@@ -112,6 +112,21 @@ fn human_number(text: &str) -> f64 {
     number * 1024_f64.powi(power)
 }
 
+/// What `sort -V` compares: texts and numbers in turn.
+fn version(text: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(digits);
+        let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
+        let (number, after) = tail.split_at(end);
+        parts.push((word.to_owned(), number.parse().unwrap_or(0)));
+        rest = after;
+    }
+    parts
+}
+
 /// The part of a line that `-k FROM[,TO]` selects.
 fn key(line: &str, separator: Option<char>, spec: Option<&str>) -> String {
     let Some(spec) = spec else { return line.to_owned() };
@@ -139,11 +154,13 @@ pub(super) async fn sort<H: Host>(p: &mut Process<H>) -> i32 {
     let separator = options.value('t').and_then(|t| t.chars().next());
     let spec = options.value('k');
     let inherits = |letter: char| options.has(letter) || spec.is_some_and(|s| s.contains(letter));
-    let numeric = inherits('n') || inherits('g') || inherits('V');
+    let numeric = inherits('n') || inherits('g');
     let compare = |a: &String, b: &String| {
         let (x, y) = (key(a, separator, spec), key(b, separator, spec));
         if inherits('h') {
             human_number(&x).total_cmp(&human_number(&y))
+        } else if inherits('V') {
+            version(&x).cmp(&version(&y))
         } else if numeric {
             leading_number(&x).total_cmp(&leading_number(&y))
         } else if inherits('f') {
@@ -208,7 +225,7 @@ pub(super) async fn wc<H: Host>(p: &mut Process<H>) -> i32 {
         }
         rows.push((counts, if options.rest.is_empty() { String::new() } else { name.clone() }));
     }
-    if rows.len() > 1 {
+    if options.rest.len() > 1 {
         rows.push((totals, "total".to_owned()));
     }
     let single = ['l', 'w', 'c', 'm'].iter().filter(|c| options.has(**c)).count() == 1;

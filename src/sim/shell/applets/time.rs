@@ -91,7 +91,9 @@ fn given(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// `date [-u] [-d WHEN] [+FORMAT]`
 pub(super) fn date<H: Host>(p: &mut Process<H>) -> i32 {
-    let options = options::parse(&p.args, "ud:RIr:s:", &[("date", 'd'), ("utc", 'u'), ("rfc-email", 'R'), ("iso-8601", 'I')]);
+    let args: Vec<String> =
+        p.args.iter().map(|a| a.strip_prefix("-I").map_or_else(|| a.clone(), |unit| format!("--iso-8601={unit}"))).collect();
+    let options = options::parse(&args, "ud:Rr:s:", &[("date", 'd'), ("utc", 'u'), ("rfc-email", 'R'), ("iso-8601", 'I')]);
     let busybox = p.machine.busybox();
     let mut at = p.host().now();
     if let Some(text) = options.value('d') {

@@ -1,8 +1,10 @@
 //! `awk`: patterns and actions, fields, arithmetic, strings, arrays, control flow and the common functions; no
 //! user-defined functions, no `getline` and no pipes.
 
+mod lexer;
 mod parse;
 mod run;
+mod value;
 
 use crate::sim::shell::applets::options;
 use crate::sim::shell::host::Host;
