@@ -1,6 +1,5 @@
 //! The data folders are built into the program: a file added to one of them must lead to a new build.
 
-#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 fn main() {
     for folder in ["systems", "faults", "prompts", "pipelines", "experiments", "models"] {
         println!("cargo::rerun-if-changed={folder}");

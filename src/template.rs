@@ -45,6 +45,12 @@ impl TemplateError {
     }
 }
 
+impl TemplateError {
+    fn plain(message: String) -> Self {
+        Self { name: "expression".to_owned(), line: None, range: None, message }
+    }
+}
+
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -84,27 +90,22 @@ pub fn render(name: &str, source: &str, context: &Json) -> Result<String, Templa
     ENVIRONMENT.render_named_str(name, source, Value::from(Serde(context))).map_err(|e| TemplateError::new(name, &e, source))
 }
 
-/// Evaluates an expression, such as `verdict.recovered and attempt < 3`.
-pub fn evaluate(expression: &str, context: &Json) -> Result<Json, TemplateError> {
+fn compute(expression: &str, context: &Json) -> Result<Value, TemplateError> {
     let wrong = |e: minijinja::Error| TemplateError::new("expression", &e, expression);
     let value = ENVIRONMENT.compile_expression(expression).and_then(|c| c.eval(Value::from(Serde(context)))).map_err(wrong)?;
-    if value.is_undefined() {
-        let message = format!("`{expression}` is undefined");
-        return Err(TemplateError { name: "expression".to_owned(), line: None, range: None, message });
-    }
-    serde_json::to_value(&value).map_err(|e| TemplateError {
-        name: "expression".to_owned(),
-        line: None,
-        range: None,
-        message: format!("`{expression}` has no value that JSON knows: {e}"),
-    })
+    if value.is_undefined() { Err(TemplateError::plain(format!("`{expression}` is undefined"))) } else { Ok(value) }
 }
 
-/// Evaluates a condition: minijinja's idea of truth (empty text, zero, none and empty lists are false).
+/// Evaluates an expression, such as `options.t_max + 1`.
+pub fn evaluate(expression: &str, context: &Json) -> Result<Json, TemplateError> {
+    let value = compute(expression, context)?;
+    serde_json::to_value(&value).map_err(|e| TemplateError::plain(format!("`{expression}` has no value that JSON knows: {e}")))
+}
+
+/// Evaluates a condition, such as `verdict.recovered and attempt < 3`: minijinja's idea of truth (empty text, zero, none
+/// and empty lists are false).
 pub fn holds(expression: &str, context: &Json) -> Result<bool, TemplateError> {
-    let wrong = |e: minijinja::Error| TemplateError::new("expression", &e, expression);
-    let value = ENVIRONMENT.compile_expression(expression).and_then(|c| c.eval(Value::from(Serde(context)))).map_err(wrong)?;
-    Ok(value.is_true())
+    compute(expression, context).map(|v| v.is_true())
 }
 
 /// The variables that a template reads and does not set, nested names included (`fault.name`).
@@ -161,6 +162,7 @@ mod tests {
         assert!(!holds("reply.tool", &context).unwrap());
         assert!(holds("verdict is not defined", &context).unwrap());
         assert!(holds("verdict.recovered", &context).is_err());
+        assert!(holds("verdict", &context).is_err());
         assert!(evaluate("options.", &context).is_err());
     }
 

@@ -133,7 +133,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let guard = GroupGuard { leader, markers: spec.markers.clone() };
     let working = leader.map(|pid| {
-        let activity = Activity::of(pid.as_raw_nonzero().get()).with_markers(spec.markers.clone());
+        let activity = Activity::of(pid.as_raw_nonzero().get()).with_markers(spec.markers.clone()).with_server(time.server_port());
         (time.working)(Box::new(move || activity.idle()))
     });
     let (stdout, out_reader) = capture(child.stdout.take(), spec.cap);

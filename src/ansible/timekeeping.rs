@@ -28,6 +28,12 @@ impl Timekeeping {
         }
     }
 
+    /// The loopback port of the server that keeps the time: the one in `SIM_CLOCK`.
+    pub(crate) fn server_port(&self) -> Option<u16> {
+        let (_, url) = self.environment.iter().find(|(name, _)| name == "SIM_CLOCK")?;
+        url.strip_prefix("http://")?.split('/').next()?.rsplit_once(':')?.1.parse().ok()
+    }
+
     /// Cluster time since `start_ms`.
     pub(crate) fn since(&self, start_ms: u64) -> Duration {
         Duration::from_millis((self.now_ms)().saturating_sub(start_ms))
@@ -37,6 +43,14 @@ impl Timekeeping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_port_is_taken_from_the_setting() {
+        let with = |url: &str| Timekeeping { environment: vec![("SIM_CLOCK".to_owned(), url.to_owned())], ..Timekeeping::real() };
+        assert_eq!(with("http://127.0.0.1:7001/.sim").server_port(), Some(7001));
+        assert_eq!(with("nonsense").server_port(), None);
+        assert_eq!(Timekeeping::real().server_port(), None);
+    }
 
     #[test]
     fn real_time_is_measured_from_the_start() {

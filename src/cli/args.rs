@@ -11,11 +11,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     about,
     max_term_width = 110,
     after_help = "Examples:
-  microremed run quickstart                     42 trials with scripted models, no cluster and no key needed
+  microremed run quickstart                     42 trials with scripted models; no cluster and no key needed
   microremed run easy --model gpt-4o --repeats 3
   microremed plan easy --model gold             what would run
   microremed check                              are all data files right?
-  microremed cluster up --system simple-micro   a cluster for kubectl, until Ctrl-C"
+  microremed cluster up --system simple-micro   a cluster for kubectl, until Ctrl-C
+
+Exit codes:
+  0    done; a model that fails its trials is a result, not an error
+  1    trials could not be run
+  2    bad input
+  3    a dependency is missing
+  130  interrupted"
 )]
 pub(super) struct Cli {
     /// Folder that holds systems/, faults/, ...; its files overlay the built-in ones. Default: the first parent folder that has them.
@@ -41,15 +48,23 @@ pub(super) enum Command {
   microremed run hard --model gold --fault network-loss -j 4
   microremed run easy --model local --set params.network-loss.loss=80")]
     Run(RunArgs),
-    /// Continue a run that was interrupted.
+    /// Continue a run that was interrupted, or try again what could not be run.
+    #[command(after_help = "Example:
+  microremed resume results/quickstart-20260102T030405Z")]
     Resume {
         /// The run's folder, results/...
         run_dir: Utf8PathBuf,
         /// Trials side by side. Default: the number of cores.
-        #[arg(short, long, value_name = "N")]
+        #[arg(short, long, value_name = "N", value_parser = at_least_one)]
         jobs: Option<usize>,
+        /// Go on when trials cannot be run, one after the other.
+        #[arg(long)]
+        keep_going: bool,
     },
     /// Show the trials of an experiment and the time they can take at most. Touches nothing.
+    #[command(after_help = "Examples:
+  microremed plan quickstart --fault cpu-stress
+  microremed plan hard --model local --format csv > plan.csv")]
     Plan {
         /// What to plan.
         #[command(flatten)]
@@ -59,11 +74,18 @@ pub(super) enum Command {
         format: PlanFormat,
     },
     /// Check data files; exit code 2 when something is wrong.
+    #[command(after_help = "Examples:
+  microremed check
+  microremed check my-root other-root")]
     Check {
         /// Folders (roots) to check. Default: the root.
         paths: Vec<Utf8PathBuf>,
     },
     /// Write the reports of a run anew from its journal, and print one.
+    #[command(after_help = "Examples:
+  microremed report results/*
+  microremed report results/easy-20260102T030405Z --format md --by fault,model
+  microremed report results/* --compare sologen thinkremed")]
     Report {
         /// Run folders.
         #[arg(required = true)]
@@ -71,17 +93,23 @@ pub(super) enum Command {
         /// What to print.
         #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
         format: ReportFormat,
-        /// Columns to group by.
+        /// Columns to group by: method, model, system, sequence, fault, category, target, repeat, strategy.
         #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
         by: Vec<String>,
+        /// Compare two methods or two models on the trials that both met (McNemar's exact test).
+        #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["by", "format"])]
+        compare: Vec<String>,
     },
     /// Show the prompts, manifests, injection and reference repair of one trial, before it runs.
+    #[command(after_help = "Examples:
+  microremed render quickstart                  the first trial of the plan
+  microremed render quickstart 7
+  microremed render quickstart --fault network-loss --manifests | kubectl apply -f -")]
     Render {
         /// What to plan.
         #[command(flatten)]
         select: SelectArgs,
         /// The trial: its id, the start of it, or its number in the plan (from 1). Default: the first.
-        #[arg(long, value_name = "ID")]
         trial: Option<String>,
         /// Only the system's Kubernetes YAML.
         #[arg(long)]
@@ -101,12 +129,27 @@ pub(super) enum Command {
     },
     /// What this machine lacks, with the command that mends it.
     Doctor,
+    /// Write a commented starting file, and what belongs to it, that passes `check`.
+    #[command(after_help = "Examples:
+  microremed new model my-model
+  microremed new fault slow-disk --root my-root")]
+    New {
+        /// What.
+        #[arg(value_enum)]
+        kind: NewKind,
+        /// Its name: lower-case letters, digits, dots and dashes.
+        name: String,
+    },
     /// Print the JSON Schema of a kind of data file.
+    #[command(after_help = "Example:
+  microremed schema fault > fault.json      for an editor: `#:schema fault.json` in the first line of a TOML file")]
     Schema {
         /// The kind: system, fault, pipeline, sequence, experiment, model.
         kind: String,
     },
     /// Print the completion script of a shell.
+    #[command(after_help = "Example:
+  microremed completions bash > ~/.local/share/bash-completion/completions/microremed")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -157,8 +200,11 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(super) out: Utf8PathBuf,
     /// Trials side by side. Default: the number of cores.
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub(super) jobs: Option<usize>,
+    /// Go on when trials cannot be run, one after the other. Default: stop after five of them.
+    #[arg(long)]
+    pub(super) keep_going: bool,
     /// Run on the cluster of this kubeconfig instead of the embedded one.
     #[arg(long, value_name = "FILE")]
     pub(super) kubeconfig: Option<String>,
@@ -202,6 +248,23 @@ pub(super) enum ToolsCommand {
     Status,
 }
 
+/// What `new` can write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum NewKind {
+    /// A system of services.
+    System,
+    /// A fault and its reference repair.
+    Fault,
+    /// A method: a pipeline and its prompts.
+    Method,
+    /// A language model.
+    Model,
+    /// An experiment.
+    Experiment,
+    /// A sequence of faults.
+    Sequence,
+}
+
 /// How to print a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum PlanFormat {
@@ -220,10 +283,22 @@ pub(super) enum ReportFormat {
     Text,
     /// Markdown.
     Md,
-    /// A row a trial.
+    /// A row a group.
     Csv,
+    /// A row a trial.
+    Trials,
     /// Everything.
     Json,
     /// Tables for a paper.
     Latex,
+    /// A page.
+    Html,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("a number is needed".to_owned()),
+    }
 }

@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod journal;
 mod load;
+mod new;
 mod places;
 mod plan;
 mod progress;
@@ -63,10 +64,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let global = places::Global { root: cli.root, tools: cli.tools, json: cli.json };
     match cli.command {
         Command::Run(args) => Box::pin(run::run(&global, args)).await,
-        Command::Resume { run_dir, jobs } => Box::pin(run::resume(&global, &run_dir, jobs)).await,
+        Command::Resume { run_dir, jobs, keep_going } => Box::pin(run::resume(&global, &run_dir, jobs, keep_going)).await,
         Command::Plan { select, format } => plan::plan(&global, &select, format),
         Command::Check { paths } => check::check(&global, &paths),
-        Command::Report { run_dirs, format, by } => report::report(&global, &run_dirs, format, &by),
+        Command::Report { run_dirs, format, by, compare } => report::report(&global, &run_dirs, format, &by, &compare),
         Command::Render { select, trial, manifests } => render::render(&global, &select, trial.as_deref(), manifests),
         Command::Cluster { command: ClusterCommand::Up { system, kubeconfig_out, port, speed, seed } } => {
             cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, seed }).await
@@ -74,6 +75,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Tools { command: ToolsCommand::Install } => tools::install(&global).await,
         Command::Tools { command: ToolsCommand::Status } => tools::status(&global),
         Command::Doctor => doctor::doctor(&global).await,
+        Command::New { kind, name } => new::new(&global, kind, &name),
         Command::Schema { kind } => schema::schema(&kind),
         Command::Completions { shell } => {
             let mut script = Vec::new();

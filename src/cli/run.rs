@@ -22,6 +22,9 @@ use crate::model::ChatModel;
 use crate::plan::Plan;
 use crate::record::{Artifacts, JournalWriter, RunDir, RunHead, RunState, read_journal};
 
+/// Trials in a row that cannot be run before a run without `--keep-going` stops.
+const GIVE_UP_AFTER: u32 = 5;
+
 /// `run`.
 pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     let cancel = interrupt::token("trials in flight clean up");
@@ -49,7 +52,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
 }
 
 /// `resume`: the same command again, minus what the journal holds.
-pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>) -> Result<(), Failure> {
+pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>, keep_going: bool) -> Result<(), Failure> {
     let cancel = interrupt::token("trials in flight clean up");
     let help = "name the folder of a run: results/<experiment>-<time>";
     let run_dir = RunDir::open(dir).map_err(|e| Failure::input(chain(&e)).help(help))?;
@@ -61,6 +64,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>)
         return Err(Failure::input(format!("{} was not written by `microremed run`", run_dir.run_json())));
     };
     args.jobs = jobs.or(args.jobs);
+    args.keep_going |= keep_going;
     let global = Global { root: global.root.clone().or(first.root), tools: global.tools.clone().or(first.tools), json: global.json };
     let catalog = load::catalog(&global)?;
     let draft = select::plan(&catalog, &args.select, "")?;
@@ -129,6 +133,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
         toolchain,
         models,
+        give_up_after: (!args.keep_going).then_some(GIVE_UP_AFTER),
         program: std::env::current_exe().ok(),
         work: work_path,
         cancel,
@@ -150,6 +155,12 @@ fn finish(global: &Global, run_dir: &RunDir, end: &RunEnd) -> Result<(), Failure
     show_report(global, run_dir, &journal.records)?;
     if end.interrupted {
         return Err(Failure::new(Code::Interrupted, "interrupted").help(format!("microremed resume {} goes on from here", run_dir.path())));
+    }
+    if end.gave_up {
+        return Err(Failure::harness(format!("stopped: {GIVE_UP_AFTER} trials in a row could not be run")).help(format!(
+            "when the reason is mended, microremed resume {} goes on; with --keep-going it does whatever happens",
+            run_dir.path()
+        )));
     }
     let lost = end.outcomes.get(&Outcome::InfraError).copied().unwrap_or(0);
     if lost > 0 {

@@ -156,6 +156,13 @@ impl Pace for SimPace {
         })
     }
 
+    fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let reached = self.clock().deadline(self.engine.now().after(d));
+            let _fired = reached.await;
+        })
+    }
+
     fn working(&self, idle: Idle) -> Working {
         Working(Some(Box::new(self.clock().external(idle))))
     }

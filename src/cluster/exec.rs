@@ -7,6 +7,7 @@ use kube::api::{Api, AttachParams};
 use tokio::io::AsyncReadExt as _;
 
 use super::client::{Cluster, ClusterError, chain};
+use super::object::ObjectRef;
 
 /// Largest output kept of one stream, in bytes.
 const OUTPUT_LIMIT: u64 = 1 << 20;
@@ -39,24 +40,30 @@ impl Cluster {
         command: &[String],
         limit: Duration,
     ) -> Result<ExecOutcome, ClusterError> {
-        let work = self.exec_unlimited(namespace, pod, container, command);
+        let container = match container {
+            Some(c) => c.to_owned(),
+            None => self.default_container(namespace, pod).await?,
+        };
+        let work = self.exec_unlimited(namespace, pod, &container, command);
         tokio::select! {
             done = work => done,
-            () = self.pace.sleep(limit) => Ok(ExecOutcome { timed_out: true, ..ExecOutcome::default() }),
+            () = self.pace.deadline(limit) => Ok(ExecOutcome { timed_out: true, ..ExecOutcome::default() }),
         }
     }
 
-    async fn exec_unlimited(
-        &self,
-        namespace: &str,
-        pod: &str,
-        container: Option<&str>,
-        command: &[String],
-    ) -> Result<ExecOutcome, ClusterError> {
+    /// The container that kubectl would choose: the annotated one, else the first. Empty when there is no such pod.
+    async fn default_container(&self, namespace: &str, pod: &str) -> Result<String, ClusterError> {
+        let object = self.get(&ObjectRef::new("v1", "Pod", namespace, pod)).await?.unwrap_or_default();
+        let annotated = object["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+        let name = annotated.or_else(|| object["spec"]["containers"][0]["name"].as_str());
+        Ok(name.unwrap_or_default().to_owned())
+    }
+
+    async fn exec_unlimited(&self, namespace: &str, pod: &str, container: &str, command: &[String]) -> Result<ExecOutcome, ClusterError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let mut params = AttachParams::default().stdin(false).stdout(true).stderr(true);
-        if let Some(c) = container {
-            params = params.container(c);
+        if !container.is_empty() {
+            params = params.container(container);
         }
         let mut process = match pods.exec(pod, command.to_vec(), &params).await {
             Ok(p) => p,

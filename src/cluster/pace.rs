@@ -18,6 +18,8 @@ pub trait Pace: Send + Sync {
     fn busy(&self) -> Busy;
     /// Waits; the caller must hold no [`Busy`] of its own.
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Resolves when so much time has passed, for a limit on something that is awaited meanwhile.
+    fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Child processes are at work until the guard is dropped; `idle` is sampled to find out when they only wait.
     fn working(&self, idle: Idle) -> Working;
     /// Environment for child processes, so that `sleep`s inside them take the cluster's time: empty on a real cluster.
@@ -57,6 +59,10 @@ impl Pace for RealPace {
 
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(tokio::time::sleep(d))
+    }
+
+    fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.sleep(d)
     }
 
     fn working(&self, _idle: Idle) -> Working {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::Embedded;
-use crate::manifest::system::{Profile as ProfileManifest, SystemManifest};
+use crate::manifest::system::{Profile as ProfileManifest, Service as SystemService, SystemManifest};
 use crate::manifest::{TimeSection, duration, quantity};
 use crate::sim::config::{Call, ClockMode, EntryLoad, Profile, WorkloadModel};
 
@@ -15,12 +15,12 @@ pub fn of_system(system: &SystemManifest, time: &TimeSection, seed: u64) -> Resu
         let labels = [("app".to_owned(), service.name.clone())].into();
         let mut calls = Vec::new();
         for call in &service.calls {
-            let port = system.services.iter().find(|s| s.name == call.service).map_or(80, |s| s.port);
+            let port = system.services.iter().find(|s| s.name == call.service).map_or(80, SystemService::entry_port);
             calls.push(Call { service: call.service.clone(), port, path: call.path.clone(), timeout: span(&call.timeout)? });
         }
         let mut main = profile(system, &service.profile)?;
         main.paths.clone_from(&service.paths);
-        for sidecar in &service.sidecars {
+        for sidecar in service.sidecars.iter().chain(&service.init) {
             config.workloads.push(WorkloadModel {
                 namespace: Some(system.namespace.clone()),
                 labels: std::collections::BTreeMap::clone(&labels),
@@ -38,7 +38,7 @@ pub fn of_system(system: &SystemManifest, time: &TimeSection, seed: u64) -> Resu
         });
     }
     for entry in &system.traffic {
-        let port = system.services.iter().find(|s| s.name == entry.service).map_or(80, |s| s.port);
+        let port = system.services.iter().find(|s| s.name == entry.service).map_or(80, SystemService::entry_port);
         config.traffic.push(EntryLoad {
             namespace: system.namespace.clone(),
             service: entry.service.clone(),
@@ -76,6 +76,8 @@ fn profile(system: &SystemManifest, name: &str) -> Result<Profile, String> {
         cpu_per_request_s: p.cpu_per_request_s,
         latency: span(&p.latency)?,
         memory,
+        exit_code: p.exit_code,
+        exits_after: span(&p.exits_after)?,
         log: p.log.clone(),
         ..Profile::default()
     })

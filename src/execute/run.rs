@@ -51,6 +51,8 @@ pub struct RunRequest {
     pub toolchain: Toolchain,
     /// Opened models, by name.
     pub models: BTreeMap<String, Arc<dyn ChatModel>>,
+    /// Trials in a row that end as `infra_error` before no more are begun; none: all are tried.
+    pub give_up_after: Option<u32>,
     /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
     pub program: Option<std::path::PathBuf>,
     /// Folder for the private folders of the trials.
@@ -66,6 +68,8 @@ pub struct RunEnd {
     pub outcomes: BTreeMap<Outcome, u64>,
     /// It was interrupted.
     pub interrupted: bool,
+    /// Too many trials in a row could not be run.
+    pub gave_up: bool,
     /// The journal failed; the text says how.
     pub failed: Option<String>,
 }
@@ -88,6 +92,7 @@ pub async fn run<S: Sink + 'static>(request: RunRequest, sink: S) -> (RunEnd, Op
     let result = drive(request, &events, &mut end).await;
     let how = match (&result, end.interrupted) {
         (Err(_), _) => "failed",
+        (Ok(()), false) if end.gave_up => "failed",
         (Ok(()), true) => "interrupted",
         (Ok(()), false) => "done",
     };
@@ -99,13 +104,27 @@ pub async fn run<S: Sink + 'static>(request: RunRequest, sink: S) -> (RunEnd, Op
 }
 
 async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result<(), Stop> {
-    let RunRequest { catalog, experiment, mut trials, settled, head, cluster, jobs, toolchain, models, program, work, cancel } = request;
+    let RunRequest {
+        catalog,
+        experiment,
+        mut trials,
+        settled,
+        head,
+        cluster,
+        jobs,
+        toolchain,
+        models,
+        give_up_after,
+        program,
+        work,
+        cancel,
+    } = request;
     events.send(Event::RunStarted(head)).await?;
     let shared = Arc::new(Shared { toolchain, cancel: cancel.clone(), charge_model: experiment.time.model == "charged", program });
     // A cluster of a kubeconfig is one namespace for one trial at a time.
     let jobs = if matches!(cluster, ClusterChoice::Embedded) { jobs.max(1) } else { 1 };
     let mut running: JoinSet<Result<TrialFinished, Stop>> = JoinSet::new();
-    let mut more = true;
+    let (mut more, mut in_a_row) = (true, 0_u32);
     loop {
         while more && running.len() < jobs && !cancel.is_cancelled() {
             let Some(spec) = trials.find(|t| !settled.contains(&t.id)) else {
@@ -126,7 +145,13 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         }
         match running.join_next().await {
             None => break,
-            Some(Ok(Ok(finished))) => *end.outcomes.entry(finished.outcome).or_default() += 1,
+            Some(Ok(Ok(finished))) => {
+                *end.outcomes.entry(finished.outcome).or_default() += 1;
+                in_a_row = if finished.outcome == Outcome::InfraError { in_a_row + 1 } else { 0 };
+                if more && give_up_after.is_some_and(|limit| in_a_row >= limit) {
+                    (more, end.gave_up) = (false, true);
+                }
+            }
             Some(Ok(Err(stop))) => {
                 cancel.cancel();
                 while running.join_next().await.is_some() {}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Longest duration accepted: a year. Anything above is a slip of the pen, and sums of them cannot overflow.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

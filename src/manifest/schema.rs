@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
                 let message = format!("unknown value `{w}` for {}", named(path));
                 let mistake = self.add("unknown_value", path, message);
                 mistake.help = Some(help);
-                mistake.label = "not one of the values known".to_owned();
+                mistake.label = String::from("not one of the values known");
             }
             None => {
                 let message = format!("{} must be one of `{all}`, not {}", named(path), kind_of(value));
@@ -233,7 +233,7 @@ impl<'a> Walk<'a> {
         let help = did_you_mean(key, known);
         let mistake = self.add("unknown_key", &child(path, key), format!("unknown key `{key}`"));
         mistake.on_key = true;
-        mistake.label = "not known here".to_owned();
+        mistake.label = String::from("not known here");
         mistake.help =
             Some(help.unwrap_or_else(|| if all.is_empty() { "no keys are known here".to_owned() } else { format!("known keys: `{all}`") }));
     }

@@ -58,6 +58,9 @@ pub struct Service {
     pub image: String,
     /// Port it listens on.
     pub port: u16,
+    /// Port of its Service; none: the port it listens on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_port: Option<u16>,
     /// Replicas.
     #[serde(default = "one")]
     pub replicas: u32,
@@ -78,6 +81,9 @@ pub struct Service {
     /// Further containers of its pods.
     #[serde(default)]
     pub sidecars: Vec<Sidecar>,
+    /// Containers that run to their end before the others start; their profiles have an `exit_code`.
+    #[serde(default)]
+    pub init: Vec<Sidecar>,
     /// Container in which checks run when the main one has no shell or program for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_container: Option<String>,
@@ -112,6 +118,11 @@ impl SystemManifest {
 }
 
 impl Service {
+    /// Port of its Service: what callers connect to.
+    pub fn entry_port(&self) -> u16 {
+        self.service_port.unwrap_or(self.port)
+    }
+
     /// Name of the main container.
     pub fn main_container(&self) -> &str {
         self.container.as_deref().unwrap_or(&self.name)
@@ -196,9 +207,19 @@ pub struct Profile {
     pub latency: String,
     /// Resident memory (`28Mi`).
     pub memory: String,
+    /// The process ends by itself with this code; none: it runs until it is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// When it ends by itself, counted from its start.
+    #[serde(default = "at_once")]
+    pub exits_after: String,
     /// Log lines when up.
     #[serde(default)]
     pub log: Vec<String>,
+}
+
+fn at_once() -> String {
+    "0s".to_owned()
 }
 
 /// Load on an entry service.

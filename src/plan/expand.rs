@@ -121,7 +121,7 @@ pub struct Plan {
     bounds: super::bound::Bounds,
 }
 
-fn known<'a>(catalog: &'a Catalog, kind: Kind, name: &str) -> Result<(), PlanError> {
+fn known(catalog: &Catalog, kind: Kind, name: &str) -> Result<(), PlanError> {
     let names = if kind == Kind::Pipeline { catalog.methods() } else { catalog.names(kind) };
     let word = if kind == Kind::Pipeline { "method" } else { kind.name() };
     if !names.contains(name) {

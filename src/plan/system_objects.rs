@@ -1,6 +1,6 @@
 //! The objects of a system by itself, without a trial.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::inputs::{InputsError, yaml_documents};
 use crate::manifest::{Catalog, SystemManifest};
@@ -8,12 +8,7 @@ use crate::template;
 
 /// The rendered objects of a system, in order.
 pub fn system_manifests(catalog: &Catalog, system: &SystemManifest) -> Result<Vec<Value>, InputsError> {
-    let context = json!({
-        "system": { "name": system.name, "namespace": system.namespace, "runtime": system.runtime, "vars": system.vars },
-        "services": system.services,
-        "vars": system.vars,
-        "namespace": system.namespace,
-    });
+    let context = system.context();
     let mut objects = Vec::new();
     for manifest in &system.deploy.manifests {
         let path = format!("systems/{}/{manifest}", system.name);

@@ -33,6 +33,8 @@ struct State {
     holds: usize,
     watchers: usize,
     timers: BTreeMap<(SimTime, u64), oneshot::Sender<()>>,
+    /// Fire when their time comes and bound every jump, but are no reason for one.
+    deadlines: BTreeMap<(SimTime, u64), oneshot::Sender<()>>,
     externals: BTreeMap<u64, IdleProbe>,
 }
 
@@ -96,11 +98,25 @@ impl Clock {
         rx
     }
 
+    /// A receiver that resolves when simulated time reaches `at`, for a limit on somebody else's waiting: unlike a
+    /// [`Clock::timer`] it never makes time jump by itself, so that it cannot overtake an answer on its way.
+    pub fn deadline(&self, at: SimTime) -> oneshot::Receiver<()> {
+        let (tx, rx) = oneshot::channel();
+        let mut s = self.state();
+        s.next_id += 1;
+        let id = s.next_id;
+        s.deadlines.insert((at, id), tx);
+        rx
+    }
+
     /// Wakes the timers due at `now`, in order. Called by [`Engine::advance_to`].
     pub(super) fn fire(&self, now: SimTime) {
         let mut s = self.state();
+        // A receiver that went away no longer waits: nothing to wake.
+        while let Some(entry) = s.deadlines.first_entry().filter(|e| e.key().0 <= now) {
+            let _gone = entry.remove().send(());
+        }
         while let Some(entry) = s.timers.first_entry().filter(|e| e.key().0 <= now) {
-            // A receiver that went away no longer waits: nothing to wake.
             let _gone = entry.remove().send(());
         }
     }
@@ -129,6 +145,7 @@ impl Clock {
             let (waiting, externals) = {
                 let mut s = clock.state();
                 s.timers.retain(|_, t| !t.is_closed());
+                s.deadlines.retain(|_, t| !t.is_closed());
                 (s.holds == 0 && (!s.timers.is_empty() || s.watchers > 0), !s.externals.is_empty())
             };
             if !waiting {
@@ -158,7 +175,8 @@ impl Clock {
             if s.holds > 0 {
                 return;
             }
-            (s.timers.first_key_value().map(|((at, _), _)| *at), s.watchers > 0)
+            let first = s.timers.keys().chain(s.deadlines.keys()).map(|(at, _)| *at).min();
+            (first, s.watchers > 0)
         };
         let end = timer.unwrap_or_else(|| engine.now().after(WATCH_JUMP_MAX));
         if !watched {

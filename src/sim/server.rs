@@ -1,6 +1,5 @@
 //! A running cluster: the engine, its clock and its HTTP listener.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,17 +80,6 @@ impl Sim {
     /// The engine: for harness code that looks behind the API.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
-    }
-
-    /// Requests served so far, by user.
-    pub fn requests(&self) -> BTreeMap<String, usize> {
-        self.engine.with(|w| {
-            let mut all = BTreeMap::new();
-            for entry in &w.audit {
-                *all.entry(entry.user.clone()).or_default() += 1;
-            }
-            all
-        })
     }
 
     /// Stops the cluster and waits a little for what is still open.

@@ -108,7 +108,7 @@ fn a_million_trials_are_not_stored() {
 fn worst_cases_are_bounded_and_longer_with_more_attempts() {
     let plan = plan("quickstart", &Selection::default());
     let longest = |method: &str| plan.iter().filter(|t| t.method == method).map(|t| plan.worst_case(&t)).max().unwrap();
-    assert!(longest("sologen") >= std::time::Duration::from_secs(600));
+    assert!(longest("sologen") >= std::time::Duration::from_mins(10));
     assert!(longest("thinkremed") >= longest("sologen"));
     assert!(longest("thinkremed") <= std::time::Duration::from_secs(20 * 60 + 330));
 }

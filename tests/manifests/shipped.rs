@@ -156,6 +156,37 @@ fn common_checks_are_in_every_stage_of_the_strict_set_only() {
 }
 
 #[test]
+fn every_system_renders_and_every_fault_on_every_service() {
+    let catalog = built_in();
+    let mut rendered = 0;
+    for (name, system) in &catalog.systems {
+        let selection = Selection { systems: vec![name.clone()], ..Selection::default() };
+        let plan = expand(&catalog, &catalog.experiments["quickstart"], &selection, "").unwrap();
+        let mut spec = plan.get(0).unwrap();
+        let objects = TrialInputs::resolve(&catalog, &spec, plan.experiment()).unwrap().render_system_manifests().unwrap();
+        let deployed: Vec<&str> =
+            objects.iter().filter(|o| o["kind"] == "Deployment").map(|o| o["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(deployed, system.services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>());
+        for object in objects.iter().filter(|o| o["kind"] == "Deployment") {
+            let service = system.service(object["metadata"]["name"].as_str().unwrap()).unwrap();
+            let containers = object["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+            assert_eq!(containers[0]["name"], service.main_container());
+            assert_eq!(containers.len(), 1 + service.sidecars.len());
+        }
+        for fault in catalog.faults.keys() {
+            for target in system.targets_of(fault) {
+                (spec.fault, spec.target) = (fault.clone(), target.to_owned());
+                let inputs = TrialInputs::resolve(&catalog, &spec, plan.experiment()).unwrap();
+                inputs.render_injection().unwrap();
+                serde_saphyr::from_str::<serde_json::Value>(&inputs.render_gold().unwrap()).unwrap();
+                rendered += 1;
+            }
+        }
+    }
+    assert_eq!(rendered, 7 * 2 + 6 * 12 + 11);
+}
+
+#[test]
 fn the_system_is_the_published_one() {
     let catalog = built_in();
     let plan = expand(&catalog, &catalog.experiments["quickstart"], &Selection::default(), "").unwrap();
@@ -169,6 +200,23 @@ fn the_system_is_the_published_one() {
     assert_eq!(objects[3]["spec"]["ports"][0]["nodePort"], 30080);
     let script = pod["containers"][0]["args"][0].as_str().unwrap();
     assert!(script.contains("\nimport urllib.request\n") && script.contains("\nexec python3 /tmp/server.py"), "{script}");
+}
+
+#[test]
+fn yaml_says_the_same_as_toml() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = camino::Utf8Path::from_path(dir.path()).unwrap();
+    let catalog = built_in();
+    for (path, file) in &catalog.files {
+        let yaml = Kind::of_path(path).map(|_| serde_saphyr::to_string(&toml::from_str::<serde_json::Value>(&file.text).unwrap()).unwrap());
+        let target = root.join(if yaml.is_some() { path.replace(".toml", ".yaml") } else { path.clone() });
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, yaml.as_deref().unwrap_or(&file.text)).unwrap();
+    }
+    let (same, diagnostics) = Catalog::load(&Root::only(root));
+    assert!(diagnostics.is_empty(), "{}", diagnostics.render(false, 140));
+    let trials = |c: &Catalog| expand(c, &c.experiments["hard"], &Selection::default(), "").unwrap().iter().collect::<Vec<_>>();
+    assert_eq!(trials(&same), trials(&catalog));
 }
 
 /// Writes what is wrong, so that the command in the message repairs it.

@@ -3,6 +3,8 @@
 //! A new case is a new folder with `root/`; `MICROREMED_WRITE_EXPECTED=1 cargo test --test manifests wrong` writes its
 //! expected.txt, which is then read line by line before it is committed.
 
+use std::fmt::Write as _;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use microremed::manifest::{Catalog, Root};
 
@@ -28,7 +30,7 @@ fn wrong_files_are_explained() {
         }
         let expected = std::fs::read_to_string(&path).unwrap_or_default();
         if found != expected {
-            different += &format!("=== {case}: found\n{found}=== expected\n{expected}\n");
+            let _ = write!(different, "=== {case}: found\n{found}=== expected\n{expected}\n");
         }
     }
     assert!(cases().len() >= 10);

@@ -69,13 +69,15 @@ impl Drop for FakeClock {
 
 impl State {
     fn accept(&self, mut stream: TcpStream) {
+        // Locked before the request is read: until then it counts as unread, afterwards it is a sleeper.
+        let mut sleepers = self.sleepers.lock().unwrap();
         let mut buffer = [0; 1024];
         let n = stream.read(&mut buffer).unwrap();
         let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
         let ms: u64 = text.strip_prefix("GET /.sim/sleep?ms=").unwrap().split(' ').next().unwrap().parse().unwrap();
         self.asked.lock().unwrap().push(ms);
         let key = (self.now_ms.load(Ordering::Relaxed) + ms, self.next.fetch_add(1, Ordering::Relaxed));
-        self.sleepers.lock().unwrap().insert(key, stream);
+        sleepers.insert(key, stream);
     }
 
     fn tick(&self) {

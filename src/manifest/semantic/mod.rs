@@ -141,7 +141,7 @@ impl<'a> Subject<'a> {
     fn variables(&mut self, path: &str, names: BTreeSet<String>, scope: &Value) -> bool {
         let mut fine = true;
         for name in names {
-            if let Some(help) = scope::unknown(&name, scope) {
+            if let Err(help) = scope::find(&name, scope) {
                 fine = false;
                 self.add(path, "unknown_variable", format!("the variable `{name}` is not known here"), help);
             }
@@ -168,7 +168,7 @@ impl<'a> Subject<'a> {
             Ok(names) => {
                 let mut fine = true;
                 for name in names {
-                    if let Some(help) = scope::unknown(&name, scope) {
+                    if let Err(help) = scope::find(&name, scope) {
                         fine = false;
                         let message = format!("the variable `{name}` is not known here");
                         self.diagnostics

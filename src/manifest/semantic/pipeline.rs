@@ -100,7 +100,7 @@ impl Walk<'_> {
         }
         let scope = scope::pipeline(self.pipeline, in_repeat);
         match step {
-            Step::Say(x) => self.prompt(s, &at("prompt"), &x.prompt, &scope),
+            Step::Say(x) => prompt(s, &at("prompt"), &x.prompt, &scope),
             Step::Ask(x) => {
                 for (i, tool) in x.tools.iter().enumerate() {
                     s.named(&item(&at("tools"), i), "tool", tool, self.tools.iter().copied());
@@ -117,13 +117,13 @@ impl Walk<'_> {
             Step::Probe(x) => {
                 s.expression(&at("command"), &x.command, &scope);
                 s.pause(&at("timeout"), &x.timeout);
-                self.prompt(s, &at("answer"), &x.answer, &scope);
+                prompt(s, &at("answer"), &x.answer, &scope);
             }
             Step::Playbook(x) => {
                 s.expression(&at("code"), &x.code, &scope);
                 s.pause(&at("timeout"), &x.timeout);
                 if let Some(answer) = &x.answer {
-                    self.prompt(s, &at("answer"), answer, &scope);
+                    prompt(s, &at("answer"), answer, &scope);
                 }
             }
             Step::Verify(x) => {
@@ -174,15 +174,6 @@ impl Walk<'_> {
         self.steps(s, &x.steps, &child(path, "steps"), true);
     }
 
-    fn prompt(&self, s: &mut Subject<'_>, path: &str, name: &str, scope: &Value) {
-        let catalog = s.catalog;
-        if catalog.prompt(name).is_some() {
-            s.template_file(path, &prompt_path(name), scope);
-        } else {
-            s.named(path, "prompt", name, catalog.prompts());
-        }
-    }
-
     fn check_sets(&self, s: &mut Subject<'_>, path: &str, names: &[String]) {
         for (i, name) in names.iter().enumerate() {
             let catalog = s.catalog;
@@ -193,5 +184,14 @@ impl Walk<'_> {
                 s.add(&item(path, i), "missing_check_set", message, None);
             }
         }
+    }
+}
+
+fn prompt(s: &mut Subject<'_>, path: &str, name: &str, scope: &Value) {
+    let catalog = s.catalog;
+    if catalog.prompt(name).is_some() {
+        s.template_file(path, &prompt_path(name), scope);
+    } else {
+        s.named(path, "prompt", name, catalog.prompts());
     }
 }

@@ -5,24 +5,21 @@ use serde_json::{Map, Value, json};
 use crate::diagnostic::did_you_mean;
 use crate::manifest::{FaultManifest, PipelineManifest};
 
-/// `Some(advice)` when a scope does not have a name such as `fault.title`.
-pub(super) fn unknown(name: &str, scope: &Value) -> Option<Option<String>> {
+/// `Err(advice)` when a scope does not have a name such as `fault.title`.
+pub(super) fn find(name: &str, scope: &Value) -> Result<(), Option<String>> {
     let mut place = scope;
     let mut path = String::new();
     for part in name.split('.') {
-        let Some(map) = place.as_object() else { return None };
-        match map.get(part) {
-            Some(next) => place = next,
-            None => {
-                let known: Vec<String> = map.keys().map(|k| format!("{path}{k}")).collect();
-                let wrong = format!("{path}{part}");
-                let all = || (!known.is_empty()).then(|| format!("known: `{}`", known.join("`, `")));
-                return Some(did_you_mean(&wrong, known.iter().map(String::as_str)).or_else(all));
-            }
-        }
+        let Some(map) = place.as_object() else { return Ok(()) };
+        let Some(next) = map.get(part) else {
+            let known: Vec<String> = map.keys().map(|k| format!("{path}{k}")).collect();
+            let all = || (!known.is_empty()).then(|| format!("known: `{}`", known.join("`, `")));
+            return Err(did_you_mean(&format!("{path}{part}"), known.iter().map(String::as_str)).or_else(all));
+        };
+        place = next;
         path = format!("{path}{part}.");
     }
-    None
+    Ok(())
 }
 
 fn keys<'a>(names: impl IntoIterator<Item = &'a String>) -> Value {
@@ -99,9 +96,9 @@ mod tests {
     #[test]
     fn names_are_followed_to_the_leaf() {
         let scope = json!({ "fault": { "name": null }, "vars": null });
-        assert_eq!(unknown("fault.name", &scope), None);
-        assert_eq!(unknown("vars.anything.below", &scope), None);
-        assert_eq!(unknown("fault.nmae", &scope), Some(Some("did you mean `fault.name`?".to_owned())));
-        assert_eq!(unknown("falut", &scope), Some(Some("did you mean `fault`?".to_owned())));
+        assert_eq!(find("fault.name", &scope), Ok(()));
+        assert_eq!(find("vars.anything.below", &scope), Ok(()));
+        assert_eq!(find("fault.nmae", &scope), Err(Some("did you mean `fault.name`?".to_owned())));
+        assert_eq!(find("falut", &scope), Err(Some("did you mean `fault`?".to_owned())));
     }
 }

@@ -81,6 +81,21 @@ fn one_service(s: &mut Subject<'_>, system: &SystemManifest, service: &Service, 
             s.named(&item(&child(&path, "on"), j), "path", own, service.paths.iter().map(String::as_str));
         }
     }
+    for (i, init) in service.init.iter().enumerate() {
+        let path = item(&at("init"), i);
+        s.named(&child(&path, "profile"), "profile", &init.profile, system.profiles.keys().map(String::as_str));
+        quantities(s, &child(&path, "cpu"), &init.cpu);
+        quantities(s, &child(&path, "memory"), &init.memory);
+        if system.profiles.get(&init.profile).is_some_and(|p| p.exit_code.is_none()) {
+            let help = "give the profile an `exit_code`".to_owned();
+            s.add(
+                &child(&path, "profile"),
+                "endless_init",
+                format!("the init container `{}` never ends by this profile", init.name),
+                Some(help),
+            );
+        }
+    }
     let containers = || std::iter::once(service.main_container()).chain(service.sidecars.iter().map(|c| c.name.as_str()));
     for (i, sidecar) in service.sidecars.iter().enumerate() {
         let path = item(&at("sidecars"), i);
@@ -101,6 +116,7 @@ fn one_profile(s: &mut Subject<'_>, profile: &Profile, path: &str) {
     s.word(&at("family"), &profile.family, &FAMILIES);
     s.duration(&at("startup_delay"), &profile.startup_delay);
     s.duration(&at("latency"), &profile.latency);
+    s.duration(&at("exits_after"), &profile.exits_after);
     s.quantity(&at("idle_cpu"), &profile.idle_cpu);
     s.quantity(&at("memory"), &profile.memory);
     for (key, value) in [("startup_cpu_s", profile.startup_cpu_s), ("cpu_per_request_s", profile.cpu_per_request_s)] {

@@ -52,11 +52,11 @@ pub(super) fn container(pod: &Value, wanted: Option<&str>) -> Result<String, Sta
         (Some(w), _) => Err(Status::bad_request(format!("container {w} is not valid for pod {name}"))),
         (None, [one]) => Ok(one.clone()),
         (None, many) => {
-            let mut text = format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
-            if !init.is_empty() {
-                text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
-            }
-            Err(Status::bad_request(text))
+            let more = if init.is_empty() { String::new() } else { format!(" or one of the init containers: [{}]", init.join(" ")) };
+            Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]{more}",
+                many.join(" ")
+            )))
         }
     }
 }

@@ -30,6 +30,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::Method;
+use axum::http::request::Parts;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use self::answer::Answer;
 use self::call::{Call, Target};
 use super::config::ClockMode;
+use super::kubelet;
 use super::registry;
 use super::schema;
 use super::status::Status;
@@ -53,7 +55,7 @@ pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
 }
 
 async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let config = engine.with(|w| Arc::clone(&w.config));
     let call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
         Ok(call) => call,
@@ -86,6 +88,14 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         drop(hold);
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
+    if target.subresource.as_deref() == Some("exec") {
+        let opened = exec(&engine, stop, &mut parts, &call, &target).await;
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, "exec", code));
+        // The command's host has a hold of its own.
+        drop(hold);
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
     if target.subresource.as_deref() == Some("log") && verb == "get" {
         let opened = logs::open(&engine, stop, &call, &target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
@@ -94,12 +104,32 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     let answer = engine.with(|w| {
-        let answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
+        let mut answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
+        answer.warnings.extend(deprecation(&target).map(str::to_owned));
         audit(w, &call, verb, answer.code);
         answer
     });
     drop(hold);
     answer.into_response()
+}
+
+async fn exec(engine: &Arc<Engine>, stop: CancellationToken, parts: &mut Parts, call: &Call, target: &Target) -> Result<Response, Status> {
+    let key = target.key();
+    let container = engine.with(|w| {
+        let pod = w.store.get(&key).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
+        logs::container(pod, call.param("container"))
+    })?;
+    let host = kubelet::exec_host(engine, &key, &container)?;
+    exec::open(parts, call, Arc::new(host), stop).await
+}
+
+/// What the server says about kinds that are going out of use.
+fn deprecation(target: &Target) -> Option<&'static str> {
+    match (target.kind.group.as_str(), target.kind.plural.as_str()) {
+        ("", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {

@@ -50,7 +50,7 @@ pub(super) fn set(world: &mut World, call: &Call, target: &Target, body: &[u8]) 
         let mut call = call.clone();
         // A Scale has no lists: both kinds of merge do the same.
         if call.content_type == "application/strategic-merge-patch+json" {
-            call.content_type = "application/merge-patch+json".to_owned();
+            "application/merge-patch+json".clone_into(&mut call.content_type);
         }
         write::patched(&call, &target.kind, &before, &patch)?
     };

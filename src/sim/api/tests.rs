@@ -56,7 +56,7 @@ impl Client {
 fn deployment(name: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": {"app": name}}, "spec": {"replicas": 2,
         "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
-        "spec": {"containers": [{"name": "c", "image": "nginx:1.25"}]}}}})
+        "spec": {"containers": [{"name": "c", "image": "nginx:1.25", "ports": [{"containerPort": 80}]}]}}}})
 }
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/demo/deployments";
@@ -82,8 +82,9 @@ async fn plain_paths() {
         "message": "the server could not find the requested resource", "reason": "NotFound", "details": {}, "code": 404})
         )
     );
-    let (code, _, _) = c.send("GET", "/api/v1/pods", &[("authorization", "Bearer wrong")], None).await;
-    assert!(code == 200 || code == 401, "two headers: the first counts");
+    let wrong = c.http.get(format!("{}/api/v1/pods", c.sim.url())).bearer_auth("wrong").send().await.unwrap();
+    assert_eq!(wrong.status().as_u16(), 401);
+    assert_eq!(c.http.get(format!("{}/api/v1/pods", c.sim.url())).send().await.unwrap().status().as_u16(), 200);
     assert!(serde_saphyr::from_str::<Value>(&c.sim.kubeconfig(Some("t1"))).unwrap()["users"][0]["user"]["token"] == "t1");
     c.sim.shutdown().await;
 }
@@ -105,6 +106,9 @@ async fn objects_live_and_die() {
     assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!("Scale"), &json!(5), &json!("app=web")));
     let (code, refused) = c.patch(&web, "application/json-patch+json", &json!([{"op": "remove", "path": "/spec/nope/x"}])).await;
     assert_eq!((code, &refused["message"]), (422, &json!("the server rejected our request due to an error in our request")));
+    let (code, wrong) = c.patch(&web, strategic, &json!({"spec": {"replicas": "two"}})).await;
+    let text = " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:two]]\": unrecognized type: int32";
+    assert_eq!((code, &wrong["message"]), (422, &json!(text)));
     let (code, _) = c.patch(&format!("{web}?dryRun=All"), MERGE, &json!({"spec": {"replicas": 9}})).await;
     assert_eq!(code, 200);
     assert_eq!(c.get(&web).await.1["spec"]["replicas"], 5);
@@ -230,4 +234,67 @@ async fn reviews_allow_and_identify() {
     assert_eq!((code, &r["status"]["allowed"]), (201, &json!(true)));
     let (_, r) = c.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await;
     assert_eq!(r["status"]["userInfo"]["username"], "runner");
+}
+
+#[tokio::test]
+async fn pods_run_are_measured_and_evicted() {
+    let c = Client::start().await;
+    c.post(DEPLOYMENTS, &deployment("web")).await;
+    c.sim.engine().advance_to(crate::sim::time::SimTime(60_000));
+    let (_, _, text) = c.send("GET", "/api/v1/namespaces/demo/pods?labelSelector=app%3Dweb", &[("accept", TABLE)], None).await;
+    let table: Value = serde_json::from_str(&text).unwrap();
+    let rows = table["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|r| r["cells"][1] == "1/1" && r["cells"][2] == "Running"), "{rows:?}");
+    let name = rows[0]["cells"][0].as_str().unwrap();
+    let (_, metrics) = c.get("/apis/metrics.k8s.io/v1beta1/namespaces/demo/pods").await;
+    assert_eq!((&metrics["kind"], &metrics["items"][0]["containers"][0]["name"]), (&json!("PodMetricsList"), &json!("c")));
+    assert_eq!(c.get("/apis/metrics.k8s.io/v1beta1/nodes").await.1["items"].as_array().map(Vec::len), Some(3));
+    let (code, _, log) = c.send("GET", &format!("/api/v1/namespaces/demo/pods/{name}/log?tailLines=1&timestamps=true"), &[], None).await;
+    assert!(code == 200 && log.starts_with("2026-01-01T00:00:"), "{log}");
+    let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}}});
+    c.post("/apis/policy/v1/namespaces/demo/poddisruptionbudgets", &budget).await;
+    let eviction = format!("/api/v1/namespaces/demo/pods/{name}/eviction");
+    let (code, refused) = c.post(&eviction, &json!({})).await;
+    assert_eq!(
+        (code, &refused["details"]["causes"][0]["message"]),
+        (429, &json!("The disruption budget web needs 2 healthy pods and has 2 currently"))
+    );
+    c.patch("/apis/policy/v1/namespaces/demo/poddisruptionbudgets/web", MERGE, &json!({"spec": {"minAvailable": 1}})).await;
+    let (code, done) = c.post(&eviction, &json!({})).await;
+    assert_eq!((code, &done["status"]), (201, &json!("Success")));
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn exec_speaks_to_a_real_client() {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::{Api, AttachParams, ListParams};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let c = Client::start().await;
+    c.post(DEPLOYMENTS, &deployment("web")).await;
+    c.sim.engine().advance_to(crate::sim::time::SimTime(30_000));
+    let client = kube::Client::try_from(kube::Config::new(c.sim.url().parse().unwrap())).unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "demo");
+    let name = pods.list(&ListParams::default().labels("app=web")).await.unwrap().items[0].metadata.name.clone().unwrap();
+
+    let before = c.sim.engine().now();
+    let params = AttachParams::default().stdin(true);
+    let mut run = pods.exec(&name, ["sh", "-c", "read x; echo got $x; sleep 30; echo late >&2; exit 3"], &params).await.unwrap();
+    let (mut stdin, mut stdout, mut stderr) = (run.stdin().unwrap(), run.stdout().unwrap(), run.stderr().unwrap());
+    let status = run.take_status().unwrap();
+    stdin.write_all(b"this\n").await.unwrap();
+    let (mut out, mut err) = (String::new(), String::new());
+    tokio::try_join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err)).unwrap();
+    assert_eq!((out.as_str(), err.as_str()), ("got this\n", "late\n"));
+    let status = status.await.unwrap();
+    assert_eq!(status.details.unwrap().causes.unwrap()[0].message.as_deref(), Some("3"));
+    assert!(c.sim.engine().now().since(before).as_secs() >= 30, "the sleep took simulated time");
+
+    let mut run = pods.exec(&name, ["no-such-program"], &AttachParams::default()).await.unwrap();
+    let status = run.take_status().unwrap().await.unwrap();
+    assert!(status.message.unwrap().contains("executable file not found"));
+    assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "exec" && a.path.ends_with("/exec"))));
+    c.sim.shutdown().await;
 }

@@ -39,8 +39,10 @@ pub(super) fn to_wire(kind: &Kind, stored: &Value) -> Value {
         for (core, new) in EVENT {
             rename(&mut v, core, new);
         }
+        // The field is required in this version; events of older writers have a time in whole seconds only.
         if v["eventTime"].is_null() {
-            v["eventTime"] = Value::Null;
+            let first = v["deprecatedFirstTimestamp"].as_str().or(v["metadata"]["creationTimestamp"].as_str());
+            v["eventTime"] = first.map(|t| t.replace('Z', ".000000Z")).into();
         }
         return v;
     }

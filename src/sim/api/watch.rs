@@ -83,7 +83,7 @@ impl Stream {
         let asked = self.call.param("resourceVersion").unwrap_or_default().to_owned();
         let initial = self.call.param("sendInitialEvents").is_some();
         let wants_initial = if initial { self.call.flag("sendInitialEvents") } else { asked.is_empty() || asked == "0" };
-        if initial && !self.call.param("resourceVersionMatch").is_some_and(|m| m == "NotOlderThan") {
+        if initial && self.call.param("resourceVersionMatch") != Some("NotOlderThan") {
             let mut status = Status::new(
                 422,
                 "Invalid",

@@ -9,10 +9,23 @@ use crate::sim::resource::Resource;
 use crate::sim::status::Status;
 use crate::sim::world::World;
 
+/// Counts the changes of a daemon set's pod template.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// Keeps what the real server counts by itself in annotations.
+pub(super) fn count_templates(kind: &Kind, old: &Value, new: &mut Value) {
+    if kind.resource == Resource::new("apps", "daemonsets") {
+        let before = old["metadata"]["annotations"][TEMPLATE_GENERATION].as_str().and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
+        let grown = u64::from(old["spec"]["template"] != new["spec"]["template"]);
+        new["metadata"]["annotations"][TEMPLATE_GENERATION] = (before + grown).to_string().into();
+    }
+}
+
 /// Fields that depend on the cluster, before schema defaults. `uid` is the new object's.
 pub(super) fn before_defaults(kind: &Kind, object: &mut Value, uid: &str) {
     match (&*kind.resource.group, &*kind.resource.plural) {
         ("batch", "jobs") => job(object, uid),
+        ("apps", "daemonsets") => object["metadata"]["annotations"][TEMPLATE_GENERATION] = "1".into(),
         ("", "namespaces") => {
             let name = object["metadata"]["name"].clone();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
@@ -65,8 +78,7 @@ pub(super) fn after_defaults(world: &mut World, kind: &Kind, object: &mut Value)
 fn initial_status(kind: &Kind, object: &Value) -> Option<Value> {
     Some(match (&*kind.resource.group, &*kind.resource.plural) {
         ("", "pods") => json!({"phase": "Pending", "qosClass": qos(object)}),
-        ("", "services") => json!({"loadBalancer": {}}),
-        ("networking.k8s.io", "ingresses") => json!({"loadBalancer": {}}),
+        ("", "services") | ("networking.k8s.io", "ingresses") => json!({"loadBalancer": {}}),
         ("", "namespaces") => json!({"phase": "Active"}),
         ("", "persistentvolumeclaims" | "persistentvolumes") => json!({"phase": "Pending"}),
         ("", "replicationcontrollers") | ("apps", "replicasets") => json!({"replicas": 0}),

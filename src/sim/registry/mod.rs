@@ -255,6 +255,7 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     };
     if part != Part::Status {
         schema::defaults(&kind.api_version(), &kind.kind, &mut new);
+        kinds::count_templates(&kind, &old, &mut new);
         if key.resource == Resource::new("", "services") {
             kinds::service(world, &kind, &mut new, Some(&old))?;
         }

@@ -27,9 +27,20 @@ impl<H: Host> Shell<H> {
 
     async fn run_builtin(&mut self, arguments: &[String]) -> Option<Result<i32, Flow>> {
         let name = arguments.first()?.as_str();
+        if !self.knows(name) {
+            return None;
+        }
         let rest = arguments.get(1..).unwrap_or_default();
         let code = match name {
-            ":" | "trap" | "wait" | "umask" | "jobs" | "hash" | "ulimit" | "alias" | "unalias" | "shopt" => 0,
+            "trap" => {
+                if let [text, signals @ ..] = rest
+                    && signals.iter().any(|s| s == "EXIT" || s == "0")
+                {
+                    self.exit_trap = (text != "-").then(|| text.clone());
+                }
+                0
+            }
+            ":" | "wait" | "umask" | "jobs" | "hash" | "ulimit" | "alias" | "unalias" | "shopt" => 0,
             "break" | "continue" => {
                 let levels = u32::try_from(number(arguments, 1)).unwrap_or(1).max(1);
                 return Some(Err(if name == "break" { Flow::Break(levels) } else { Flow::Continue(levels) }));
@@ -75,7 +86,15 @@ impl<H: Host> Shell<H> {
                         });
                     }
                     Err(error) => {
-                        self.complain(&format!("{name}: {path}: {error}")).await;
+                        let text = if self.process.machine.busybox() || self.name.ends_with("bash") {
+                            format!("{name}: {path}: {error}")
+                        } else {
+                            format!(
+                                "{name}: cannot open {path}: {}",
+                                if error == FileError::NoEntry { "No such file".to_owned() } else { error.to_string() }
+                            )
+                        };
+                        self.complain(&text).await;
                         return Some(Err(Flow::Exit(2)));
                     }
                 }
@@ -118,6 +137,15 @@ impl<H: Host> Shell<H> {
             _ => return None,
         };
         Some(Ok(code))
+    }
+
+    /// Whether this image's shell has the builtin: dash lacks what bash added.
+    fn knows(&self, name: &str) -> bool {
+        match name {
+            "declare" | "typeset" | "shopt" | "builtin" => self.name.ends_with("bash"),
+            "source" | "let" => self.name.ends_with("bash") || self.process.machine.busybox(),
+            _ => true,
+        }
     }
 
     async fn evaluate(&mut self, text: &str) -> Result<i32, Flow> {

@@ -242,7 +242,11 @@ impl<H: Host> Shell<H> {
             "!" => self.last_background.map(|p| p.to_string()).unwrap_or_default(),
             "-" => self.options.iter().collect(),
             "0" => self.name.clone(),
-            "@" | "*" => self.positional.join(" "),
+            "*" => {
+                let separator = self.variables.get("IFS").map_or(Some(' '), |ifs| ifs.chars().next());
+                self.positional.join(&separator.map(String::from).unwrap_or_default())
+            }
+            "@" => self.positional.join(" "),
             "PWD" => self.process.cwd.clone(),
             "RANDOM" if self.name.ends_with("bash") || self.process.machine.busybox() => {
                 format!("{:.0}", (self.process.host().uniform() * 32_767.0).floor())

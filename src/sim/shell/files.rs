@@ -222,7 +222,7 @@ impl Files {
         self.mounts.sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.path.cmp(&b.path)));
     }
 
-    /// A read-only volume with one file, as a mounted key of a `ConfigMap` or `Secret`: `path` is the file.
+    /// Puts a file that the kubelet provides (a key of a `ConfigMap` or `Secret`, `/etc/resolv.conf`) at `path`, replacing it.
     pub fn mount_text(&mut self, path: &str, text: &str) {
         self.put(path, text.as_bytes(), 0o644);
     }

@@ -3,7 +3,7 @@
 use super::files::{Files, Kind};
 
 /// Programs of coreutils and the other packages that Debian marks essential.
-const DEBIAN_SLIM: &str = "[ awk base64 basename bash cat chgrp chmod chown chroot cksum clear comm cp cut dash date dd df diff dirname \
+const DEBIAN_SLIM: &str = "[ arch awk base64 basename bash cat chgrp chmod chown chroot cksum clear cmp comm cp cut dash date dd df diff dirname \
  du echo egrep env expand expr false fgrep find fold getent grep groups gzip gunzip head hostid hostname id join kill ln ls \
  mawk md5sum mkdir mktemp mount mv nice nl nohup nproc od paste perl printenv printf pwd readlink realpath rev rm rmdir sed seq sh sha1sum sha256sum \
  shuf sleep sort split stat stty sync tac tail tar tee test timeout touch tr true truncate tty uname uniq wc which whoami xargs yes zcat";
@@ -12,7 +12,7 @@ const DEBIAN_SLIM: &str = "[ awk base64 basename bash cat chgrp chmod chown chro
 const DEBIAN: &str = "free pgrep pidof pkill ps top uptime watch curl wget nc ip ss ping nslookup vi";
 
 /// Applets of busybox.
-const BUSYBOX: &str = "[ [[ ash awk base64 basename cat chgrp chmod chown clear cmp cp cut date dd df diff dirname du echo egrep env \
+const BUSYBOX: &str = "[ [[ arch ash awk base64 basename cat chgrp chmod chown clear cmp cp cut date dd df diff dirname du echo egrep env \
  expr factor false fgrep find fold free fsync getopt grep groups gunzip gzip head hexdump hostid hostname id ifconfig ip kill killall less ln ls md5sum \
  mkdir mkfifo mktemp more mount mv nc netstat nice nl nohup nproc nslookup od paste pgrep pidof ping pkill printenv printf ps pwd readlink \
  realpath rev rm rmdir sed seq sh sha1sum sha256sum shuf sleep sort split stat stty sync tac tail tar tee test time timeout top touch tr true \

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::applets;
 use super::expand::Borrowed;
-use super::files::{Content, FileError, Kind as FileKind};
+use super::files::FileError;
 use super::host::Host;
-use super::parser::ast::{Command, Item, Kind, Pipeline, RedirectKind};
+use super::parser::ast::{Command, Item, Kind, Pipeline, Word};
 use super::parser::{self, ParseError};
 use super::pattern;
-use super::process::{DEPTH_MAX, Io, Process, Sink, Source};
+use super::process::{DEPTH_MAX, Process, Sink, Source};
 
 /// Why a command did not simply end with a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub(crate) enum Flow {
     /// `exit N`, or a fatal error.
     Exit(i32),
 }
+
+/// Assignments and arguments after expansion.
+type Expanded = (Vec<(String, String)>, Vec<String>);
 
 /// A shell's state.
 pub(crate) struct Shell<H: Host> {
@@ -41,6 +44,8 @@ pub(crate) struct Shell<H: Host> {
     pub(crate) options: BTreeSet<char>,
     pub(crate) pid: u32,
     pub(crate) last_background: Option<u32>,
+    /// What `trap ... EXIT` asked for.
+    pub(crate) exit_trap: Option<String>,
     /// Whether the words of the present command had a command substitution.
     pub(crate) substituted: bool,
     /// Whether the present command's status is being tested, which suspends `set -e`.
@@ -66,6 +71,7 @@ impl<H: Host> Shell<H> {
             options: BTreeSet::new(),
             pid,
             last_background: None,
+            exit_trap: None,
             substituted: false,
             tested: 0,
         }
@@ -88,9 +94,22 @@ impl<H: Host> Shell<H> {
             options: self.options.clone(),
             pid: self.pid,
             last_background: self.last_background,
+            exit_trap: None,
             substituted: false,
             tested: self.tested,
         }
+    }
+
+    /// Runs what `trap ... EXIT` asked for, keeping the status.
+    pub(crate) async fn at_exit(&mut self, code: i32) -> i32 {
+        self.status = code;
+        if let Some(text) = self.exit_trap.take()
+            && let Ok(items) = parser::parse(&text)
+            && let Err(Flow::Exit(changed)) = self.list(&items).await
+        {
+            return changed;
+        }
+        code
     }
 
     /// Parses and runs a script.
@@ -115,10 +134,8 @@ impl<H: Host> Shell<H> {
             match parser::parse(&text) {
                 Ok(items) => {
                     text.clear();
-                    match self.list(&items).await {
-                        Ok(_) => {}
-                        Err(Flow::Exit(code) | Flow::Return(code)) => return code,
-                        Err(_) => {}
+                    if let Err(Flow::Exit(code) | Flow::Return(code)) = self.list(&items).await {
+                        return code;
                     }
                 }
                 Err(ParseError::Incomplete(_)) if !ended && text.len() < 1 << 20 => {}
@@ -269,6 +286,11 @@ impl<H: Host> Shell<H> {
                 self.functions.insert(name.clone(), Arc::new((**body).clone()));
                 return Ok(0);
             }
+            // A simple command's words are expanded before its redirections take effect.
+            let expanded = match &command.kind {
+                Kind::Simple(assignments, words) => Some(self.expand_simple(assignments, words).await?),
+                _ => None,
+            };
             let io = self.process.io.clone();
             if let Err(flow) = self.redirect(command).await {
                 self.process.io = io;
@@ -280,16 +302,16 @@ impl<H: Host> Shell<H> {
                     other => Err(other),
                 };
             }
-            let result = match &command.kind {
-                Kind::Simple(assignments, words) => {
-                    let result = self.simple(assignments, words).await;
+            let result = match expanded {
+                Some((values, arguments)) => {
+                    let result = self.simple(&values, &arguments).await;
                     if let Ok(None) = result {
                         // `exec` with redirections only: they stay.
                         return Ok(0);
                     }
                     result.map(|code| code.unwrap_or(0))
                 }
-                compound => self.compound(compound).await,
+                None => self.compound(&command.kind).await,
             };
             self.process.io = io;
             if let Ok(code) = result {
@@ -376,12 +398,8 @@ impl<H: Host> Shell<H> {
         result
     }
 
-    /// A simple command; `None` when its redirections are to stay.
-    async fn simple(
-        &mut self,
-        assignments: &[(String, super::parser::ast::Word)],
-        words: &[super::parser::ast::Word],
-    ) -> Result<Option<i32>, Flow> {
+    /// Assignments with their values, and arguments.
+    async fn expand_simple(&mut self, assignments: &[(String, Word)], words: &[Word]) -> Result<Expanded, Flow> {
         self.substituted = false;
         let arguments = self.expand_words(words).await?;
         let mut values = Vec::new();
@@ -397,6 +415,11 @@ impl<H: Host> Shell<H> {
             self.process.raw_error(format!("+ {}\n", all.join(" ")));
             let _ = self.process.flush().await;
         }
+        Ok((values, arguments))
+    }
+
+    /// A simple command; `None` when its redirections are to stay.
+    async fn simple(&mut self, values: &[(String, String)], arguments: &[String]) -> Result<Option<i32>, Flow> {
         let Some(name) = arguments.first() else {
             return Ok(Some(if self.substituted { self.status } else { 0 }));
         };
@@ -404,15 +427,15 @@ impl<H: Host> Shell<H> {
             return Ok(None);
         }
         if let Some(body) = self.functions.get(name).cloned() {
-            return self.call(&body, &arguments).await.map(Some);
+            return self.call(&body, arguments).await.map(Some);
         }
         let saved: Vec<(String, Option<String>)> = values.iter().map(|(n, _)| (n.clone(), self.variables.get(n).cloned())).collect();
-        for (name, value) in &values {
+        for (name, value) in values {
             self.variables.insert(name.clone(), value.clone());
         }
-        let result = match self.builtin(&arguments).await {
+        let result = match self.builtin(arguments).await {
             Some(result) => result,
-            None => Ok(self.external(&arguments, &values).await),
+            None => Ok(self.external(arguments, values).await),
         };
         for (name, old) in saved {
             match old {
@@ -469,105 +492,6 @@ impl<H: Host> Shell<H> {
                 self.complain(&text).await;
                 if missing { 127 } else { 126 }
             }
-        }
-    }
-
-    /// Applies redirections to the process's streams; `Err(Flow::Return)` when one fails.
-    async fn redirect(&mut self, command: &Command) -> Result<(), Flow> {
-        for redirect in &command.redirects {
-            let target = self.expand_text(&redirect.target).await?;
-            let path = self.process.path(&target);
-            match redirect.operator {
-                RedirectKind::Here => self.process.io.input = Source::bytes(target.into_bytes()),
-                RedirectKind::Read => match self.process.read_file(&path).await {
-                    Ok(bytes) => self.process.io.input = Source::bytes(bytes),
-                    Err(error) => return self.cannot("open", &target, error).await,
-                },
-                RedirectKind::Duplicate if redirect.fd == 0 => {}
-                RedirectKind::Duplicate => {
-                    let io = &self.process.io;
-                    let sink = match target.as_str() {
-                        "1" => Some(io.output.clone()),
-                        "2" => Some(io.error.clone()),
-                        "-" => Some(Sink::Null),
-                        other => other.parse().ok().and_then(|fd: u32| io.others.get(&fd).cloned()),
-                    };
-                    let Some(sink) = sink else {
-                        self.complain(&format!("{target}: Bad file descriptor")).await;
-                        return Err(Flow::Return(2));
-                    };
-                    set_output(&mut self.process.io, redirect.fd, sink);
-                }
-                RedirectKind::Write | RedirectKind::Append | RedirectKind::Both => {
-                    let sink = match self.open(&path, redirect.operator == RedirectKind::Append) {
-                        Ok(sink) => sink,
-                        Err(error) => return self.cannot("create", &target, error).await,
-                    };
-                    if redirect.operator == RedirectKind::Both {
-                        self.process.io.error = sink.clone();
-                    }
-                    set_output(&mut self.process.io, redirect.fd, sink);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn open(&self, path: &str, append: bool) -> Result<Sink, FileError> {
-        match path {
-            "/dev/null" => Ok(Sink::Null),
-            "/dev/full" => Ok(Sink::Full),
-            "/dev/stdout" | "/proc/self/fd/1" | "/proc/1/fd/1" => Ok(self.process.io.output.clone()),
-            "/dev/stderr" | "/proc/self/fd/2" | "/proc/1/fd/2" => Ok(self.process.io.error.clone()),
-            _ => {
-                if path.starts_with("/proc") || path.starts_with("/sys") {
-                    self.process.refresh(path);
-                    return Err(self.process.machine.files(|f| f.stat(path)).err().unwrap_or(FileError::ReadOnly));
-                }
-                self.process.machine.files(|f| match f.stat(path) {
-                    Ok(node) if matches!(node.kind, FileKind::Device) => Ok(()),
-                    Ok(node) if append && !node.is_directory() => Ok(()),
-                    _ => f.write(path, &Content::default(), false),
-                })?;
-                Ok(Sink::File(path.to_owned()))
-            }
-        }
-    }
-
-    async fn cannot(&mut self, verb: &str, target: &str, error: FileError) -> Result<(), Flow> {
-        let text = if self.name.ends_with("bash") {
-            format!("{target}: {error}")
-        } else if self.process.machine.busybox() {
-            let reason = if error == FileError::NoEntry && verb == "open" {
-                "no such file".to_owned()
-            } else if error == FileError::NoEntry {
-                "nonexistent directory".to_owned()
-            } else {
-                error.to_string()
-            };
-            format!("can't {verb} {target}: {reason}")
-        } else {
-            let reason = if error == FileError::NoEntry && verb == "open" {
-                "No such file".to_owned()
-            } else if error == FileError::NoEntry {
-                "Directory nonexistent".to_owned()
-            } else {
-                error.to_string()
-            };
-            format!("cannot {verb} {target}: {reason}")
-        };
-        self.complain(&text).await;
-        Err(Flow::Return(if self.process.machine.busybox() || self.name.ends_with("bash") { 1 } else { 2 }))
-    }
-}
-
-fn set_output(io: &mut Io, fd: u32, sink: Sink) {
-    match fd {
-        1 => io.output = sink,
-        2 => io.error = sink,
-        0 => {}
-        other => {
-            io.others.insert(other, sink);
         }
     }
 }

@@ -19,6 +19,7 @@ mod interpreter;
 mod parser;
 mod pattern;
 mod process;
+mod redirect;
 mod synthetic;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Files that the kernel or the kubelet would make: `/proc`, `/sys/fs/cgroup`, `/etc/hosts` and their like.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub(crate) fn load<H: Host>(machine: &Machine<H>) -> (f64, f64, f64) {
 /// How long the node has been up: the container's first process and some days.
 pub(crate) fn uptime<H: Host>(machine: &Machine<H>) -> Duration {
     let oldest = machine.host.processes().iter().map(|p| p.age).max().unwrap_or_default();
-    oldest + Duration::from_secs(3 * 86_400 + 7_260)
+    oldest + Duration::from_mins(4441)
 }
 
 /// Writes the generated files anew.
@@ -74,9 +75,10 @@ pub(crate) fn refresh<H: Host>(machine: &Arc<Machine<H>>) {
     );
     let mut cpuinfo = String::new();
     for cpu in 0..NODE_CPUS {
-        cpuinfo.push_str(&format!(
+        let _ = write!(
+            cpuinfo,
             "processor\t: {cpu}\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) Processor\ncpu MHz\t\t: 2600.000\ncache size\t: 32768 KB\n\n"
-        ));
+        );
     }
     let usec = format!("{:.0}", cpu_seconds * 1e6);
     let mut texts = vec![

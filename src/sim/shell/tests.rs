@@ -1,5 +1,6 @@
 //! Scripts against a made-up container.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -154,10 +155,10 @@ async fn script(host: &Arc<Fake>, text: &str) -> String {
     let (stdout, stderr, exit) = exec(host, &["sh", "-c", text], b"").await;
     let mut all = stdout;
     if !stderr.is_empty() {
-        all += &format!("[{stderr}]");
+        let _ = write!(all, "[{stderr}]");
     }
     if exit != Exit::Code(0) {
-        all += &format!("{exit:?}");
+        let _ = write!(all, "{exit:?}");
     }
     all
 }
@@ -233,6 +234,19 @@ async fn everything_ends() {
     assert_eq!(script(&host, "sleep infinity").await, "[sh: stopped: an hour has passed\n]Code(137)");
     let host = Arc::new(Fake::new("busybox"));
     assert!(script(&host, "f() { f; }; f").await.contains("nested too deeply"));
+    for (open, body, close) in [
+        ("{ ", ":", "; }"),
+        ("(", ":", ")"),
+        ("$(", "echo", ")"),
+        ("if true; then ", ":", "; fi"),
+        ("f() { if true; then eval 'f'; fi; }; ", "f", ""),
+        ("! (", "x", ")"),
+    ] {
+        for depth in [20, 50, 5000] {
+            let (out, err, exit) = exec(&host, &["sh", "-c", &(open.repeat(depth) + body + &close.repeat(depth))], b"").await;
+            assert!(matches!(exit, Exit::Code(_)), "{open} {depth}: {out} {err}");
+        }
+    }
     let host = Arc::new(Fake::new("debian-slim"));
     assert_eq!(script(&host, "timeout 3 sleep 100; echo $?; date +%s").await, "124\n1772600770\n");
 }
@@ -301,4 +315,118 @@ async fn an_interactive_shell_reads_its_input() {
     let (stdout, stderr, exit) = exec(&host, &["sh"], b"for i in 1 2\ndo echo $i\ndone\nread x\nvalue\necho $x\nexit 4\n").await;
     assert_eq!((stdout.as_str(), stderr.as_str(), exit), ("1\n2\nvalue\n", "", Exit::Code(4)));
     assert_eq!(exec(&host, &["cat"], b"hello\n").await.0, "hello\n");
+}
+
+#[tokio::test]
+async fn text_programs() {
+    check(
+        "debian-slim",
+        &[
+            ("seq 5 | head -n 2; seq 5 | tail -2; seq 5 | tail -n +4", "1\n2\n4\n5\n4\n5\n"),
+            ("printf 'b\\na\\nb\\n' | sort | uniq -c | sort -rn", "      2 b\n      1 a\n"),
+            ("printf '10 x\\n9 y\\n' | sort -k1 -n | cut -d' ' -f2", "y\nx\n"),
+            ("echo a:b:c | cut -d: -f1,3; echo abc | cut -c2-", "a:c\nbc\n"),
+            ("echo hello | tr a-y b-z; echo 'a  b' | tr -s ' '; echo a1b2 | tr -d 0-9", "ifmmp\na b\nab\n"),
+            ("printf 'a b\\nc\\n' | wc; printf 'a\\n' | wc -l", "      2       3       6\n1\n"),
+            ("printf 'x10\\nx2\\n' | sort -V; echo e | tee /dev/stdout", "x2\nx10\ne\ne\n"),
+            ("x='p q'; echo a > 'f g'; cat < \"f g\"; trap 'echo bye' EXIT; exit 3", "a\nbye\nCode(3)"),
+            ("echo \"${n:-$(nope)}\" 2>/dev/null", "\n[sh: 1: nope: not found\n]"),
+            ("echo x | tee /tmp/f >/dev/null; cat /tmp/f; wc -l /tmp/f", "x\n1 /tmp/f\n"),
+            ("printf 'one\\nTwo\\n' | grep -in tw; printf 'a\\nb\\n' | grep -vc a; echo abc | grep -o 'b.'; echo x | grep -q y; echo $?", "2:Two\n1\nbc\n1\n"),
+            ("mkdir d; echo key=1 > d/a; echo no > d/b; grep -r key d; grep -l key d/*; grep key none", "d/a:key=1\nd/a\n[grep: none: No such file or directory\n]Code(2)"),
+            ("echo 'a,b' | sed 's/,/ /' ; echo x > f; sed -i 's/x/y/' f; cat f; seq 3 | sed -n '2p'", "a b\ny\n2\n"),
+            ("echo '1 2 3' | awk '{print $1+$3, NF}'; awk -F: '$1==\"root\"{print $7}' /etc/passwd", "4 3\n/bin/sh\n"),
+            ("mkdir -p t/u; touch t/a.log t/u/b.log t/c; find t -name '*.log' -type f; find t -type d | xargs echo; find t -name c -exec echo got {} \\;", "t/a.log\nt/u/b.log\nt t/u\ngot t/c\n"),
+            ("echo a b c | xargs -n 1 echo -; echo x | xargs -I{} echo '<{}>'", "- a\n- b\n- c\n<x>\n"),
+            ("expr 3 + 4; expr abc : 'a\\(.\\)'; basename /a/b.c .c; dirname /a/b", "7\nb\nb\n/a\n"),
+            ("echo -n hello | md5sum; echo hello | base64; echo aGVsbG8K | base64 -d", "5d41402abc4b2a76b9719d911017c592  -\naGVsbG8K\nhello\n"),
+            ("echo x | gzip | gunzip; echo a > p; cp p q; diff p q && echo same", "x\nsame\n"),
+            ("cat nope; cat /; echo x > /none/y", "[cat: nope: No such file or directory\ncat: /: Is a directory\nsh: 1: cannot create /none/y: Directory nonexistent\n]Code(2)"),
+            ("rm nope; rm -f nope; rm /tmp; rmdir /etc", "[rm: cannot remove 'nope': No such file or directory\nrm: cannot remove '/tmp': Is a directory\nrmdir: failed to remove '/etc': Directory not empty\n]Code(1)"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn process_programs() {
+    check(
+        "busybox",
+        &[
+            ("ps | grep stress-ng | grep -v grep", "   40 root     61:01 stress-ng --cpu 1\n"),
+            ("pgrep stress; pidof server; kill -9 40; kill 77", "40\n1\n[sh: can't kill pid 77: No such process\n]Code(1)"),
+            ("cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max; tr '\\0' ' ' < /proc/1/cmdline", "268435456\n50000 100000\n/app/server --port=80 "),
+            ("cat /etc/resolv.conf | grep nameserver; hostname; hostname -i; uname; id -u", "nameserver 10.96.0.10\nweb-5d-x7\n10.244.1.5\nLinux\n0\n"),
+            ("cat nope; ls nope; echo x > /proc/version", "[cat: can't open 'nope': No such file or directory\nls: nope: No such file or directory\nsh: can't create /proc/version: Read-only file system\n]Code(1)"),
+        ],
+    )
+    .await;
+    let host = Arc::new(Fake::new("debian"));
+    assert!(
+        script(&host, "ps aux").await.contains("root          40 100.0  0.4 131072 65536 ?        R    04:05"),
+        "{}",
+        script(&host, "ps aux").await
+    );
+    assert_eq!(
+        script(&host, "pkill -f 'stress-ng --cpu'; top -bn1 | sed -n 8p").await,
+        "     40 root      20   0  131072  65536  16384 R 100.0   0.4  61:01.00 stress-ng\n"
+    );
+    assert_eq!(*host.killed.lock().unwrap(), [(40, 15)]);
+}
+
+#[tokio::test]
+async fn network_programs() {
+    check(
+        "debian",
+        &[
+            ("curl -s -o /dev/null -w '%{http_code}\\n' http://db/missing; curl -s db/x", "404\nGET /x\n"),
+            ("curl -f http://db/missing", "[curl: (22) The requested URL returned error: 404\n]Code(22)"),
+            ("curl http://db:81/", "[curl: (7) Failed to connect to db port 81 after 1 ms: Couldn't connect to server\n]Code(7)"),
+            ("curl -m 2 http://db:82/; date +%s", "1772600769\n[curl: (28) Connection timed out after 2000 milliseconds\n]"),
+            ("curl http://nowhere/", "[curl: (6) Could not resolve host: nowhere\n]Code(6)"),
+            ("nc -zv -w 1 db 80; nc -zv -w 1 db 82; date +%s", "1772600768\n[Connection to db (10.96.7.7) 80 port [tcp/*] succeeded!\nnc: connect to db (10.96.7.7) port 82 (tcp) failed: Operation timed out\n]"),
+            ("getent hosts db; getent hosts no", "10.96.7.7       db\nCode(2)"),
+        ],
+    )
+    .await;
+    check(
+        "busybox",
+        &[
+            ("wget -qO- http://db/x", "GET /x\n"),
+            ("wget -q -O- http://db/missing", "[wget: server returned error: HTTP/1.1 404 Not Found\n]Code(1)"),
+            ("wget -qO- nowhere", "[wget: bad address 'nowhere'\n]Code(1)"),
+            (
+                "nslookup db",
+                "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10:53\n\nName:\tdb.default.svc.cluster.local\nAddress: 10.96.7.7\n\n",
+            ),
+            ("nslookup slow; date +%s", ";; connection timed out; no servers could be reached\n\n1772600777\n"),
+        ],
+    )
+    .await;
+}
+
+fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
+    let words = [
+        "echo", "if", "then", "fi", "for", "do", "done", "while", "case", "in", "esac", "x", "$x", "${x", "}", "$((", "))", "$(", "`",
+        "\"", "'", "<<E", "\n", ";", ";;", "&", "&&", "|", "(", ")", "{", ">", "2>&1", "*", "[", "]", "!", "\\", "=", "1", "sed", "s/a/b/",
+        "awk", "{print", "$1}", "grep", "tr", "a-z", "seq", "9", "tar", "find", "-exec", "printf", "%d", "cut", "-f", "dd", "ping", "-c",
+        "date", "+%", "expr", "test", "sort", "-k", "eval", "set", "-e", "ls", "-l", "tail", "head",
+    ];
+    proptest::collection::vec(proptest::prop_oneof![proptest::sample::select(words.to_vec()).prop_map(str::to_owned), "\\PC{0,3}"], 0..24)
+        .prop_map(|words| words.join(" "))
+}
+
+use proptest::strategy::Strategy as _;
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 300, ..Default::default() })]
+    #[test]
+    fn random_text_never_panics_and_ends(text in pieces(), busybox in proptest::bool::ANY) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let host = Arc::new(Fake::new(if busybox { "busybox" } else { "debian" }));
+            let (_, _, exit) = exec(&host, &["sh", "-c", &text], b"a b\n1\n").await;
+            assert!(matches!(exit, Exit::Code(_)));
+        });
+    }
 }

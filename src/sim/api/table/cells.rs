@@ -355,14 +355,14 @@ fn pod(o: &Value, now: SimTime) -> Vec<Value> {
         }
         if reason == "Completed" && running {
             let is_ready = items(&status["conditions"]).any(|c| c["type"] == "Ready" && c["status"] == "True");
-            reason = if is_ready { "Running" } else { "NotReady" }.to_owned();
+            if is_ready { "Running" } else { "NotReady" }.clone_into(&mut reason);
         }
     }
     if !o["metadata"]["deletionTimestamp"].is_null() {
-        reason = if status["reason"] == "NodeLost" { "Unknown" } else { "Terminating" }.to_owned();
+        if status["reason"] == "NodeLost" { "Unknown" } else { "Terminating" }.clone_into(&mut reason);
     }
-    let scheduled = items(&status["conditions"]).any(|c| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated");
-    if scheduled {
+    let gated = items(&status["conditions"]).any(|c| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated");
+    if gated {
         "SchedulingGated".clone_into(&mut reason);
     }
     let restarts = match last {

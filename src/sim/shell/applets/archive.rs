@@ -250,7 +250,6 @@ async fn place<H: Host>(p: &mut Process<H>, at: &str, kind: EntryType, mode: u32
         Ok(())
     })?;
     match kind {
-        EntryType::Directory => Ok(()),
         EntryType::Symlink => {
             let _ = p.machine.files(|f| f.remove(at));
             p.machine.files(|f| f.create(at, Kind::Link(target), 0o777))

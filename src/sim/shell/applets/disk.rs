@@ -131,7 +131,7 @@ pub(super) async fn dd<H: Host>(p: &mut Process<H>) -> i32 {
                     p.complain(if busybox { format!("can't open '{path}': {error}") } else { format!("failed to open '{path}': {error}") });
                     return 1;
                 }
-                p.complain(if busybox { format!("error writing '{path}': {error}") } else { format!("error writing '{path}': {error}") });
+                p.complain(format!("error writing '{path}': {error}"));
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn unescape(text: &str) -> (Vec<u8>, bool) {
             Some('f') => bytes.push(12),
             Some('v') => bytes.push(11),
             Some('e') => bytes.push(27),
-            Some('\\') => bytes.push(b'\\'),
+            Some('\\') | None => bytes.push(b'\\'),
             Some('c') => return (bytes, true),
             Some('x') => {
                 let mut value = 0_u8;
@@ -50,7 +50,6 @@ pub(super) fn unescape(text: &str) -> (Vec<u8>, bool) {
                 bytes.push(b'\\');
                 bytes.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
             }
-            None => bytes.push(b'\\'),
         }
     }
     (bytes, false)
@@ -142,7 +141,7 @@ impl Conversion {
                 let number = value.unwrap_or(0.0);
                 let precision = self.precision.unwrap_or(6).min(100);
                 let text = match self.letter {
-                    'e' => format!("{number:.precision$e}"),
+                    'e' => exponential(number, precision),
                     'g' => significant(number, precision),
                     _ => format!("{number:.precision$}"),
                 };
@@ -151,6 +150,14 @@ impl Conversion {
             other => (format!("%{other}").into_bytes(), None),
         }
     }
+}
+
+/// `%e`: at least two digits of exponent, with its sign.
+fn exponential(number: f64, precision: usize) -> String {
+    let text = format!("{number:.precision$e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
 }
 
 /// `%g`: this many significant digits, no trailing zeros.
@@ -207,7 +214,7 @@ pub(super) fn format(template: &str, arguments: &[String]) -> (Vec<u8>, Vec<Stri
                 chars.next();
             }
             let mut precision = false;
-            while let Some(c) = chars.next() {
+            for c in chars.by_ref() {
                 match c {
                     '.' => {
                         precision = true;
@@ -364,11 +371,10 @@ impl<H: Host> Test<'_, H> {
         Ok(match operator {
             "-n" => !operand.is_empty(),
             "-z" => operand.is_empty(),
-            "-e" | "-a" => node().is_some(),
+            "-e" | "-a" | "-r" | "-w" | "-O" | "-G" => node().is_some(),
             "-f" => node().is_some_and(|n| matches!(n.kind, Kind::Regular(_))),
             "-d" => node().is_some_and(|n| n.is_directory()),
             "-c" => node().is_some_and(|n| matches!(n.kind, Kind::Device)),
-            "-r" | "-w" | "-O" | "-G" => node().is_some(),
             "-x" => node().is_some_and(|n| n.mode & 0o111 != 0),
             "-s" => node().is_some_and(|n| n.size() > 0),
             "-L" | "-h" => self.process.machine.files(|f| f.node(&path)).is_some_and(|n| matches!(n.kind, Kind::Link(_))),

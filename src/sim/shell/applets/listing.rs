@@ -1,6 +1,7 @@
 //! `ls` and `stat`.
 
 use jiff::Timestamp;
+use std::fmt::Write as _;
 
 use super::options::{self, Options};
 use super::time;
@@ -77,7 +78,11 @@ pub(super) async fn ls<H: Host>(p: &mut Process<H>) -> i32 {
         let found = match p.disk(&path, 0, 1, false).await {
             Ok(()) => {
                 let follow = !options.has('l') || spelled.ends_with('/') || options.has('L');
-                p.machine.files(|f| f.resolve(&path, follow).and_then(|r| f.node(&r).ok_or(FileError::NoEntry)))
+                p.machine.files(|f| {
+                    let found = f.resolve(&path, follow).and_then(|r| f.node(&r).ok_or(FileError::NoEntry));
+                    // A dangling link is shown itself.
+                    found.or_else(|e| f.resolve(&path, false).ok().and_then(|r| f.node(&r)).ok_or(e))
+                })
             }
             Err(error) => Err(error),
         };
@@ -92,6 +97,8 @@ pub(super) async fn ls<H: Host>(p: &mut Process<H>) -> i32 {
         }
     }
     let titles = paths.len() > 1 || options.has('R');
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    directories.sort();
     show(p, &options, files.clone());
     let mut first = files.is_empty();
     let mut queue = directories;
@@ -211,7 +218,9 @@ pub(super) async fn stat<H: Host>(p: &mut Process<H>) -> i32 {
                 match chars.next() {
                     Some('n') => text.push_str(spelled),
                     Some('s') => text.push_str(&node.size().to_string()),
-                    Some('a') => text.push_str(&format!("{:o}", node.mode)),
+                    Some('a') => {
+                        let _ = write!(text, "{:o}", node.mode);
+                    }
                     Some('A') => text.push_str(&mode_text(&node)),
                     Some('F') => text.push_str(kind),
                     Some('U' | 'G') => text.push_str("root"),

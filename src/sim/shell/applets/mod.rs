@@ -1,12 +1,21 @@
 //! The programs. Each is a function over a [`Process`] that returns its exit code.
 
 mod archive;
+mod awk;
 mod disk;
 mod echo;
+mod find;
+mod grep;
 mod listing;
 mod network;
 mod options;
+mod ping;
+mod processes;
+mod regexes;
+mod sed;
 mod shell;
+mod small;
+mod text;
 mod time;
 mod tree;
 
@@ -99,16 +108,52 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "df" => disk::df(p).await,
         "du" => disk::du(p).await,
         "sleep" | "usleep" => time::sleep(p).await,
-        "date" => time::date(p).await,
+        "date" => time::date(p),
         "seq" => time::seq(p),
         "timeout" => time::timeout(p).await,
         "time" | "nohup" | "nice" | "command" => time::wrapper(p).await,
         "env" | "printenv" => shell::env(p).await,
         "which" => shell::which(p),
-        "ping" => network::ping(p).await,
+        "ping" => ping::ping(p).await,
         "tar" => archive::tar(p).await,
+        "head" => text::head(p).await,
+        "tail" => text::tail(p).await,
+        "sort" => text::sort(p).await,
+        "uniq" => text::uniq(p).await,
+        "wc" => text::wc(p).await,
+        "cut" => text::cut(p).await,
+        "tr" => text::tr(p).await,
+        "tee" => text::tee(p).await,
+        "tac" | "rev" | "nl" => text::relined(p).await,
+        "paste" => text::paste(p).await,
+        "yes" => text::yes(p).await,
+        "grep" | "egrep" | "fgrep" => grep::grep(p).await,
+        "sed" => sed::sed(p).await,
+        "awk" | "mawk" => awk::awk(p).await,
+        "find" => find::find(p).await,
+        "xargs" => find::xargs(p).await,
+        "nslookup" => network::nslookup(p).await,
+        "getent" => network::getent(p).await,
+        "nc" => network::nc(p).await,
+        "wget" => network::wget(p).await,
+        "curl" => network::curl(p).await,
+        "ip" | "ifconfig" => network::addresses(p),
+        "ps" => processes::ps(p),
+        "top" => processes::top(p).await,
+        "kill" => processes::kill(p),
+        "pkill" | "pgrep" | "killall" | "pidof" => processes::by_name(p),
+        "free" => processes::free(p),
+        "uptime" => processes::uptime(p),
+        "id" | "whoami" | "groups" | "logname" | "uname" | "hostname" | "nproc" | "arch" | "tty" | "mount" => processes::identity(p),
+        "basename" | "dirname" => small::names(p),
+        "expr" => small::expr(p),
+        "md5sum" | "sha256sum" => small::digest(p).await,
+        "base64" => small::base64(p).await,
+        "gzip" | "gunzip" | "zcat" => small::gzip(p).await,
+        "cmp" | "diff" => small::compare(p).await,
         other => {
-            let text = format!("{other}: this modelled container cannot run this program\n");
+            let what = if other.starts_with("python") { "Python code" } else { "this program" };
+            let text = format!("{other}: this modelled container cannot run {what}\n");
             p.raw_error(text);
             1
         }

@@ -1,166 +1,447 @@
-//! `ping`.
+//! `nslookup`, `getent`, `nc`, `wget`, `curl`, `ip`, `ifconfig`, `ss`, `netstat`.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::options;
-use crate::sim::shell::host::{Host, Ping, ResolveError};
+use super::options::{self, Options};
+use super::ping::resolve;
+use super::time::duration;
+use crate::sim::shell::files::Content;
+use crate::sim::shell::host::{ConnectError, Host, HttpAnswer, HttpCall, ResolveError};
 use crate::sim::shell::process::Process;
 
-/// How long a resolver waits for a name server that does not answer (two tries of five seconds).
-const RESOLVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client waits for a connection when nothing says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(130);
 
-/// Finds an address: a dotted one as it is, `localhost`, or through the pod's resolver (which may take time).
-pub(super) async fn resolve<H: Host>(p: &mut Process<H>, name: &str) -> Result<Ipv4Addr, ResolveError> {
-    if let Ok(address) = name.parse() {
-        return Ok(address);
-    }
-    if name == "localhost" {
-        return Ok(Ipv4Addr::LOCALHOST);
-    }
-    let result = p.host().resolve(name);
-    if result == Err(ResolveError::NoAnswer) {
-        p.sleep(RESOLVER_TIMEOUT).await;
-    }
-    result
-}
-
-fn millis(d: Duration) -> f64 {
-    d.as_secs_f64() * 1000.0
-}
-
-/// A time as `ping` shows it: three significant digits under 100.
-fn shown(ms: f64) -> String {
-    match ms {
-        _ if ms < 1.0 => format!("{ms:.3}"),
-        _ if ms < 10.0 => format!("{ms:.2}"),
-        _ if ms < 100.0 => format!("{ms:.1}"),
-        _ => format!("{ms:.0}"),
-    }
-}
-
-/// Packets in flight and what came of them.
-struct Probe {
-    name: String,
-    address: Ipv4Addr,
-    quiet: bool,
-    sent: u32,
-    received: Vec<f64>,
-    /// When a reply arrives, its number, its round-trip time.
-    flying: Vec<(Duration, u32, Duration)>,
-    clock: Duration,
-}
-
-impl Probe {
-    /// Waits until `until`, showing the replies that arrive; `false` when the process must end.
-    async fn wait<H: Host>(&mut self, p: &mut Process<H>, until: Duration) -> bool {
-        loop {
-            self.flying.sort();
-            let Some((arrival, number, rtt)) = self.flying.first().copied().filter(|f| f.0 <= until) else {
-                let left = until.saturating_sub(self.clock);
-                self.clock = until;
-                return left.is_zero() || p.sleep(left).await;
-            };
-            if !p.sleep(arrival.saturating_sub(self.clock)).await {
-                return false;
-            }
-            self.clock = arrival;
-            self.flying.remove(0);
-            self.received.push(millis(rtt));
-            if self.quiet {
-                continue;
-            }
-            let (address, ms) = (self.address, millis(rtt));
-            if p.machine.busybox() {
-                p.line(format!("64 bytes from {address}: seq={} ttl=62 time={ms:.3} ms", number));
-            } else {
-                p.line(format!("64 bytes from {address}: icmp_seq={} ttl=62 time={} ms", number + 1, shown(ms)));
-            }
-        }
-    }
-
-    fn summary(&self, busybox: bool, took: Duration) -> String {
-        let (sent, got) = (self.sent, u32::try_from(self.received.len()).unwrap_or(u32::MAX));
-        let lost = f64::from(sent.saturating_sub(got)) * 100.0 / f64::from(sent.max(1));
-        let least = self.received.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.received.iter().copied().fold(0.0, f64::max);
-        let count = f64::from(got.max(1));
-        let mean = self.received.iter().sum::<f64>() / count;
-        let mut text = format!("\n--- {} ping statistics ---\n", self.name);
-        if busybox {
-            text += &format!("{sent} packets transmitted, {got} packets received, {lost:.0}% packet loss\n");
-            if got > 0 {
-                text += &format!("round-trip min/avg/max = {least:.3}/{mean:.3}/{most:.3} ms\n");
-            }
-            return text;
-        }
-        let percent = super::echo::significant(lost, 6);
-        text += &format!("{sent} packets transmitted, {got} received, {percent}% packet loss, time {:.0}ms\n", millis(took));
-        if got > 0 {
-            let variance = self.received.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-            text += &format!("rtt min/avg/max/mdev = {least:.3}/{mean:.3}/{most:.3}/{:.3} ms\n", variance.sqrt());
-        } else {
-            text.push('\n');
-        }
-        text
-    }
-}
-
-/// `ping [-c COUNT] [-i INTERVAL] [-W WAIT] [-w DEADLINE] HOST`
-pub(super) async fn ping<H: Host>(p: &mut Process<H>) -> i32 {
-    let options = options::parse(&p.args, "c:W:w:i:qns:t:I:46AfvDO", &[]);
-    let busybox = p.machine.busybox();
+/// `nslookup NAME [SERVER]`
+pub(super) async fn nslookup<H: Host>(p: &mut Process<H>) -> i32 {
+    let options = options::parse(&p.args, "", &[]);
     let Some(name) = options.rest.first().cloned() else {
-        p.raw_error(if busybox {
-            "BusyBox v1.37.0 multi-call binary.\n\nUsage: ping [OPTIONS] HOST\n"
-        } else {
-            "ping: usage error: Destination address required\n"
-        });
-        return if busybox { 1 } else { 2 };
+        p.raw_error("Usage: nslookup [-type=QUERY_TYPE] HOST [DNS_SERVER]\n");
+        return 1;
     };
-    let address = match resolve(p, &name).await {
-        Ok(address) => address,
-        Err(error) => {
-            let reason = match error {
-                ResolveError::NoSuchName => "Name or service not known",
-                ResolveError::NoAnswer => "Temporary failure in name resolution",
-            };
-            p.raw_error(if busybox { format!("ping: bad address '{name}'\n") } else { format!("ping: {name}: {reason}\n") });
-            return if busybox { 1 } else { 2 };
-        }
-    };
-    let seconds = |letter| options.value(letter).and_then(super::time::duration);
-    let interval = seconds('i').unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(2));
-    let linger = seconds('W').unwrap_or(Duration::from_secs(10));
-    let stop = seconds('w').unwrap_or(Duration::MAX);
-    let count: u32 = options.number('c').unwrap_or(u32::MAX);
-    p.line(if busybox {
-        format!("PING {name} ({address}): 56 data bytes")
+    let server = options.rest.get(1).cloned().unwrap_or_else(|| p.host().name_server().to_string());
+    let result = resolve(p, &name).await;
+    if result == Err(ResolveError::NoAnswer) {
+        p.print(";; connection timed out; no servers could be reached\n\n");
+        return 1;
+    }
+    let busybox = p.machine.busybox();
+    p.print(if busybox {
+        format!("Server:\t\t{server}\nAddress:\t{server}:53\n\n")
     } else {
-        format!("PING {name} ({address}) 56(84) bytes of data.")
+        format!("Server:\t\t{server}\nAddress:\t{server}#53\n\n")
     });
-    let mut probe =
-        Probe { name, address, quiet: options.has('q'), sent: 0, received: Vec::new(), flying: Vec::new(), clock: Duration::ZERO };
-    let mut last_sent = Duration::ZERO;
-    while probe.sent < count && probe.clock < stop {
-        last_sent = probe.clock;
-        if let Ping::Reply(rtt) = p.host().ping(address) {
-            probe.flying.push((probe.clock + rtt, probe.sent, rtt));
+    let full = if name.contains('.') { name.clone() } else { format!("{name}.{}.svc.cluster.local", p.host().namespace()) };
+    if let Ok(address) = result {
+        p.print(format!("Name:\t{full}\nAddress: {address}\n\n"));
+        0
+    } else {
+        p.print(format!("** server can't find {name}: NXDOMAIN\n\n"));
+        1
+    }
+}
+
+/// `getent hosts NAME`
+pub(super) async fn getent<H: Host>(p: &mut Process<H>) -> i32 {
+    let (base, name) = (p.args.get(1).cloned().unwrap_or_default(), p.args.get(2).cloned().unwrap_or_default());
+    match base.as_str() {
+        "hosts" | "ahosts" | "ahostsv4" => match resolve(p, &name).await {
+            Ok(address) if base == "hosts" => p.line(format!("{:<15} {name}", address.to_string())),
+            Ok(address) => p.print(format!(
+                "{:<15} STREAM {name}\n{:<15} DGRAM  \n{:<15} RAW    \n",
+                address.to_string(),
+                address.to_string(),
+                address.to_string()
+            )),
+            Err(_) => return 2,
+        },
+        "passwd" | "group" => {
+            let bytes = p.read_file(&format!("/etc/{base}")).await.unwrap_or_default();
+            let found: Vec<String> =
+                super::text::lines(&bytes).into_iter().filter(|l| name.is_empty() || l.starts_with(&format!("{name}:"))).collect();
+            if found.is_empty() {
+                return 2;
+            }
+            for line in found {
+                p.line(line);
+            }
         }
-        probe.sent += 1;
-        if probe.sent < count && !probe.wait(p, (last_sent + interval).min(stop)).await {
-            return 143;
+        _ => {
+            p.raw_error(format!("Unknown database: {base}\n"));
+            return 1;
         }
     }
-    // After the last request: until everything has been answered, or the time is over.
-    let all_flying = probe.flying.len() + probe.received.len() == probe.sent as usize;
-    let limit = (last_sent + linger).min(stop);
-    let end =
-        probe.flying.iter().map(|f| f.0).max().filter(|_| all_flying).unwrap_or(if all_flying { probe.clock } else { limit }).min(limit);
-    if !probe.wait(p, end.max(probe.clock)).await {
+    0
+}
+
+/// `nc [-z] [-v] [-w SECONDS] HOST PORT`
+pub(super) async fn nc<H: Host>(p: &mut Process<H>) -> i32 {
+    let options = options::parse(&p.args, "zvnw:ulp:ei:q:N", &[]);
+    if options.has('l') {
+        p.complain("listening is not supported in this modelled container");
+        return 1;
+    }
+    let (Some(name), Some(port)) = (options.rest.first().cloned(), options.rest.get(1).and_then(|t| t.parse::<u16>().ok())) else {
+        p.raw_error("usage: nc [-zv] [-w timeout] host port\n");
+        return 1;
+    };
+    let busybox = p.machine.busybox();
+    let Ok(address) = resolve(p, &name).await else {
+        p.raw_error(if busybox {
+            format!("nc: bad address '{name}'\n")
+        } else {
+            format!("nc: getaddrinfo for host \"{name}\" port {port}: Name or service not known\n")
+        });
+        return 1;
+    };
+    let limit = options.value('w').and_then(duration).unwrap_or(CONNECT_TIMEOUT);
+    let result = p.host().connect(address, port, limit);
+    let (took, problem) = match result {
+        Ok(took) => (took, None),
+        Err(ConnectError::Refused(took)) => (took, Some("Connection refused")),
+        Err(ConnectError::TimedOut(took)) => (took, Some(if busybox { "timed out" } else { "Operation timed out" })),
+    };
+    if !p.sleep(took).await {
         return 143;
     }
-    let text = probe.summary(busybox, last_sent + Duration::from_millis(u64::from(probe.sent)));
-    p.print(text);
-    i32::from(probe.received.is_empty() || (options.has('w') && options.has('c') && probe.sent < count))
+    match problem {
+        None => {
+            if options.has('v') {
+                p.raw_error(if busybox {
+                    format!("{name} ({address}:{port}) open\n")
+                } else {
+                    format!("Connection to {name} ({address}) {port} port [tcp/*] succeeded!\n")
+                });
+            }
+            0
+        }
+        Some(problem) => {
+            if busybox {
+                p.raw_error(format!("nc: {name} ({address}:{port}): {problem}\n"));
+            } else if options.has('v') {
+                p.raw_error(format!("nc: connect to {name} ({address}) port {port} (tcp) failed: {problem}\n"));
+            }
+            1
+        }
+    }
+}
+
+struct Url {
+    host: String,
+    port: u16,
+    path: String,
+    secure: bool,
+}
+
+fn url(text: &str) -> Option<Url> {
+    let (secure, rest) = match text.split_once("://") {
+        Some(("http", rest)) => (false, rest),
+        Some(("https", rest)) => (true, rest),
+        Some(_) => return None,
+        None => (false, text),
+    };
+    let (authority, path) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    let authority = authority.rsplit('@').next().unwrap_or(authority);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (authority, if secure { 443 } else { 80 }),
+    };
+    let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
+    (!host.is_empty()).then(|| Url { host: host.to_owned(), port, path, secure })
+}
+
+enum Trouble {
+    Resolve,
+    Refused(Duration),
+    TimedOut,
+    Secure,
+}
+
+async fn fetch<H: Host>(p: &mut Process<H>, url: &Url, method: &str, timeout: Duration) -> Result<(Ipv4Addr, HttpAnswer), Trouble> {
+    let Ok(address) = resolve(p, &url.host).await else { return Err(Trouble::Resolve) };
+    if url.secure {
+        let took = match p.host().connect(address, url.port, timeout) {
+            Ok(took) => took,
+            Err(ConnectError::Refused(took)) => return wait(p, took, Trouble::Refused(took)).await,
+            Err(ConnectError::TimedOut(took)) => return wait(p, took, Trouble::TimedOut).await,
+        };
+        return wait(p, took, Trouble::Secure).await;
+    }
+    let call = HttpCall { method: method.to_owned(), address, port: url.port, path: url.path.clone(), timeout };
+    match p.host().http(&call) {
+        Ok(answer) => {
+            p.sleep(answer.took).await;
+            Ok((address, answer))
+        }
+        Err(ConnectError::Refused(took)) => wait(p, took, Trouble::Refused(took)).await,
+        Err(ConnectError::TimedOut(took)) => wait(p, took, Trouble::TimedOut).await,
+    }
+}
+
+async fn wait<H: Host, T>(p: &mut Process<H>, took: Duration, trouble: Trouble) -> Result<T, Trouble> {
+    p.sleep(took).await;
+    Err(trouble)
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
+}
+
+/// `wget [-q] [-O FILE] [-T SECONDS] [--spider] URL`
+pub(super) async fn wget<H: Host>(p: &mut Process<H>) -> i32 {
+    let long = [
+        ("spider", 's'),
+        ("timeout", 'T'),
+        ("quiet", 'q'),
+        ("output-document", 'O'),
+        ("post-data", 'p'),
+        ("header", 'H'),
+        ("tries", 't'),
+        ("server-response", 'S'),
+        ("no-check-certificate", 'n'),
+    ];
+    let options = options::parse(&p.args, "qSO:T:t:cY:U:P:p:H:n:", &long);
+    let Some(text) = options.rest.first().cloned() else {
+        p.complain("missing URL");
+        return 1;
+    };
+    let Some(target) = url(&text) else {
+        p.complain(format!("not an http or ftp url: {text}"));
+        return 1;
+    };
+    let quiet = options.has('q');
+    let timeout = options.value('T').and_then(duration).unwrap_or(Duration::from_mins(15));
+    let method = if options.has('p') { "POST" } else { "GET" };
+    let (host, port) = (target.host.clone(), target.port);
+    match fetch(p, &target, method, timeout).await {
+        Ok((address, answer)) => {
+            if !quiet {
+                p.raw_error(format!("Connecting to {host}:{port} ({address}:{port})\n"));
+            }
+            if options.has('S') {
+                p.raw_error(format!("  HTTP/1.1 {} {}\n", answer.status, reason(answer.status)));
+            }
+            if answer.status >= 400 {
+                p.complain(format!("server returned error: HTTP/1.1 {} {}", answer.status, reason(answer.status)));
+                return 1;
+            }
+            if options.has('s') {
+                if !quiet {
+                    p.raw_error("remote file exists\n");
+                }
+                return 0;
+            }
+            let name = target.path.rsplit('/').next().and_then(|n| n.split('?').next()).filter(|n| !n.is_empty()).unwrap_or("index.html");
+            save(p, options.value('O').unwrap_or(name), answer.body, quiet).await
+        }
+        Err(trouble) => {
+            let text = match trouble {
+                Trouble::Resolve => format!("bad address '{host}'"),
+                Trouble::Refused(_) => format!("can't connect to remote host ({}): Connection refused", address_of(p, &host)),
+                Trouble::TimedOut => "download timed out".to_owned(),
+                Trouble::Secure => "error getting response: Connection reset by peer".to_owned(),
+            };
+            if !quiet && !matches!(trouble, Trouble::Resolve) {
+                let address = address_of(p, &host);
+                p.raw_error(format!("Connecting to {host}:{port} ({address}:{port})\n"));
+            }
+            p.complain(text);
+            1
+        }
+    }
+}
+
+fn address_of<H: Host>(p: &Process<H>, name: &str) -> String {
+    name.parse().or_else(|_| p.host().resolve(name)).map_or_else(|_| name.to_owned(), |a: Ipv4Addr| a.to_string())
+}
+
+async fn save<H: Host>(p: &mut Process<H>, path: &str, body: Vec<u8>, quiet: bool) -> i32 {
+    if path == "-" {
+        p.print(body);
+        return 0;
+    }
+    if let Err(error) = p.write_file(path, &Content { head: body, zeros: 0 }, false, 1).await {
+        p.complain(format!("can't open '{path}': {error}"));
+        return 1;
+    }
+    if !quiet {
+        p.raw_error(format!("saving to '{path}'\n'{path}' saved\n"));
+    }
+    0
+}
+
+const CURL_LONG: &[(&str, char)] = &[
+    ("silent", 's'),
+    ("show-error", 'S'),
+    ("output", 'o'),
+    ("write-out", 'w'),
+    ("max-time", 'm'),
+    ("connect-timeout", 'T'),
+    ("head", 'I'),
+    ("request", 'X'),
+    ("data", 'd'),
+    ("data-raw", 'd'),
+    ("json", 'd'),
+    ("fail", 'f'),
+    ("insecure", 'k'),
+    ("include", 'i'),
+    ("location", 'L'),
+    ("header", 'H'),
+    ("verbose", 'v'),
+    ("url", 'U'),
+    ("retry", 'R'),
+    ("user", 'u'),
+    ("noproxy", 'n'),
+];
+
+/// `curl`
+pub(super) async fn curl<H: Host>(p: &mut Process<H>) -> i32 {
+    let options = options::parse(&p.args, "sSo:w:m:T:IX:d:fkiLH:vU:R:u:n:A:Ogb:c:N4", CURL_LONG);
+    if let Some(error) = &options.error {
+        p.raw_error(format!(
+            "curl: {}\ncurl: try 'curl --help' for more information\n",
+            error.replace("invalid option --", "option").replace("unrecognized option", "option") + ": is unknown"
+        ));
+        return 2;
+    }
+    let Some(text) = options.value('U').map(str::to_owned).or_else(|| options.rest.first().cloned()) else {
+        p.raw_error("curl: (2) no URL specified\n");
+        return 2;
+    };
+    let Some(target) = url(&text) else {
+        p.raw_error("curl: (3) URL rejected: Malformed input to a URL function\n");
+        return 3;
+    };
+    let default = if options.has('I') {
+        "HEAD"
+    } else if options.has('d') {
+        "POST"
+    } else {
+        "GET"
+    };
+    let method = options.value('X').unwrap_or(default).to_owned();
+    let connect = options.value('T').and_then(duration).unwrap_or(CONNECT_TIMEOUT);
+    let total = options.value('m').and_then(duration).unwrap_or(Duration::from_hours(1));
+    let timeout = if options.has('m') { total } else { Duration::from_hours(1) };
+    let start = p.host().now();
+    // A connection that cannot be made fails at the connection's own time-out.
+    let reachable = match resolve(p, &target.host).await {
+        Ok(address) => p.host().connect(address, target.port, connect.min(total)),
+        Err(_) => Ok(Duration::ZERO),
+    };
+    let result = match reachable {
+        Err(ConnectError::TimedOut(took)) => wait(p, took, Trouble::TimedOut).await,
+        _ => fetch(p, &target, &method, timeout).await,
+    };
+    let elapsed = p.host().now().duration_since(start).as_secs_f64();
+    let (host, port) = (target.host.clone(), target.port);
+    let (code, status, message) = match &result {
+        Ok((_, answer)) if options.has('f') && answer.status >= 400 => {
+            (22, answer.status, format!("The requested URL returned error: {}", answer.status))
+        }
+        Ok((_, answer)) => (0, answer.status, String::new()),
+        Err(Trouble::Resolve) => (6, 0, format!("Could not resolve host: {host}")),
+        Err(Trouble::Refused(took)) => {
+            (7, 0, format!("Failed to connect to {host} port {port} after {} ms: Couldn't connect to server", took.as_millis()))
+        }
+        Err(Trouble::TimedOut) if options.has('T') && reachable.is_err() => {
+            (28, 0, format!("Failed to connect to {host} port {port} after {:.0} ms: Timeout was reached", elapsed * 1000.0))
+        }
+        Err(Trouble::TimedOut) if reachable.is_err() => (28, 0, format!("Connection timed out after {:.0} milliseconds", elapsed * 1000.0)),
+        Err(Trouble::TimedOut) => (28, 0, format!("Operation timed out after {:.0} milliseconds with 0 bytes received", elapsed * 1000.0)),
+        Err(Trouble::Secure) => (35, 0, "TLS connect error: error:0A00010B:SSL routines::wrong version number".to_owned()),
+    };
+    if let Ok((_, answer)) = &result
+        && code == 0
+    {
+        let output = body(&options, answer);
+        match options.value('o') {
+            Some(path) => {
+                if let Err(error) = p.write_file(path, &Content { head: output, zeros: 0 }, false, 1).await {
+                    p.raw_error(format!("curl: (23) client returned ERROR on write, 0 bytes: {error}\n"));
+                    return 23;
+                }
+            }
+            None => p.print(output),
+        }
+    }
+    if let Some(template) = options.value('w') {
+        let size = result.as_ref().map_or(0, |(_, a)| a.body.len());
+        let text = template
+            .replace("%{http_code}", &format!("{status:03}"))
+            .replace("%{response_code}", &format!("{status:03}"))
+            .replace("%{time_total}", &format!("{elapsed:.6}"))
+            .replace("%{time_connect}", &format!("{:.6}", reachable.unwrap_or_default().as_secs_f64()))
+            .replace("%{time_starttransfer}", &format!("{elapsed:.6}"))
+            .replace("%{size_download}", &size.to_string())
+            .replace("%{exitcode}", &code.to_string());
+        p.print(super::echo::unescape(&text).0);
+    }
+    if code != 0 && (!options.has('s') || options.has('S')) {
+        p.raw_error(format!("curl: ({code}) {message}\n"));
+    }
+    code
+}
+
+fn body(options: &Options, answer: &HttpAnswer) -> Vec<u8> {
+    let mut output = Vec::new();
+    if options.has('I') || options.has('i') {
+        output.extend(
+            format!("HTTP/1.1 {} {}\r\ncontent-length: {}\r\n\r\n", answer.status, reason(answer.status), answer.body.len()).into_bytes(),
+        );
+    }
+    if !options.has('I') {
+        output.extend(&answer.body);
+    }
+    output
+}
+
+/// `ip addr`, `ip route`, `ifconfig`, `hostname -i` of a pod.
+pub(super) fn addresses<H: Host>(p: &mut Process<H>) -> i32 {
+    let address = p.host().address();
+    let octets = address.octets();
+    let mac = octets.iter().fold("0a:58".to_owned(), |mac, octet| mac + &format!(":{octet:02x}"));
+    let net = octets.iter().take(3).map(u8::to_string).collect::<Vec<_>>().join(".");
+    if p.name() == "ifconfig" {
+        p.print(format!(
+            "eth0      Link encap:Ethernet  HWaddr {}\n          inet addr:{address}  Bcast:{net}.255  Mask:255.255.255.0\n          UP BROADCAST RUNNING MULTICAST  MTU:1450  Metric:1\n\n\
+             lo        Link encap:Local Loopback\n          inet addr:127.0.0.1  Mask:255.0.0.0\n          UP LOOPBACK RUNNING  MTU:65536  Metric:1\n\n",
+            mac.to_uppercase()
+        ));
+        return 0;
+    }
+    let object = p.args.iter().skip(1).find(|w| !w.starts_with('-')).cloned().unwrap_or_default();
+    if object.starts_with('r') {
+        p.print(format!("default via {net}.1 dev eth0 \n{net}.0/24 dev eth0 proto kernel scope link src {address} \n"));
+    } else {
+        let inet = |text: String| if object.starts_with('l') { String::new() } else { text };
+        p.print(format!(
+            "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n{}\
+             2: eth0@if12: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue state UP group default \n    link/ether {mac} brd ff:ff:ff:ff:ff:ff link-netnsid 0\n{}",
+            inet("    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n".to_owned()),
+            inet(format!("    inet {address}/24 brd {net}.255 scope global eth0\n       valid_lft forever preferred_lft forever\n"))
+        ));
+    }
+    0
 }

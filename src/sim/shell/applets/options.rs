@@ -73,8 +73,8 @@ pub(crate) fn parse(args: &[String], letters: &str, long: &[(&str, char)]) -> Op
             options.rest.push(argument.clone());
             continue;
         };
-        let mut chars = cluster.char_indices();
-        while let Some((offset, c)) = chars.next() {
+        let chars = cluster.char_indices();
+        for (offset, c) in chars {
             match if c == ':' || c == '+' { None } else { takes_value(c) } {
                 None => {
                     options.error.get_or_insert_with(|| format!("invalid option -- '{c}'"));

@@ -46,14 +46,16 @@ pub(super) async fn shell<H: Host>(p: &mut Process<H>) -> i32 {
             shell.name.clone_from(name);
         }
         shell.positional = rest.get(2..).unwrap_or_default().to_vec();
-        return shell.run_text(&text).await;
+        let code = shell.run_text(&text).await;
+        return shell.at_exit(code).await;
     }
     if let Some(path) = rest.first() {
         shell.positional = rest.get(1..).unwrap_or_default().to_vec();
         return match p.read_file(path).await {
             Ok(bytes) => {
                 shell.name.clone_from(path);
-                shell.run_text(&String::from_utf8_lossy(&bytes)).await
+                let code = shell.run_text(&String::from_utf8_lossy(&bytes)).await;
+                shell.at_exit(code).await
             }
             Err(error) => {
                 let text = if p.machine.busybox() {
@@ -66,7 +68,8 @@ pub(super) async fn shell<H: Host>(p: &mut Process<H>) -> i32 {
             }
         };
     }
-    shell.run_input().await
+    let code = shell.run_input().await;
+    shell.at_exit(code).await
 }
 
 /// `env [-i] [NAME=VALUE...] [COMMAND...]`, `printenv`

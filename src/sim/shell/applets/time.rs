@@ -1,5 +1,6 @@
 //! Programs about time: `sleep`, `date`, `timeout`, and `seq`, `time`, `nohup`, `nice`.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, ToSpan, tz::TimeZone};
@@ -54,7 +55,7 @@ pub(super) fn format(at: Timestamp, template: &str, nanoseconds: bool) -> String
 fn given(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim();
     if let Some(seconds) = text.strip_prefix('@') {
-        return Timestamp::from_second(seconds.parse().ok()?).ok();
+        return Timestamp::from_second(seconds.split('.').next()?.parse().ok()?).ok();
     }
     if matches!(text, "" | "now" | "today") {
         return Some(now);
@@ -89,17 +90,18 @@ fn given(text: &str, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// `date [-u] [-d WHEN] [+FORMAT]`
-pub(super) async fn date<H: Host>(p: &mut Process<H>) -> i32 {
-    let options = options::parse(&p.args, "ud:RIr:s:", &[("date", 'd'), ("utc", 'u'), ("rfc-email", 'R'), ("iso-8601", 'I')]);
+pub(super) fn date<H: Host>(p: &mut Process<H>) -> i32 {
+    let args: Vec<String> =
+        p.args.iter().map(|a| a.strip_prefix("-I").map_or_else(|| a.clone(), |unit| format!("--iso-8601={unit}"))).collect();
+    let options = options::parse(&args, "ud:Rr:s:", &[("date", 'd'), ("utc", 'u'), ("rfc-email", 'R'), ("iso-8601", 'I')]);
     let busybox = p.machine.busybox();
     let mut at = p.host().now();
     if let Some(text) = options.value('d') {
-        match given(text, at) {
-            Some(time) => at = time,
-            None => {
-                p.complain(if busybox { format!("invalid date '{text}'") } else { format!("invalid date \u{2018}{text}\u{2019}") });
-                return 1;
-            }
+        if let Some(time) = given(text, at) {
+            at = time;
+        } else {
+            p.complain(format!("invalid date '{text}'"));
+            return 1;
         }
     }
     if let Some(path) = options.value('r') {
@@ -117,13 +119,14 @@ pub(super) async fn date<H: Host>(p: &mut Process<H>) -> i32 {
         return 1;
     }
     let template = match options.rest.first() {
-        Some(text) => match text.strip_prefix('+') {
-            Some(template) => template.to_owned(),
-            None => {
-                p.complain(if busybox { format!("invalid date '{text}'") } else { format!("invalid date \u{2018}{text}\u{2019}") });
+        Some(text) => {
+            if let Some(template) = text.strip_prefix('+') {
+                template.to_owned()
+            } else {
+                p.complain(format!("invalid date '{text}'"));
                 return 1;
             }
-        },
+        }
         None if options.has('R') => "%a, %d %b %Y %H:%M:%S +0000".to_owned(),
         None if options.has('I') => match options.value('I') {
             Some("seconds" | "s") => "%Y-%m-%dT%H:%M:%S+00:00".to_owned(),
@@ -166,7 +169,7 @@ pub(super) async fn sleep<H: Host>(p: &mut Process<H>) -> i32 {
             p.complain(if p.machine.busybox() {
                 format!("invalid number '{argument}'")
             } else {
-                format!("invalid time interval \u{2018}{argument}\u{2019}")
+                format!("invalid time interval '{argument}'\nTry 'sleep --help' for more information.")
             });
             return 1;
         };
@@ -228,6 +231,7 @@ pub(super) fn seq<H: Host>(p: &mut Process<H>) -> i32 {
     while let Some(argument) = args.next() {
         match argument.as_str() {
             "-s" => separator = args.next().unwrap_or_default(),
+            attached if attached.starts_with("-s") => attached.trim_start_matches("-s").clone_into(&mut separator),
             "-w" => pad = true,
             _ => values.push(argument),
         }
@@ -262,7 +266,7 @@ pub(super) fn seq<H: Host>(p: &mut Process<H>) -> i32 {
         if index > 0.0 {
             text.push_str(&separator);
         }
-        text.push_str(&format!("{:0width$.decimals$}", first + step * index));
+        let _ = write!(text, "{:0width$.decimals$}", first + step * index);
         index += 1.0;
     }
     if !text.is_empty() {

@@ -10,17 +10,17 @@ const DEPTH_MAX: usize = 64;
 
 /// Everything at and below a path, parents first. Mounted volumes are entered.
 pub(super) fn walk<H: Host>(p: &Process<H>, path: &str) -> Vec<String> {
-    fn inner(files: &crate::sim::shell::files::Files, path: String, depth: usize, all: &mut Vec<String>) {
-        let directory = files.node(&path).is_some_and(|n| n.is_directory());
-        all.push(path.clone());
+    fn inner(files: &crate::sim::shell::files::Files, path: &str, depth: usize, all: &mut Vec<String>) {
+        let directory = files.node(path).is_some_and(|n| n.is_directory());
+        all.push(path.to_owned());
         if directory && depth < DEPTH_MAX {
-            for name in files.list(&path).unwrap_or_default() {
-                inner(files, absolute(&path, &name), depth + 1, all);
+            for name in files.list(path).unwrap_or_default() {
+                inner(files, &absolute(path, &name), depth + 1, all);
             }
         }
     }
     let mut all = Vec::new();
-    p.machine.files(|f| inner(f, path.to_owned(), 0, &mut all));
+    p.machine.files(|f| inner(f, path, 0, &mut all));
     all
 }
 
@@ -171,8 +171,7 @@ pub(super) async fn mkdir<H: Host>(p: &mut Process<H>) -> i32 {
         if let Err(error) = result {
             code = 1;
             let name = if p.machine.busybox() { "can't create directory" } else { "cannot create directory" };
-            let quoted = if p.machine.busybox() { format!("'{spelled}'") } else { format!("\u{2018}{spelled}\u{2019}") };
-            p.complain(format!("{name} {quoted}: {error}"));
+            p.complain(format!("{name} '{spelled}': {error}"));
         }
     }
     code
@@ -211,12 +210,11 @@ pub(super) async fn touch<H: Host>(p: &mut Process<H>) -> i32 {
 
 /// Splits the operands of `cp` and `mv` into sources and, for each, its target.
 fn targets<H: Host>(p: &Process<H>, rest: &[String], directory: Option<&str>) -> Option<Vec<(String, String)>> {
-    let (sources, target) = match directory {
-        Some(target) => (rest, target.to_owned()),
-        None => {
-            let (target, sources) = rest.split_last()?;
-            (sources, target.clone())
-        }
+    let (sources, target) = if let Some(target) = directory {
+        (rest, target.to_owned())
+    } else {
+        let (target, sources) = rest.split_last()?;
+        (sources, target.clone())
     };
     let into = p.machine.files(|f| f.stat(&p.path(&target)).is_ok_and(|n| n.is_directory()));
     if sources.is_empty() || (sources.len() > 1 && !into) {
