@@ -181,6 +181,12 @@ fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: 
     if ran {
         out["containerID"] = format!("containerd://{}", c.id).into();
     }
+    if c.run().is_some() && m.resources.as_object().is_some_and(|r| !r.is_empty()) {
+        out["resources"] = m.resources.clone();
+        if m.resources["requests"].is_object() {
+            out["allocatedResources"] = m.resources["requests"].clone();
+        }
+    }
     if !m.mounts.is_empty() {
         out["volumeMounts"] = m.mounts.iter().map(|x| json!({"name": x.volume, "mountPath": x.path})).collect::<Vec<_>>().into();
     }
@@ -188,8 +194,12 @@ fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: 
 }
 
 fn ended(e: &End) -> Value {
-    json!({
+    let mut out = json!({
         "exitCode": e.code, "reason": e.reason, "startedAt": e.started.rfc3339(), "finishedAt": e.finished.rfc3339(),
         "containerID": format!("containerd://{}", e.id),
-    })
+    });
+    if !e.message.is_empty() {
+        out["message"] = e.message.as_str().into();
+    }
+    out
 }
