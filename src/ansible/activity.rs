@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 /// asynchronous tasks); the other samples only follow the tree and those already known.
 const FULL_SCAN_EVERY: u32 = 16;
 /// A look that was kept from the processor for longer than this is not trusted.
-const HELD_UP_NS: u64 = 300_000;
+const HELD_UP_NS: u64 = 1_500_000;
 /// More processes than this are not followed: whoever starts them is busy.
 const MAX_PROCESSES: usize = 512;
 
