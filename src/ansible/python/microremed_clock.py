@@ -51,7 +51,8 @@ def sleep(seconds, /):
         if not _ask(max(1, round(part * 1000))):
             return _sleep(left)
         end += part
-        _offset = max(_offset, end - _monotonic())
+        # Also back towards real time, when the answer took longer than the sleep; never behind another thread's reading.
+        _offset = max(end, end if _read is None else _read) - _monotonic()
         left -= part
 
 
