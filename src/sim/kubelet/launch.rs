@@ -135,7 +135,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         let text = format!(
             "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"{program}\": executable file not found in $PATH"
         );
-        finish(world, key, pod, i, 128, "StartError");
+        finish(world, pod, i, 128, "StartError");
         if let Some(Life::Ended(e)) = pod.containers.get_mut(i).map(|c| &mut c.life) {
             e.message.clone_from(&text);
         }

@@ -250,7 +250,7 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
                 && at <= now
             {
                 let reason = if code == 0 { "Completed" } else { "Error" };
-                finish(world, key, pod, i, code, reason);
+                finish(world, pod, i, code, reason);
                 return true;
             }
             if run.listening.is_none() && run.work <= 1e-9 && run.not_before <= now {
@@ -314,9 +314,8 @@ pub(super) fn tell(world: &mut World, key: &Key, node: &str, report: Report<'_>)
 }
 
 /// Ends the run of a container.
-pub(super) fn finish(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, code: i32, reason: &'static str) {
+pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reason: &'static str) {
     let now = world.now;
-    let _ = key;
     if let Some(c) = pod.containers.get_mut(i)
         && let Life::Running(run) = &c.life
     {
@@ -346,7 +345,7 @@ pub(super) fn out_of_memory(world: &mut World, key: &Key) {
                 20_000 + world.runtime.sequence,
                 m.name
             );
-            finish(world, key, &mut pod, i, 137, "OOMKilled");
+            finish(world, &mut pod, i, 137, "OOMKilled");
             let at = Key::new(&NODES, "", &node);
             if let Some(n) = world.store.get(&at).cloned() {
                 let source = Source { component: "kernel-monitor", host: &node };
@@ -362,7 +361,7 @@ pub(super) fn out_of_memory(world: &mut World, key: &Key) {
 pub fn kill(world: &mut World, key: &Key, container: &str, code: i32) {
     let Some(mut pod) = world.runtime.pods.remove(key) else { return };
     if let Some(i) = pod.index(container) {
-        finish(world, key, &mut pod, i, code, if code == 0 { "Completed" } else { "Error" });
+        finish(world, &mut pod, i, code, if code == 0 { "Completed" } else { "Error" });
     }
     world.runtime.pods.insert(key.clone(), pod);
     step(world, key);
