@@ -313,3 +313,20 @@ fn a_run_stops_when_its_dollars_are_spent() {
     assert_eq!(again.status.code(), Some(1), "{}", text(&again.stderr));
     assert_eq!(rows(&run_folder).len(), 1);
 }
+
+#[test]
+fn what_new_writes_runs_and_separates_gold_from_noop() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["system", "fault", "method", "sequence", "experiment"] {
+        let done = run(&["new", kind, "mine", "--root", "r"], dir.path());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    fs::write(dir.path().join("r/experiments/sequences/mine.toml"), "name = \"mine\"\nfaults = [\"mine\"]\n").unwrap();
+    let args = ["run", "mine", "--root", "r", "--system", "mine", "--method", "mine", "--sequence", "mine", "--out", "out"];
+    let done = run(&args, dir.path());
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let got: Vec<(String, String)> =
+        rows(&run_dir(&dir.path().join("out"))).into_iter().map(|r| (r["model"].clone(), r["strict"].clone())).collect();
+    let expected = [("gold", "true"), ("noop", "false"), ("restart", "false")].map(|(m, v)| (m.to_owned(), v.to_owned()));
+    assert_eq!(got, expected);
+}
