@@ -20,16 +20,6 @@ use super::world::Engine;
 /// Says whether a group of outside processes only waits. Called often: must be quick.
 pub type IdleProbe = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Real time between two samples of the outside processes, and how long all of them must be idle: one sample may catch a
-/// process between two steps of a computation.
-const SAMPLE_EVERY: Duration = Duration::from_millis(3);
-const IDLE_FOR: Duration = Duration::from_millis(9);
-/// How long, when they wait for watches or limits and not for a sleep: client-go looks every 100 ms whether the first list
-/// of a watch has come (`cache.WaitForCacheSync`), and is idle in between without waiting for the cluster.
-const PATIENT_FOR: Duration = Duration::from_millis(150);
-/// On a crowded machine something may be on its way between two processes for as long as either is kept from the
-/// processor. How late we wake ourselves tells how long that is; so many times as long must everybody be idle.
-const LATENESS_FACTOR: u32 = 4;
 /// Step of the ticker in `Scaled` mode, in real time.
 const TICK: Duration = Duration::from_millis(10);
 /// The longest single jump while watches are open.
@@ -72,8 +62,26 @@ enum Waiting {
     /// Only those in this process: all of them are known to wait.
     Inside,
     /// Outside processes, too: whether they wait must be found out, by looking for so long.
-    Outside(Duration),
+    Outside(Patience),
 }
+
+/// How idleness of outside processes is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Patience {
+    /// How long everybody must be idle on a quiet machine.
+    idle_for: Duration,
+    /// Real time between two samples.
+    sample_every: Duration,
+    /// On a crowded machine something may be on its way between two processes for as long as either is kept from the
+    /// processor. How late we wake ourselves tells how long that is; so many times as long is added.
+    lateness_factor: u32,
+}
+
+/// Somebody sleeps, and says so: one sample may catch another process between two steps of a computation, a few do not.
+const SLEEPING: Patience = Patience { idle_for: Duration::from_millis(9), sample_every: Duration::from_millis(3), lateness_factor: 4 };
+/// They wait for watches or limits: client-go looks every 100 ms whether the first list of a watch has come
+/// (`cache.WaitForCacheSync`), and is idle in between without waiting for the cluster.
+const WATCHING: Patience = Patience { idle_for: Duration::from_millis(150), sample_every: Duration::from_millis(15), lateness_factor: 1 };
 
 struct Shared {
     mode: ClockMode,
@@ -213,12 +221,12 @@ impl Clock {
                 if !idle {
                     idle_since = None;
                 }
-                if !idle || since.elapsed() < patience + lateness * LATENESS_FACTOR {
+                if !idle || since.elapsed() < patience.idle_for + lateness * patience.lateness_factor {
                     let asleep = tokio::time::Instant::now();
-                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(SAMPLE_EVERY) => {} }
+                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(patience.sample_every) => {} }
                     // Timers of tokio are exact to a millisecond; what is beyond that is the machine's load. It is forgotten
                     // slowly, since a crowded machine is not late each time.
-                    let late = asleep.elapsed().saturating_sub(SAMPLE_EVERY + Duration::from_millis(1));
+                    let late = asleep.elapsed().saturating_sub(patience.sample_every + Duration::from_millis(1));
                     lateness = late.max(lateness * 9 / 10);
                     continue;
                 }
@@ -242,9 +250,9 @@ impl Clock {
         if s.holds > 0 {
             Waiting::Nobody
         } else if outside && sleeps && s.watchers.is_empty() {
-            Waiting::Outside(IDLE_FOR)
+            Waiting::Outside(SLEEPING)
         } else if outside && (sleeps || !s.watchers.is_empty() || !s.limits.is_empty()) {
-            Waiting::Outside(PATIENT_FOR)
+            Waiting::Outside(WATCHING)
         } else if !outside && !s.timers.is_empty() {
             Waiting::Inside
         } else {
