@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod controllers;
 pub mod kubelet;
+pub mod managed;
 pub mod patch;
 pub mod registry;
 pub mod resource;

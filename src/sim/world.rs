@@ -125,6 +125,8 @@ pub struct World {
     pub chaos: super::chaos::State,
     /// Request rates, errors and latencies over time.
     pub traffic: super::traffic::Traffic,
+    /// Who writes now: set by the API for the length of a request.
+    pub writer: super::managed::Writer,
     /// The store's revision up to which [`super::controllers::observe`] has seen the changes.
     pub observed: u64,
 }
@@ -143,6 +145,7 @@ impl World {
             controllers: super::controllers::State::default(),
             chaos: super::chaos::State::default(),
             traffic: super::traffic::Traffic::default(),
+            writer: super::managed::Writer::Cluster,
             observed: 0,
         };
         super::controllers::bootstrap(&mut world);

@@ -39,6 +39,7 @@ use self::answer::Answer;
 use self::call::{Call, Target};
 use super::config::ClockMode;
 use super::kubelet;
+use super::managed::Writer;
 use super::registry;
 use super::schema;
 use super::status::Status;
@@ -113,7 +114,13 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     let answer = engine.with(|w| {
+        w.writer = Writer::Client {
+            manager: call.manager.clone(),
+            api_version: target.kind.api_version(),
+            subresource: target.subresource.clone().unwrap_or_default(),
+        };
         let mut answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
+        w.writer = Writer::Cluster;
         answer.warnings.extend(deprecation(&target).map(str::to_owned));
         audit(w, &call, verb, answer.code);
         answer

@@ -33,7 +33,7 @@ fn strictness(call: &Call) -> Strictness {
 }
 
 /// Checks for unknown fields and drops them; returns warnings.
-fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<String>, Status> {
+pub(super) fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<String>, Status> {
     let wrong = |why: &str| {
         Status::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
     };
@@ -94,7 +94,7 @@ pub(super) fn replace(world: &mut World, call: &Call, target: &Target, body: &[u
     finish(world, call, target, given, warnings)
 }
 
-fn same_identity(target: &Target, given: &Value) -> Result<(), Status> {
+pub(super) fn same_identity(target: &Target, given: &Value) -> Result<(), Status> {
     let wanted = target.name.as_deref().unwrap_or_default();
     let name = given["metadata"]["name"].as_str().unwrap_or_default();
     if name.is_empty() {
@@ -109,7 +109,7 @@ fn same_identity(target: &Target, given: &Value) -> Result<(), Status> {
     }
 }
 
-fn finish(world: &mut World, call: &Call, target: &Target, given: Value, warnings: Vec<String>) -> Result<Answer, Status> {
+pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Value, warnings: Vec<String>) -> Result<Answer, Status> {
     let key = target.key();
     let part = part_of(target);
     let mut given = given;
@@ -138,7 +138,7 @@ fn finish(world: &mut World, call: &Call, target: &Target, given: Value, warning
 pub(super) fn patch(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
     let kind = &target.kind;
     if call.content_type == "application/apply-patch+yaml" {
-        return server_side_apply(world, call, target, body);
+        return apply::server_side(world, call, target, body);
     }
     let key = target.key();
     let old = world.store.get(&key).cloned().ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
@@ -186,40 +186,6 @@ pub(super) fn patched(call: &Call, kind: &Kind, original: &Value, change: &Value
             "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/strategic-merge-patch+json"
         })),
     }
-}
-
-fn server_side_apply(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
-    let kind = &target.kind;
-    if call.param("fieldManager").is_none() {
-        return Err(Status::new(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
-    }
-    let text = body::yaml(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
-    let mut wanted = body::of_kind("application/json", text.to_string().as_bytes(), kind)?;
-    let key = target.key();
-    if wanted["metadata"]["name"].is_null() {
-        wanted["metadata"]["name"] = (&*key.name).into();
-    }
-    same_identity(target, &wanted)?;
-    let warnings = known_fields(call, kind, &mut wanted)?;
-    let now = world.now.rfc3339();
-    let Some(old) = world.store.get(&key).cloned() else {
-        let entry = apply::entry(call, kind, &wanted, &now);
-        let mut new = versions::to_stored(kind, wanted, None);
-        new["metadata"]["managedFields"] = json!([entry]);
-        let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, new)?;
-        let stored = if call.dry_run() { std::sync::Arc::new(made) } else { world.store.put(&key, made) };
-        let mut answer = object(call, target, 201, &stored, world.now);
-        answer.warnings = warnings;
-        return Ok(answer);
-    };
-    let shown = versions::to_wire(kind, &old);
-    let new = apply::merged(call, kind, &shown, &wanted, &now).map_err(Status::bad_request)?;
-    let new = versions::to_stored(kind, new, Some(&old));
-    finish(world, call, target, new, warnings)
 }
 
 /// Options of a deletion from body and query.

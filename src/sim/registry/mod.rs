@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub use kinds::qos;
 
 use super::catalog::{Catalog, Kind};
+use super::managed;
 use super::resource::{Key, Resource};
 use super::schema::{self, Cause};
 use super::status::Status;
@@ -165,6 +166,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     }
     kinds::before_defaults(&kind, &mut object, &uid);
     schema::defaults(&kind.api_version(), &kind.kind, &mut object);
+    managed::update(&kind.api_version(), &kind.kind, None, &mut object, &world.writer, &world.now.rfc3339());
     kinds::after_defaults(world, &kind, &mut object)?;
     drop_nulls(&mut object);
     refuse(&kind, &key.name, &schema::validate(&kind.api_version(), &kind.kind, &object))?;
@@ -255,6 +257,9 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     };
     if part != Part::Status {
         schema::defaults(&kind.api_version(), &kind.kind, &mut new);
+    }
+    managed::update(&kind.api_version(), &kind.kind, Some(&old), &mut new, &world.writer, &world.now.rfc3339());
+    if part != Part::Status {
         kinds::count_templates(&kind, &old, &mut new);
         if key.resource == Resource::new("", "services") {
             kinds::service(world, &kind, &mut new, Some(&old))?;
