@@ -29,8 +29,14 @@ pub struct SimConfig {
     pub workloads: Vec<WorkloadModel>,
     /// Load from outside, offered to the services named.
     pub traffic: Vec<EntryLoad>,
-    /// Bearer tokens and the user names they stand for. Requests without a token are `system:anonymous` with all rights.
+    /// Bearer tokens and the user names they stand for. Requests without a token are `system:anonymous`.
     pub tokens: BTreeMap<String, String>,
+    /// Groups of users, beside `system:authenticated`. Users that are not named here are in `system:masters`.
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// Whether roles and bindings are enforced; otherwise everybody may do everything.
+    pub rbac: bool,
+    /// Whether the API is served over TLS only, with a certificate of the cluster's own authority.
+    pub tls: bool,
 }
 
 impl Default for SimConfig {
@@ -44,6 +50,9 @@ impl Default for SimConfig {
             workloads: Vec::new(),
             traffic: Vec::new(),
             tokens: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            rbac: false,
+            tls: false,
         }
     }
 }

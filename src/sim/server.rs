@@ -46,6 +46,7 @@ impl Sim {
         let address = listener.local_addr().map_err(|source| SimError::Listen { port, source })?;
         let engine = Engine::new(config);
         engine.with(api::definitions::install);
+        engine.with(api::roles::install);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
         let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());

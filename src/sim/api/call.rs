@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, Uri, header};
 
+use super::access::{self, Identity};
 use crate::sim::catalog::{Catalog, Kind};
 use crate::sim::config::SimConfig;
 use crate::sim::resource::Key;
@@ -25,7 +26,9 @@ pub(super) struct Call {
     /// `Content-Type` without parameters.
     pub(super) content_type: String,
     /// Who asks.
-    pub(super) user: String,
+    pub(super) who: Identity,
+    /// Whom the client wants to be taken for.
+    pub(super) impersonate: Option<Identity>,
     /// `fieldManager`, or the first word of the user agent.
     pub(super) manager: String,
 }
@@ -42,7 +45,8 @@ impl Call {
             text: uri.path().to_owned(),
             accept: headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(","),
             content_type: head(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
-            user: user(headers, config)?,
+            who: Identity::of(headers, config)?,
+            impersonate: access::impersonated(headers),
             manager: if manager.is_empty() { "unknown".to_owned() } else { manager.to_owned() },
             query,
             method,
@@ -147,22 +151,6 @@ pub(super) fn not_allowed() -> Status {
     let mut s = Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
     s.details = serde_json::json!({});
     s
-}
-
-fn user(headers: &HeaderMap, config: &SimConfig) -> Result<String, Status> {
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")))
-        .map(|(_, token)| token.trim());
-    match token {
-        None => Ok("system:anonymous".to_owned()),
-        Some(t) => match (config.tokens.get(t), t.strip_prefix("sa:")) {
-            (Some(user), _) => Ok(user.clone()),
-            (None, Some(account)) => Ok(format!("system:serviceaccount:{account}")),
-            (None, None) => Err(Status::new(401, "Unauthorized", "Unauthorized")),
-        },
-    }
 }
 
 fn query(text: &str) -> Vec<(String, String)> {

@@ -4,6 +4,7 @@
 //! answers. One handler takes every path apart ([`call`]); everything but watches, logs that are followed and `exec`
 //! runs in one go under the world's lock and a clock hold.
 
+mod access;
 mod answer;
 mod apply;
 mod body;
@@ -16,6 +17,7 @@ mod metrics;
 mod pod;
 mod read;
 mod review;
+pub(crate) mod roles;
 mod scale;
 mod selector;
 mod table;
@@ -35,6 +37,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use self::access::Action;
 use self::answer::Answer;
 use self::call::{Call, Target};
 use super::config::ClockMode;
@@ -58,7 +61,7 @@ pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
 async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let config = engine.with(|w| Arc::clone(&w.config));
-    let call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
+    let mut call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
         Ok(call) => call,
         Err(status) => {
             let (at, path) = (engine.now(), parts.uri.path().to_owned());
@@ -67,6 +70,13 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
             return Answer::from(status).into_response();
         }
     };
+    if let Some(wanted) = call.impersonate.take() {
+        if let Err(status) = engine.with(|w| access::check_impersonation(w, &call.who, &wanted)) {
+            engine.with(|w| audit(w, &call, "impersonate", status.code));
+            return Answer::from(status).into_response();
+        }
+        call.who = wanted;
+    }
     let body = match axum::body::to_bytes(body, BODY_MAX).await {
         Ok(body) => body,
         Err(e) => {
@@ -76,7 +86,9 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
     };
     let target = match Target::parse(&call.path) {
         None => {
-            let answer = plain(&call);
+            let method = call.method.as_str().to_ascii_lowercase();
+            let action = Action { verb: &method, path: &call.text, ..Action::default() };
+            let answer = engine.with(|w| access::check(w, &call.who, &action)).map_or_else(Answer::from, |()| plain(&call));
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
             return answer.into_response();
         }
@@ -91,6 +103,11 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         engine.charge(config.request_cost);
     }
     let verb = verb(&call, &target);
+    if let Err(status) = engine.with(|w| access::check(w, &call.who, &action(&target, verb))) {
+        engine.with(|w| audit(w, &call, verb, status.code));
+        drop(hold);
+        return Answer::from(status).into_response();
+    }
     if verb == "watch" {
         let opened = watch::open(&engine, stop, call.clone(), target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
@@ -139,6 +156,21 @@ async fn exec(engine: &Arc<Engine>, stop: CancellationToken, parts: &mut Parts, 
     exec::open(parts, call, Arc::new(host), stop).await
 }
 
+/// What a request does, for the rules.
+fn action<'a>(target: &'a Target, verb: &'a str) -> Action<'a> {
+    let subresource = target.subresource.as_deref().unwrap_or_default();
+    Action {
+        // A WebSocket starts with GET, whatever it is for.
+        verb: if matches!(subresource, "exec" | "attach" | "portforward") { "create" } else { verb },
+        group: &target.kind.group,
+        resource: &target.kind.plural,
+        subresource,
+        namespace: &target.namespace,
+        name: target.name.as_deref().unwrap_or_default(),
+        path: "",
+    }
+}
+
 /// What the server says about kinds that are going out of use.
 fn deprecation(target: &Target) -> Option<&'static str> {
     match (target.kind.group.as_str(), target.kind.plural.as_str()) {
@@ -149,7 +181,7 @@ fn deprecation(target: &Target) -> Option<&'static str> {
 }
 
 fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {
-    let entry = AuditEntry { at: world.now, user: call.user.clone(), verb: verb.to_owned(), path: call.text.clone(), code };
+    let entry = AuditEntry { at: world.now, user: call.who.user.clone(), verb: verb.to_owned(), path: call.text.clone(), code };
     world.audit.push(entry);
 }
 

@@ -11,6 +11,7 @@ pub mod job;
 pub mod kinds;
 pub mod namespace;
 pub mod object;
+pub mod quota;
 pub mod replicaset;
 #[cfg(test)]
 mod scenarios;
@@ -77,6 +78,9 @@ fn react(world: &mut World, change: &Change) {
         return;
     }
     let gone = change.kind == ChangeKind::Deleted;
+    for quota in quota::of_namespace(world, &key.namespace) {
+        enqueue(world, &quota);
+    }
     match (&*key.resource.group, &*key.resource.plural) {
         ("", "pods") => pod_changed(world, change),
         ("", "nodes") => {
@@ -210,6 +214,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("batch", "jobs") => job::reconcile(world, key),
         ("", "services") => endpoints::reconcile(world, key),
         ("", "namespaces") => namespace::reconcile(world, key),
+        ("", "resourcequotas") => quota::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
         _ if key.resource == *PODS => scheduler::schedule(world, key),

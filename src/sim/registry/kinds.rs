@@ -25,6 +25,7 @@ pub(super) fn count_templates(kind: &Kind, old: &Value, new: &mut Value) {
 pub(super) fn before_defaults(kind: &Kind, object: &mut Value, uid: &str) {
     match (&*kind.resource.group, &*kind.resource.plural) {
         ("batch", "jobs") => job(object, uid),
+        ("", "limitranges") => super::limits::complete(object),
         ("apps", "daemonsets") => object["metadata"]["annotations"][TEMPLATE_GENERATION] = "1".into(),
         ("", "namespaces") => {
             let name = object["metadata"]["name"].clone();

@@ -5,12 +5,15 @@
 
 mod immutable;
 mod kinds;
+mod limits;
+mod quota;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 pub use kinds::qos;
+pub use quota::status as quota_status;
 
 use super::catalog::{Catalog, Kind};
 use super::managed;
@@ -167,11 +170,20 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     kinds::before_defaults(&kind, &mut object, &uid);
     schema::defaults(&kind.api_version(), &kind.kind, &mut object);
     managed::update(&kind.api_version(), &kind.kind, None, &mut object, &world.writer, &world.now.rfc3339());
+    if *resource == Resource::new("", "pods") {
+        limits::set_defaults(world, namespace, &mut object);
+    }
     kinds::after_defaults(world, &kind, &mut object)?;
     drop_nulls(&mut object);
     refuse(&kind, &key.name, &schema::validate(&kind.api_version(), &kind.kind, &object))?;
+    if kind.namespaced {
+        limits::check(world, &kind, namespace, &object)?;
+    }
     if world.store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &key.name));
+    }
+    if kind.namespaced {
+        quota::check(world, &kind, namespace, &object, None)?;
     }
     Ok((key, object))
 }
@@ -279,6 +291,9 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
         causes.extend(schema::validate(&kind.api_version(), &kind.kind, &new));
         causes.extend(immutable::check(&kind, &old, &new, part == Part::Resize));
         refuse(&kind, &key.name, &causes)?;
+        if kind.namespaced && changed(&kind, &old, &new) {
+            quota::check(world, &kind, &key.namespace, &new, Some(&old))?;
+        }
     }
     Ok(Some(new))
 }
