@@ -60,7 +60,7 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         audit: Some(Arc::new(move || audit(&for_audit))),
     };
     let address = sim.url().to_owned();
-    let pace = Arc::new(SimPace { engine, clock_url: format!("{address}/.sim") });
+    let pace = Arc::new(SimPace { engine, clock_url: sim.clock_url() });
     Ok(Cluster {
         client,
         pace,

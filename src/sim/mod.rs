@@ -26,8 +26,10 @@ pub mod shell;
 pub mod status;
 pub mod store;
 pub mod time;
+mod tls;
 pub mod traffic;
 pub mod world;
 
 pub use config::SimConfig;
 pub use server::{Sim, SimError};
+pub use tls::TlsError;

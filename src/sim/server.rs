@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::api;
 use super::clock::Clock;
 use super::config::SimConfig;
+use super::tls::{self, Identity, TlsError};
 use super::world::Engine;
 
 /// How long a shutdown waits for open connections.
@@ -28,12 +31,17 @@ pub enum SimError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// No TLS.
+    #[error("failed to start TLS on the embedded cluster")]
+    Tls(#[from] TlsError),
 }
 
 /// One embedded cluster. Dropping it stops it; [`Sim::shutdown`] also waits.
 pub struct Sim {
     engine: Arc<Engine>,
     address: SocketAddr,
+    authority: Option<String>,
+    clock: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -44,33 +52,68 @@ impl Sim {
         let port = config.port;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| SimError::Listen { port, source })?;
         let address = listener.local_addr().map_err(|source| SimError::Listen { port, source })?;
+        let identity = if config.tls { Some(Identity::new()?) } else { None };
         let engine = Engine::new(config);
         engine.with(api::definitions::install);
         engine.with(api::roles::install);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
         let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());
-        tasks.spawn(async move {
-            let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the embedded cluster's listener ended");
+        let mut clock = address;
+        if identity.is_some() {
+            // Programs that only want to sleep in the cluster's time need no keys for it.
+            let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
+            clock = plain.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
+            let (app, stopped) = (api::clock_router(Arc::clone(&engine), stop.clone()), stop.clone());
+            tasks.spawn(async move {
+                let served = axum::serve(plain, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let _said = served.inspect_err(|error| tracing::error!(%error, "the clock's listener ended"));
+            });
+        }
+        let ended = |error: &std::io::Error| tracing::error!(%error, "the embedded cluster's listener ended");
+        match &identity {
+            None => tasks.spawn(async move {
+                let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let _said = served.inspect_err(ended);
+            }),
+            Some(identity) => {
+                let listener = tls::Listener::new(listener, address, identity, stop.clone());
+                tasks.spawn(async move {
+                    let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                    let _said = served.inspect_err(ended);
+                })
             }
-        });
+        };
         tasks.close();
-        Ok(Self { engine, address, stop, tasks })
+        Ok(Self { engine, address, authority: identity.map(|i| i.authority), clock, stop, tasks })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Where the cluster's clock is served, without TLS: `http://127.0.0.1:PORT/.sim`.
+    pub fn clock_url(&self) -> String {
+        format!("http://{}/.sim", self.clock)
+    }
+
+    /// The certificate of the cluster's authority as PEM, when it speaks TLS.
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// A kubeconfig for this cluster, as YAML; `token` decides who its user is.
     pub fn kubeconfig(&self, token: Option<&str>) -> String {
         let user = token.map_or_else(|| json!({}), |t| json!({"token": t}));
+        let mut cluster = json!({"server": self.url()});
+        if let Some(pem) = &self.authority {
+            cluster["certificate-authority-data"] = STANDARD.encode(pem).into();
+        }
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "microremed",
-            "clusters": [{"name": "microremed", "cluster": {"server": self.url()}}],
+            "clusters": [{"name": "microremed", "cluster": cluster}],
             "users": [{"name": "microremed", "user": user}],
             "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
         });

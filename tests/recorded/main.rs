@@ -84,7 +84,7 @@ impl Bench {
     async fn new(recording: &Recording) -> Self {
         let tools = Toolchain::install(&tools_folder(), &|_| {}, &CancellationToken::new()).await.unwrap();
         let tokens = BTreeMap::from([("t1".to_owned(), "admin".to_owned())]);
-        let sim = Sim::start(SimConfig { seed: 1, tokens, ..SimConfig::default() }).await.unwrap();
+        let sim = Sim::start(SimConfig { seed: 1, tokens, rbac: true, tls: true, ..SimConfig::default() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let manifests = folder.path().join("manifests");
         std::fs::create_dir(&manifests).unwrap();
@@ -103,7 +103,7 @@ impl Bench {
         let (engine, clock) = (Arc::clone(sim.engine()), sim.engine().clock.clone());
         let time = Timekeeping {
             now_ms: Arc::new(move || engine.now().0),
-            environment: vec![("SIM_CLOCK".to_owned(), format!("{}/.sim", sim.url()))],
+            environment: vec![("SIM_CLOCK".to_owned(), sim.clock_url())],
             working: Arc::new(move |idle| Box::new(clock.external(idle))),
         };
         Self { sim, tools, workspace, time, folder }
@@ -113,7 +113,7 @@ impl Bench {
         let folder = self.folder.path().display();
         let url = self.sim.url();
         let line = format!(
-            "cd {folder}; export TMP={folder} URL={url}; curl() {{ command curl -H 'Authorization: Bearer t1' \"$@\"; }}; {command}"
+            "cd {folder}; export TMP={folder} URL={url}; curl() {{ command curl -k -H 'Authorization: Bearer t1' \"$@\"; }}; {command}"
         );
         let limit = Duration::from_secs(600);
         self.workspace.run_command(&self.tools, &line, limit, &self.time, &CancellationToken::new()).await.unwrap()

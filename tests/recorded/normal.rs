@@ -25,6 +25,7 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b(\d+d(\d+h)?|\d+h(\d+m)?|\d+m\d+s|\d+s)\b".to_owned(), "AGE"),
         (r"(?m)(  )\d+m(  |$)".to_owned(), "${1}AGE${2}"),
         (r"(?m)(<invalid>)".to_owned(), "AGE"),
+        (r"/(LIVE|MERGED)-\d+".to_owned(), "/$1"),
         (r"-{3,}".to_owned(), "---"),
         (r"(?m)([^ \n]) {2,}".to_owned(), "${1}  "),
         (r"(?m) +$".to_owned(), ""),
@@ -34,12 +35,23 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 
 /// The lines of an output, normalised.
 pub(crate) fn lines(text: &str, folder: &str) -> Vec<String> {
-    let text = text.replace(folder, "$TMP");
-    let mut text: String = text.lines().map(|line| format!("{}\n", pretty(line))).collect();
+    // The recorder's folder of manifests was called m when it looked at errors.
+    let text = text.replace(&format!("{folder}/trial/tmp"), "$TMP").replace(folder, "$TMP").replace("\"manifests/", "\"m/");
+    let mut text = documents(&text).unwrap_or_else(|| text.lines().map(|line| format!("{}\n", pretty(line))).collect());
     for (rule, with) in RULES.iter() {
         text = rule.replace_all(&text, *with).into_owned();
     }
     text.lines().map(str::to_owned).collect()
+}
+
+/// A text that is JSON and nothing else, with sorted keys.
+fn documents(text: &str) -> Option<String> {
+    let mut out = String::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        out.push_str(&serde_json::to_string_pretty(&value.ok()?).ok()?);
+        out.push('\n');
+    }
+    (!out.is_empty()).then_some(out)
 }
 
 /// One line of JSON becomes many, with sorted keys.

@@ -85,8 +85,7 @@ pub(super) fn impersonated(headers: &HeaderMap) -> Option<Identity> {
     if user.is_empty() {
         return None;
     }
-    let mut groups: Vec<String> =
-        headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
+    let mut groups: Vec<String> = headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
     if let Some((namespace, name)) = user.strip_prefix("system:serviceaccount:").and_then(|r| r.split_once(':'))
         && groups.is_empty()
     {
@@ -132,11 +131,8 @@ impl Action<'_> {
             return status;
         }
         let resource = Resource::new(self.group, self.resource);
-        let scope = if self.namespace.is_empty() {
-            "at the cluster scope".to_owned()
-        } else {
-            format!("in the namespace {:?}", self.namespace)
-        };
+        let scope =
+            if self.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {:?}", self.namespace) };
         let what = if self.name.is_empty() { resource.qualified() } else { format!("{} {:?}", resource.qualified(), self.name) };
         let message = format!(
             "{what} is forbidden: User {user:?} cannot {} resource {:?} in API group {:?} {scope}",
@@ -167,7 +163,9 @@ pub(super) fn check_impersonation(world: &World, who: &Identity, wanted: &Identi
     let account = wanted.user.strip_prefix("system:serviceaccount:").and_then(|r| r.split_once(':'));
     let (resource, namespace, name) = account.map_or(("users", "", wanted.user.as_str()), |(ns, name)| ("serviceaccounts", ns, name));
     check(world, who, &Action { verb: "impersonate", resource, namespace, name, ..Action::default() })?;
-    let implied = |g: &str| account.is_some() && g.starts_with("system:serviceaccounts") || g == "system:authenticated" || g == "system:unauthenticated";
+    let implied = |g: &str| {
+        account.is_some() && g.starts_with("system:serviceaccounts") || g == "system:authenticated" || g == "system:unauthenticated"
+    };
     for group in wanted.groups.iter().filter(|g| !implied(g)) {
         check(world, who, &Action { verb: "impersonate", resource: "groups", name: group, ..Action::default() })?;
     }
@@ -192,11 +190,8 @@ fn grants(world: &World, who: &Identity, namespace: &str) -> Vec<Grant> {
     let kind = |plural: &str| Resource::new(API_GROUP, plural);
     let mut out = Vec::new();
     let cluster = world.store.list(&kind("clusterrolebindings"), None).map(|(k, b)| ("ClusterRoleBinding", k, b));
-    let local = world
-        .store
-        .list(&kind("rolebindings"), Some(namespace))
-        .filter(|_| !namespace.is_empty())
-        .map(|(k, b)| ("RoleBinding", k, b));
+    let local =
+        world.store.list(&kind("rolebindings"), Some(namespace)).filter(|_| !namespace.is_empty()).map(|(k, b)| ("RoleBinding", k, b));
     for (form, key, binding) in cluster.chain(local) {
         let subjects = binding["subjects"].as_array().into_iter().flatten();
         let Some(subject) = subjects.into_iter().find(|s| is_subject(s, who, &key.namespace)) else { continue };
@@ -242,9 +237,7 @@ fn covers(rule: &Value, action: &Action<'_>) -> bool {
     let full = action.full_resource();
     let wild = format!("*/{}", action.subresource);
     let names = rule["resourceNames"].as_array().is_none_or(|n| n.is_empty() || n.iter().any(|n| n == action.name));
-    names
-        && any("apiGroups", &|g| g == action.group)
-        && any("resources", &|r| r == full || (!action.subresource.is_empty() && r == wild))
+    names && any("apiGroups", &|g| g == action.group) && any("resources", &|r| r == full || (!action.subresource.is_empty() && r == wild))
 }
 
 /// The answer to `SelfSubjectRulesReview`.
@@ -297,7 +290,9 @@ mod tests {
         assert_eq!(status.details, json!({"kind": "secrets"}));
         let cluster = Action { verb: "get", group: "apps", resource: "deployments", name: "x", subresource: "scale", ..Action::default() };
         assert!(cluster.refusal(&who).message.starts_with("deployments.apps \"x\" is forbidden: User"));
-        assert!(cluster.refusal(&who).message.ends_with("cannot get resource \"deployments/scale\" in API group \"apps\" at the cluster scope"));
+        assert!(
+            cluster.refusal(&who).message.ends_with("cannot get resource \"deployments/scale\" in API group \"apps\" at the cluster scope")
+        );
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub(super) accept: String,
     /// `Content-Type` without parameters.
     pub(super) content_type: String,
+    /// Whether a person reads the answer, as the user agent or a parameter tells.
+    pub(super) pretty: bool,
     /// Who asks.
     pub(super) who: Identity,
     /// Whom the client wants to be taken for.
@@ -40,7 +42,12 @@ impl Call {
         let query = query(uri.query().unwrap_or_default());
         let agent = head(header::USER_AGENT).split(['/', ' ']).next().unwrap_or_default();
         let manager = query.iter().find(|(k, v)| k == "fieldManager" && !v.is_empty()).map_or(agent, |(_, v)| v);
+        let pretty = query
+            .iter()
+            .find(|(k, _)| k == "pretty")
+            .map_or_else(|| ["curl", "Wget", "Mozilla"].contains(&agent), |(_, v)| !matches!(v.as_str(), "0" | "false" | "False"));
         Ok(Self {
+            pretty,
             path: uri.path().split('/').filter(|p| !p.is_empty()).map(|p| decode(p, false)).collect(),
             text: uri.path().to_owned(),
             accept: headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(","),

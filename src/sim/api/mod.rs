@@ -55,7 +55,12 @@ const BODY_MAX: usize = 8 << 20;
 ///
 /// Streams that never end by themselves end when `stop` is cancelled.
 pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
-    Router::new().route("/.sim/{*what}", axum::routing::get(time::serve)).fallback(serve).with_state((engine, stop))
+    clock_router(Arc::clone(&engine), stop.clone()).fallback_service(Router::new().fallback(serve).with_state((engine, stop)))
+}
+
+/// The cluster's clock alone.
+pub(super) fn clock_router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
+    Router::new().route("/.sim/{*what}", axum::routing::get(time::serve)).with_state((engine, stop))
 }
 
 async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
@@ -143,7 +148,7 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         answer
     });
     drop(hold);
-    answer.into_response()
+    if call.pretty { answer.pretty().into_response() } else { answer.into_response() }
 }
 
 async fn exec(engine: &Arc<Engine>, stop: CancellationToken, parts: &mut Parts, call: &Call, target: &Target) -> Result<Response, Status> {

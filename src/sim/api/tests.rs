@@ -299,3 +299,81 @@ async fn exec_speaks_to_a_real_client() {
     assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "exec" && a.path.ends_with("/exec"))));
     c.sim.shutdown().await;
 }
+
+#[tokio::test]
+async fn roles_are_enforced_over_tls() {
+    let tokens = BTreeMap::from([("t1".to_owned(), "runner".to_owned()), ("t2".to_owned(), "agent".to_owned())]);
+    let groups = BTreeMap::from([("agent".to_owned(), vec!["robots".to_owned()])]);
+    let sim = Sim::start(SimConfig { tokens, groups, rbac: true, tls: true, ..SimConfig::default() }).await.unwrap();
+    let authority = reqwest::Certificate::from_pem(sim.authority().unwrap().as_bytes()).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let ask = async |token: &str, method: &str, path: &str, head: &[(&str, &str)], body: Value| {
+        let mut r = http.request(method.parse().unwrap(), format!("{}{path}", sim.url())).json(&body);
+        if !token.is_empty() {
+            r = r.bearer_auth(token);
+        }
+        for (k, v) in head {
+            r = r.header(*k, *v);
+        }
+        let r = r.send().await.unwrap();
+        let code = r.status().as_u16();
+        (code, serde_json::from_str::<Value>(&r.text().await.unwrap()).unwrap_or_default())
+    };
+    assert!(sim.url().starts_with("https://"));
+    let pods = "/api/v1/namespaces/default/pods";
+    assert_eq!(ask("t1", "GET", pods, &[], Value::Null).await.0, 200);
+    let (code, refused) = ask("t2", "GET", pods, &[], Value::Null).await;
+    let text = "pods is forbidden: User \"agent\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
+    assert_eq!((code, &refused["message"], &refused["reason"]), (403, &json!(text), &json!("Forbidden")));
+    let role = json!({"metadata": {"name": "r"}, "rules": [{"verbs": ["list"], "apiGroups": [""], "resources": ["pods"]}]});
+    let home = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    assert_eq!(ask("t1", "POST", &format!("{home}/roles"), &[], role).await.0, 201);
+    let binding = json!({"metadata": {"name": "b"}, "subjects": [{"kind": "Group", "name": "robots", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"}});
+    assert_eq!(ask("t1", "POST", &format!("{home}/rolebindings"), &[], binding).await.0, 201);
+    assert_eq!(ask("t2", "GET", pods, &[], Value::Null).await.0, 200);
+    assert_eq!(ask("t2", "GET", "/api/v1/pods", &[], Value::Null).await.0, 403);
+    assert_eq!(ask("t2", "GET", "/apis", &[], Value::Null).await.0, 200);
+    assert_eq!(
+        ask("", "GET", "/apis", &[], Value::Null).await.1["message"],
+        "forbidden: User \"system:anonymous\" cannot get path \"/apis\""
+    );
+    assert_eq!(ask("", "GET", "/version", &[], Value::Null).await.0, 200);
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let may = |verb: &str| json!({"spec": {"resourceAttributes": {"namespace": "default", "verb": verb, "resource": "pods"}}});
+    let (_, answer) = ask("t2", "POST", review, &[], may("list")).await;
+    let why = "RBAC: allowed by RoleBinding \"b/default\" of Role \"r\" to Group \"robots\"";
+    assert_eq!(answer["status"], json!({"allowed": true, "reason": why}));
+    assert_eq!(ask("t2", "POST", review, &[], may("delete")).await.1["status"], json!({"allowed": false}));
+    let other = [("impersonate-user", "jane")];
+    assert_eq!(ask("t1", "GET", pods, &other, Value::Null).await.0, 403);
+    let (code, refused) = ask("t2", "GET", pods, &other, Value::Null).await;
+    assert_eq!((code, &refused["details"]), (403, &json!({"kind": "users", "name": "jane"})));
+    sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn quotas_and_limit_ranges_are_admission() {
+    let c = Client::start().await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1", "requests.cpu": "1"}}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/resourcequotas", &quota).await.0, 201);
+    let pod = |name: &str, resources: Value| json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "nginx", "resources": resources}]}});
+    let pods = "/api/v1/namespaces/demo/pods";
+    let (code, refused) = c.post(pods, &pod("a", json!({}))).await;
+    assert_eq!((code, &refused["message"]), (403, &json!("pods \"a\" is forbidden: failed quota: q: must specify requests.cpu for: c")));
+    let range = json!({"metadata": {"name": "lr"}, "spec": {"limits": [{"type": "Container", "default": {"cpu": "100m"}, "defaultRequest": {"cpu": "50m"}, "max": {"cpu": "1"}}]}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/limitranges", &range).await.0, 201);
+    let (_, refused) = c.post(pods, &pod("a", json!({"limits": {"cpu": "2"}}))).await;
+    assert_eq!(refused["message"], "pods \"a\" is forbidden: maximum cpu usage per Container is 1, but limit is 2");
+    let (code, made) = c.post(pods, &pod("a", json!({}))).await;
+    assert_eq!((code, &made["spec"]["containers"][0]["resources"]), (201, &json!({"limits": {"cpu": "100m"}, "requests": {"cpu": "50m"}})));
+    let note = "LimitRanger plugin set: cpu request for container c; cpu limit for container c";
+    assert_eq!(made["metadata"]["annotations"]["kubernetes.io/limit-ranger"], note);
+    let (_, refused) = c.post(pods, &pod("b", json!({}))).await;
+    assert_eq!(refused["message"], "pods \"b\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1");
+    c.sim.engine().charge(std::time::Duration::from_secs(1));
+    let (_, quota) = c.get("/api/v1/namespaces/demo/resourcequotas/q").await;
+    assert_eq!(quota["status"], json!({"hard": {"pods": "1", "requests.cpu": "1"}, "used": {"pods": "1", "requests.cpu": "50m"}}));
+    c.sim.shutdown().await;
+}
