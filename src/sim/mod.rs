@@ -15,6 +15,7 @@ pub mod chaos;
 pub mod clock;
 pub mod config;
 pub mod controllers;
+pub mod custom;
 pub mod kubelet;
 pub mod managed;
 pub mod patch;

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use super::access::{self, Identity};
 use crate::sim::catalog::{Catalog, Kind};
 use crate::sim::config::SimConfig;
+use crate::sim::custom::Customs;
 use crate::sim::resource::Key;
 use crate::sim::status::Status;
 
@@ -103,14 +104,16 @@ impl Target {
     }
 
     /// Reads a resource path. `None`: no such group and version.
-    pub(super) fn parse(path: &[String]) -> Option<Result<Self, Status>> {
+    pub(super) fn parse(path: &[String], customs: &Customs) -> Option<Result<Self, Status>> {
         let (group, version, rest) = match path {
             [api, version, rest @ ..] if api == "api" => ("", version.as_str(), rest),
             [apis, group, version, rest @ ..] if apis == "apis" => (group.as_str(), version.as_str(), rest),
             _ => return None,
         };
         let catalog = Catalog::get();
-        if rest.is_empty() || !catalog.has_version(group, version) {
+        let known = catalog.has_version(group, version) || customs.of_version(group, version).next().is_some();
+        let by_plural = |plural: &str| catalog.by_plural(group, version, plural).or_else(|| customs.by_plural(group, version, plural));
+        if rest.is_empty() || !known {
             return None;
         }
         let (watch, rest) = match rest {
@@ -119,13 +122,13 @@ impl Target {
         };
         let namespaced_path = match rest {
             [ns, namespace, plural, tail @ ..] if ns == "namespaces" => {
-                catalog.by_plural(group, version, plural).filter(|k| k.namespaced).map(|k| (k, namespace.as_str(), tail))
+                by_plural(plural).filter(|k| k.namespaced).map(|k| (k, namespace.as_str(), tail))
             }
             _ => None,
         };
         let found = namespaced_path.or_else(|| {
             let (plural, tail) = rest.split_first()?;
-            let kind = catalog.by_plural(group, version, plural)?;
+            let kind = by_plural(plural)?;
             // Namespaced objects are only named with their namespace.
             (!kind.namespaced || tail.is_empty()).then_some((kind, "", tail))
         });
@@ -197,7 +200,7 @@ mod tests {
     use super::*;
 
     fn target(path: &str) -> Option<Result<Target, Status>> {
-        Target::parse(&path.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>())
+        Target::parse(&path.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>(), &Customs::default())
     }
 
     #[test]

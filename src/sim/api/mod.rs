@@ -35,12 +35,14 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use self::access::Action;
 use self::answer::Answer;
 use self::call::{Call, Target};
 use super::config::ClockMode;
+use super::custom::{self, Customs};
 use super::kubelet;
 use super::managed::Writer;
 use super::registry;
@@ -89,11 +91,12 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
                 .into_response();
         }
     };
-    let target = match Target::parse(&call.path) {
+    let customs = engine.with(|w| w.customs.clone());
+    let target = match Target::parse(&call.path, &customs) {
         None => {
             let method = call.method.as_str().to_ascii_lowercase();
             let action = Action { verb: &method, path: &call.text, ..Action::default() };
-            let answer = engine.with(|w| access::check(w, &call.who, &action)).map_or_else(Answer::from, |()| plain(&call));
+            let answer = engine.with(|w| access::check(w, &call.who, &action)).map_or_else(Answer::from, |()| plain(&call, &customs));
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
             return answer.into_response();
         }
@@ -266,23 +269,26 @@ fn finalize(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Res
 }
 
 /// Everything that is no resource: discovery, version, health.
-fn plain(call: &Call) -> Answer {
+fn plain(call: &Call, customs: &Customs) -> Answer {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let found = |v: Option<Value>| v.map_or_else(Answer::no_page, |v| Answer::json(200, &v));
     match path.as_slice() {
         ["version"] => Answer::json(200, &discovery::version()),
         ["healthz" | "readyz" | "livez", ..] => health(call, path.first().copied().unwrap_or_default()),
         ["api" | "apis"] if discovery::wants_aggregated(&call.accept) => {
-            let mut a = Answer::json(200, &discovery::aggregated(path == ["api"]));
+            let mut a = Answer::json(200, &discovery::aggregated(path == ["api"], customs));
             a.content_type = discovery::AGGREGATED;
             a
         }
         ["api"] => Answer::json(200, &discovery::api_versions()),
-        ["apis"] => Answer::json(200, &discovery::group_list()),
-        ["api", version] => found(discovery::resource_list("", version)),
-        ["apis", group] => found(discovery::one_group(group)),
-        ["apis", group, version] => found(discovery::resource_list(group, version)),
-        ["openapi", "v3"] => Answer::json(200, &schema::openapi_index()),
+        ["apis"] => Answer::json(200, &discovery::group_list(customs)),
+        ["api", version] => found(discovery::resource_list("", version, customs)),
+        ["apis", group] => found(discovery::one_group(group, customs)),
+        ["apis", group, version] => found(discovery::resource_list(group, version, customs)),
+        ["openapi", "v3"] => Answer::json(200, &openapi_index(customs)),
+        ["openapi", "v3", "apis", group, version] if customs.of_version(group, version).next().is_some() => {
+            Answer::json(200, &custom::document(&customs.of_version(group, version).collect::<Vec<_>>()))
+        }
         ["openapi", "v3", rest @ ..] => match schema::openapi_v3(&rest.join("/")) {
             Some(document) => Answer { code: 200, content_type: "application/json", body: document.to_vec(), warnings: Vec::new() },
             None => Answer::no_page(),
@@ -292,6 +298,20 @@ fn plain(call: &Call) -> Answer {
         }
         _ => Answer::no_page(),
     }
+}
+
+/// The index at `/openapi/v3`, with the groups that clients defined.
+fn openapi_index(customs: &Customs) -> Value {
+    let mut index = schema::openapi_index();
+    for (group, version) in customs.groups().into_iter().flat_map(|(g, vs)| vs.into_iter().map(move |v| (g.clone(), v))) {
+        let kinds: Vec<_> = customs.of_version(&group, &version).collect();
+        // Clients keep documents by their hash: it has to change with them.
+        let hash = Sha256::digest(custom::document(&kinds).to_string());
+        let hash: String = hash.iter().map(|b| format!("{b:02X}")).collect();
+        let path = format!("apis/{group}/{version}");
+        index["paths"][&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
+    }
+    index
 }
 
 fn health(call: &Call, what: &str) -> Answer {

@@ -377,3 +377,51 @@ async fn quotas_and_limit_ranges_are_admission() {
     assert_eq!(quota["status"], json!({"hard": {"pods": "1", "requests.cpu": "1"}, "used": {"pods": "1", "requests.cpu": "50m"}}));
     c.sim.shutdown().await;
 }
+
+#[tokio::test]
+async fn kinds_that_clients_define_are_served() {
+    let c = Client::start().await;
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "required": ["size"], "properties": {"size": {"type": "integer", "minimum": 1}, "color": {"type": "string", "default": "red"}, "replicas": {"type": "integer"}}},
+        "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}}}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+            "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+            "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]}]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let (code, made) = c.post(definitions, &definition).await;
+    assert_eq!(code, 201, "{made}");
+    c.sim.engine().charge(std::time::Duration::from_secs(1));
+    let (_, crd) = c.get(&format!("{definitions}/widgets.example.com")).await;
+    assert_eq!((&crd["status"]["conditions"][1]["type"], &crd["spec"]["names"]["singular"]), (&json!("Established"), &json!("widget")));
+    let (_, list) = c.get("/apis/example.com/v1").await;
+    let names: Vec<&str> = list["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["widgets", "widgets/status", "widgets/scale"]);
+    assert!(c.get("/apis").await.1["groups"].as_array().unwrap().iter().any(|g| g["name"] == "example.com"));
+    let widgets = "/apis/example.com/v1/namespaces/demo/widgets";
+    let widget = |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec});
+    let (code, refused) = c.post(widgets, &widget(json!({"color": "blue"}))).await;
+    assert_eq!((code, &refused["message"]), (422, &json!("Widget.example.com \"w\" is invalid: spec.size: Required value")));
+    let (code, made) = c.post(widgets, &widget(json!({"size": 3, "sise": 1}))).await;
+    assert_eq!((code, &made["spec"], &made["metadata"]["generation"]), (201, &json!({"size": 3, "color": "red"}), &json!(1)));
+    let (code, refused) = c.post(&format!("{widgets}?fieldValidation=Strict"), &widget(json!({"size": 3, "sise": 1}))).await;
+    assert_eq!((code, &refused["message"]), (400, &json!("strict decoding error: unknown field \"spec.sise\"")));
+    let one = format!("{widgets}/w");
+    let (_, patched) = c.patch(&format!("{one}/status"), MERGE, &json!({"status": {"replicas": 2}, "spec": {"size": 9}})).await;
+    assert_eq!((&patched["status"], &patched["spec"]["size"]), (&json!({"replicas": 2}), &json!(3)));
+    let (_, scale) = c.patch(&format!("{one}/scale"), MERGE, &json!({"spec": {"replicas": 4}})).await;
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!("Scale"), &json!(4), &json!(2)));
+    let (_, _, text) = c.send("GET", widgets, &[("accept", TABLE)], None).await;
+    let table: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&table["columnDefinitions"][1]["name"], &table["rows"][0]["cells"]), (&json!("Size"), &json!(["w", 3])));
+    let (_, index) = c.get("/openapi/v3").await;
+    let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap();
+    let (_, document) = c.get(url).await;
+    let patch = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Widget");
+    assert_eq!(document["components"]["schemas"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"]["type"], "integer");
+    let (code, _, _) = c.send("DELETE", &format!("{definitions}/widgets.example.com"), &[], None).await;
+    assert_eq!((code, c.get(widgets).await.0), (200, 404));
+    c.sim.shutdown().await;
+}

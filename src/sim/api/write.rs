@@ -9,6 +9,7 @@ use super::call::{Call, Target};
 use super::selector::Selector;
 use super::{read, versions};
 use crate::sim::catalog::Kind;
+use crate::sim::custom;
 use crate::sim::patch;
 use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation};
 use crate::sim::resource::{Key, Resource};
@@ -37,6 +38,15 @@ pub(super) fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Resu
     let wrong = |why: &str| {
         Status::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
     };
+    if let Some(dynamic) = &kind.dynamic {
+        let unknown: Vec<String> =
+            custom::prune(&dynamic.schema, object).into_iter().map(|field| format!("unknown field {field:?}")).collect();
+        return match strictness(call) {
+            Strictness::Strict if !unknown.is_empty() => Err(wrong_dynamic(&unknown)),
+            Strictness::Ignore => Ok(Vec::new()),
+            _ => Ok(unknown),
+        };
+    }
     if let Some(why) = schema::decode_error(&kind.api_version(), &kind.kind, object) {
         return Err(wrong(&why));
     }
@@ -49,6 +59,11 @@ pub(super) fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Resu
     }
     schema::prune(&kind.api_version(), &kind.kind, object);
     Ok(if strictness(call) == Strictness::Warn { unknown } else { Vec::new() })
+}
+
+/// 400 for unknown fields of a kind that a client defined: the real server decodes these elsewhere, with other words.
+fn wrong_dynamic(unknown: &[String]) -> Status {
+    Status::bad_request(format!("strict decoding error: {}", unknown.join(", ")))
 }
 
 /// `POST` to a collection.

@@ -98,6 +98,14 @@ fn react(world: &mut World, change: &Change) {
             enqueue(world, key);
             super::traffic::invalidate(world);
         }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => {
+            super::custom::rebuild(world);
+            if gone {
+                super::custom::forget(world, &change.object);
+            } else {
+                enqueue(world, key);
+            }
+        }
         ("", "endpoints") => super::traffic::invalidate(world),
         ("", "namespaces" | "persistentvolumeclaims")
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
@@ -214,6 +222,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("batch", "jobs") => job::reconcile(world, key),
         ("", "services") => endpoints::reconcile(world, key),
         ("", "namespaces") => namespace::reconcile(world, key),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
         ("", "resourcequotas") => quota::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),

@@ -25,6 +25,7 @@ pub(super) fn count_templates(kind: &Kind, old: &Value, new: &mut Value) {
 pub(super) fn before_defaults(kind: &Kind, object: &mut Value, uid: &str) {
     match (&*kind.resource.group, &*kind.resource.plural) {
         ("batch", "jobs") => job(object, uid),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition(object),
         ("", "limitranges") => super::limits::complete(object),
         ("apps", "daemonsets") => object["metadata"]["annotations"][TEMPLATE_GENERATION] = "1".into(),
         ("", "namespaces") => {
@@ -33,6 +34,20 @@ pub(super) fn before_defaults(kind: &Kind, object: &mut Value, uid: &str) {
             object["spec"]["finalizers"] = json!(["kubernetes"]);
         }
         _ => {}
+    }
+}
+
+/// Names that a definition may leave out.
+fn definition(object: &mut Value) {
+    let kind = object["spec"]["names"]["kind"].as_str().unwrap_or_default().to_owned();
+    if object["spec"]["names"]["singular"].is_null() {
+        object["spec"]["names"]["singular"] = kind.to_lowercase().into();
+    }
+    if object["spec"]["names"]["listKind"].is_null() {
+        object["spec"]["names"]["listKind"] = format!("{kind}List").into();
+    }
+    if object["spec"]["conversion"].is_null() {
+        object["spec"]["conversion"] = json!({"strategy": "None"});
     }
 }
 
