@@ -326,4 +326,6 @@ fn health(call: &Call, what: &str) -> Answer {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;

@@ -7,13 +7,13 @@ use crate::sim::server::Sim;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
-struct Client {
-    sim: Sim,
+pub(super) struct Client {
+    pub(super) sim: Sim,
     http: reqwest::Client,
 }
 
 impl Client {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         // Another test may have installed it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tokens = BTreeMap::from([("t1".to_owned(), "runner".to_owned())]);
@@ -24,7 +24,7 @@ impl Client {
         c
     }
 
-    async fn send(&self, method: &str, path: &str, head: &[(&str, &str)], body: Option<String>) -> (u16, String, String) {
+    pub(super) async fn send(&self, method: &str, path: &str, head: &[(&str, &str)], body: Option<String>) -> (u16, String, String) {
         let mut r = self.http.request(method.parse().unwrap(), format!("{}{path}", self.sim.url())).header("authorization", "Bearer t1");
         for (k, v) in head {
             r = r.header(*k, *v);
@@ -37,17 +37,17 @@ impl Client {
         (r.status().as_u16(), kind, r.text().await.unwrap())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let (code, _, text) = self.send("GET", path, &[], None).await;
         (code, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let (code, _, text) = self.send("POST", path, &[("content-type", "application/json")], Some(body.to_string())).await;
         (code, serde_json::from_str(&text).unwrap())
     }
 
-    async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
         let (code, _, text) = self.send("PATCH", path, &[("content-type", kind)], Some(body.to_string())).await;
         (code, serde_json::from_str(&text).unwrap())
     }
@@ -61,7 +61,7 @@ fn deployment(name: &str) -> Value {
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/demo/deployments";
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
-const MERGE: &str = "application/merge-patch+json";
+pub(super) const MERGE: &str = "application/merge-patch+json";
 
 #[tokio::test]
 async fn plain_paths() {

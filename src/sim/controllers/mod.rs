@@ -1,6 +1,7 @@
 //! Controllers: what follows from objects. Input: changes in the store; output: more changes and scheduled events.
 
 pub mod bootstrap;
+pub mod budget;
 pub mod claims;
 pub mod daemonset;
 pub mod deployment;
@@ -110,6 +111,7 @@ fn react(world: &mut World, change: &Change) {
         ("", "namespaces" | "persistentvolumeclaims")
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
         | ("batch", "jobs")
+        | ("policy", "poddisruptionbudgets")
         | ("chaos-mesh.org", _) => {
             enqueue(world, key);
         }
@@ -168,6 +170,10 @@ fn pod_changed(world: &mut World, change: &Change) {
             enqueue(world, service);
         }
     }
+    let budgets: Vec<Key> = world.store.list(&budget::BUDGETS, Some(&key.namespace)).map(|(k, _)| k.clone()).collect();
+    for budget in &budgets {
+        enqueue(world, budget);
+    }
     super::kubelet::pod_changed(world, change);
     let unbound = change.object["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
     if !gone && unbound && !object::deleting(&change.object) {
@@ -223,6 +229,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("", "services") => endpoints::reconcile(world, key),
         ("", "namespaces") => namespace::reconcile(world, key),
         ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
+        ("policy", "poddisruptionbudgets") => budget::reconcile(world, key),
         ("", "resourcequotas") => quota::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),

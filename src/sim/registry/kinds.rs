@@ -103,6 +103,7 @@ fn initial_status(kind: &Kind, object: &Value) -> Option<Value> {
             json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
         }
         ("autoscaling", "horizontalpodautoscalers") => json!({"desiredReplicas": 0, "currentMetrics": null}),
+        ("storage.k8s.io", "volumeattachments") => json!({"attached": false}),
         ("policy", "poddisruptionbudgets") => {
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
         }
