@@ -137,6 +137,13 @@ pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Valu
     if subresource != "status" && old.is_none() {
         difference.written.children.remove("f:status");
     }
+    // The real server allocates these after it has written down who wrote what.
+    if old.is_none()
+        && kind == "Service"
+        && let Some(spec) = difference.written.children.get_mut("f:spec")
+    {
+        spec.children.retain(|field, _| !matches!(field.as_str(), "f:ipFamilies" | "f:ipFamilyPolicy" | "f:clusterIP" | "f:clusterIPs"));
+    }
     strip(&mut difference.written);
     let mut entries = read(new);
     for e in &mut entries {
