@@ -5,9 +5,9 @@
 //!
 //! Parts, bottom up: [`resource`] and [`store`] (dumb, versioned objects), [`schema`] and [`patch`] (pure functions on
 //! JSON), [`world`] (everything that happens, a deterministic discrete-event simulation behind one lock),
-//! [`registry`] (what a write means: defaults, validation, generations, deletion), [`controllers`], [`kubelet`],
-//! [`chaos`] and [`traffic`] (what happens by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time
-//! passes), [`api`] (HTTP).
+//! [`custom`] (kinds that clients define), [`managed`] (who wrote which field), [`registry`] (what a write means:
+//! defaults, validation, generations, deletion), [`controllers`], [`kubelet`], [`chaos`] and [`traffic`] (what happens
+//! by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time passes), [`api`] (HTTP).
 
 pub mod api;
 pub mod catalog;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, object};
 use super::call::{Call, Target};
 use super::{body, versions, write};
-use crate::sim::managed::{self, Conflict, Writer};
+use crate::sim::managed::{self, Conflict, LAST_APPLIED, Writer};
 use crate::sim::registry;
 use crate::sim::status::Status;
 use crate::sim::world::World;
@@ -35,8 +35,16 @@ pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body:
     let old = world.store.get(&key).cloned();
     let shown = old.as_deref().map(|o| versions::to_wire(kind, o));
     let now = world.now.rfc3339();
-    let new = managed::apply(&kind.api_version(), &kind.kind, shown.as_ref(), &wanted, manager, call.flag("force"), &now)
+    let mut new = managed::apply(&kind.api_version(), &kind.kind, shown.as_ref(), &wanted, manager, call.flag("force"), &now)
         .map_err(|conflicts| refused(&conflicts))?;
+    // As long as an object has kubectl's annotation, the server keeps it up to date for kubectl.
+    if manager == "kubectl" && shown.as_ref().is_some_and(|o| o["metadata"]["annotations"][LAST_APPLIED].is_string()) {
+        let mut applied = wanted.clone();
+        if let Some(annotations) = applied["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+        new["metadata"]["annotations"][LAST_APPLIED] = format!("{applied}\n").into();
+    }
     // The entries are complete: what the registry changes besides has no owner.
     world.writer = Writer::Settled;
     let new = versions::to_stored(kind, new, old.as_deref());

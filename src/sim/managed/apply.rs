@@ -8,7 +8,7 @@ use super::walk::{compare, fields};
 use super::{Entry, merge, read, strip, write};
 
 /// The annotation in which client-side apply keeps what it applied.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Fields of an applied configuration that differ from what another manager wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use self::set::Set;
 use self::shape::Shape;
 
-pub use apply::{Conflict, apply};
+pub use apply::{Conflict, LAST_APPLIED, apply};
 
 /// Who writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
