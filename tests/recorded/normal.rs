@@ -10,6 +10,7 @@ const SUFFIX: &str = "[bcdfghjklmnpqrstvwxz2456789]";
 
 static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules = [
+        (r"/(LIVE|MERGED)-\d+".to_owned(), "/$1"),
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}".to_owned(), "UID"),
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?(Z|[+-]\d{4})( UTC)?)?".to_owned(), "TIME"),
         (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}".to_owned(), "TIME"),
@@ -26,7 +27,6 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b(\d+d(\d+h)?|\d+h(\d+m)?|\d+m\d+s|\d+s)\b".to_owned(), "AGE"),
         (r"(?m)(  )\d+m(  |$)".to_owned(), "${1}AGE${2}"),
         (r"(?m)(<invalid>)".to_owned(), "AGE"),
-        (r"/(LIVE|MERGED)-\d+".to_owned(), "/$1"),
         (r"-{3,}".to_owned(), "---"),
         (r"(?m)([^ \n]) {2,}".to_owned(), "${1}  "),
         (r"(?m) +$".to_owned(), ""),

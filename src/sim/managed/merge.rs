@@ -56,7 +56,9 @@ pub(super) fn remove(shape: Shape, value: &mut Value, gone: &Set, kept: Option<&
         }
         return map.is_empty() && !gone.children.is_empty();
     }
-    let elements: Vec<(String, Shape)> = shape.items(value).into_iter().flatten().map(|(e, s, _)| (e, s)).collect();
+    // A list that is one value goes with its field or not at all.
+    let Some(items) = shape.items(value) else { return false };
+    let elements: Vec<(String, Shape)> = items.into_iter().map(|(e, s, _)| (e, s)).collect();
     let Value::Array(list) = value else { return false };
     let mut left = Vec::with_capacity(list.len());
     for (mut item, (element, inner)) in std::mem::take(list).into_iter().zip(elements) {
@@ -71,4 +73,21 @@ pub(super) fn remove(shape: Shape, value: &mut Value, gone: &Set, kept: Option<&
     }
     *list = left;
     list.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_others_keep_stays_whole() {
+        let shape = Shape::of_kind("v1", "Pod");
+        let mut pod = json!({"spec": {"containers": [{"name": "a", "command": ["sh", "-c"], "image": "x"}]}});
+        let gone = Set::read(&json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:command": {}, "f:image": {}}}}}));
+        let kept = Set::read(&json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:command": {}}}}}));
+        remove(shape, &mut pod, &gone, Some(&kept));
+        assert_eq!(pod, json!({"spec": {"containers": [{"name": "a", "command": ["sh", "-c"]}]}}));
+        assert!(remove(shape, &mut pod, &gone, None));
+    }
 }
