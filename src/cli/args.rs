@@ -242,6 +242,12 @@ pub(super) enum ClusterCommand {
         /// Seed of all random choices.
         #[arg(long, default_value_t = 42, value_name = "N")]
         seed: u64,
+        /// Serve over TLS, with a certificate of the cluster's own.
+        #[arg(long)]
+        tls: bool,
+        /// Enforce roles and bindings. Needs --tls: kubectl sends no token without.
+        #[arg(long, requires = "tls")]
+        rbac: bool,
     },
 }
 

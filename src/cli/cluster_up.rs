@@ -20,6 +20,8 @@ pub(super) struct Up {
     pub(super) port: u16,
     pub(super) speed: f64,
     pub(super) seed: u64,
+    pub(super) tls: bool,
+    pub(super) rbac: bool,
 }
 
 pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
@@ -39,6 +41,8 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
         None => crate::cluster::Embedded { seed: up.seed, clock: embedded::clock(&time).map_err(Failure::input)?, ..Default::default() },
     };
     config.port = up.port;
+    config.tls = up.tls;
+    config.rbac = up.rbac;
     let cluster =
         connect(&Target::Embedded(Box::new(config))).await.map_err(|e| Failure::harness(chain(&e)).help("--port 0 picks a free port"))?;
     let path = absolute(&up.kubeconfig_out)?;

@@ -70,8 +70,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Check { paths } => check::check(&global, &paths),
         Command::Report { run_dirs, format, by, compare } => report::report(&global, &run_dirs, format, &by, &compare),
         Command::Render { select, trial, manifests } => render::render(&global, &select, trial.as_deref(), manifests),
-        Command::Cluster { command: ClusterCommand::Up { system, kubeconfig_out, port, speed, seed } } => {
-            cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, seed }).await
+        Command::Cluster { command: ClusterCommand::Up { system, kubeconfig_out, port, speed, seed, tls, rbac } } => {
+            cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, seed, tls, rbac }).await
         }
         Command::Tools { command: ToolsCommand::Install } => tools::install(&global).await,
         Command::Tools { command: ToolsCommand::Status } => tools::status(&global),

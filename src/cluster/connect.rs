@@ -47,12 +47,10 @@ pub async fn connect(target: &Target) -> Result<Cluster, ClusterError> {
 
 async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     let mut config = config.clone();
-    // Tokens of a cluster on loopback that lives for one trial tell users apart; they keep nobody out.
-    for user in [RUNNER, AGENT] {
-        config.tokens.insert(format!("{user}-token"), user.to_owned());
-    }
+    // Addresses of a cluster on loopback that lives for one trial tell users apart; they keep nobody out.
+    config.doors.extend([RUNNER, AGENT].map(str::to_owned));
     let sim = Sim::start(config).await.map_err(|e| ClusterError::Connect(chain(&e)))?;
-    let client = client_of(&sim.kubeconfig(Some(&format!("{RUNNER}-token")))).await?;
+    let client = client_of(&sim.kubeconfig_of(RUNNER)).await?;
     let engine = Arc::clone(sim.engine());
     let (for_traffic, for_audit) = (Arc::clone(&engine), Arc::clone(&engine));
     let observations = Observations {
@@ -60,11 +58,13 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         audit: Some(Arc::new(move || audit(&for_audit))),
     };
     let address = sim.url().to_owned();
-    let pace = Arc::new(SimPace { engine, clock_url: format!("{address}/.sim") });
+    // The same address as the children's API server: what they sent and it has not read yet is looked for there.
+    let clock_url = format!("{}/.sim", sim.url_of(AGENT));
+    let pace = Arc::new(SimPace { engine, clock_url });
     Ok(Cluster {
         client,
         pace,
-        agent_kubeconfig: sim.kubeconfig(Some(&format!("{AGENT}-token"))),
+        agent_kubeconfig: sim.kubeconfig_of(AGENT),
         address,
         observations,
         closer: Mutex::new(Some(Box::new(move || Box::pin(async move { sim.shutdown().await })))),

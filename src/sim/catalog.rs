@@ -87,6 +87,8 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     /// Where objects are stored: the same for every version and alias of a kind.
     pub resource: Resource,
+    /// What only kinds have that a client defined.
+    pub dynamic: Option<super::custom::Dynamic>,
 }
 
 impl Kind {
@@ -97,7 +99,7 @@ impl Kind {
 
     /// Whether the kind is defined by a custom resource definition.
     pub fn custom(&self) -> bool {
-        self.group == "chaos-mesh.org"
+        self.dynamic.is_some() || self.group == "chaos-mesh.org"
     }
 
     /// Whether `verb` is allowed.
@@ -207,6 +209,7 @@ fn kind(group: &str, version: &str, r: RawResource) -> Kind {
         verbs: r.verbs,
         categories: r.categories,
         subresources: r.subresources,
+        dynamic: None,
     }
 }
 

@@ -29,8 +29,16 @@ pub struct SimConfig {
     pub workloads: Vec<WorkloadModel>,
     /// Load from outside, offered to the services named.
     pub traffic: Vec<EntryLoad>,
-    /// Bearer tokens and the user names they stand for. Requests without a token are `system:anonymous` with all rights.
+    /// Users that get an address of their own, see [`super::Sim::kubeconfig_of`].
+    pub doors: Vec<String>,
+    /// Bearer tokens and the user names they stand for. Requests without a token are `system:anonymous`.
     pub tokens: BTreeMap<String, String>,
+    /// Groups of users, beside `system:authenticated`. Users that are not named here are in `system:masters`.
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// Whether roles and bindings are enforced; otherwise everybody may do everything.
+    pub rbac: bool,
+    /// Whether the API is served over TLS only, with a certificate of the cluster's own authority.
+    pub tls: bool,
 }
 
 impl Default for SimConfig {
@@ -43,7 +51,11 @@ impl Default for SimConfig {
             request_cost: Duration::from_millis(10),
             workloads: Vec::new(),
             traffic: Vec::new(),
+            doors: Vec::new(),
             tokens: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            rbac: false,
+            tls: false,
         }
     }
 }

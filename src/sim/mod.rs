@@ -5,9 +5,9 @@
 //!
 //! Parts, bottom up: [`resource`] and [`store`] (dumb, versioned objects), [`schema`] and [`patch`] (pure functions on
 //! JSON), [`world`] (everything that happens, a deterministic discrete-event simulation behind one lock),
-//! [`registry`] (what a write means: defaults, validation, generations, deletion), [`controllers`], [`kubelet`],
-//! [`chaos`] and [`traffic`] (what happens by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time
-//! passes), [`api`] (HTTP).
+//! [`custom`] (kinds that clients define), [`managed`] (who wrote which field), [`registry`] (what a write means:
+//! defaults, validation, generations, deletion), [`controllers`], [`kubelet`], [`chaos`] and [`traffic`] (what happens
+//! by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time passes), [`api`] (HTTP).
 
 pub mod api;
 pub mod catalog;
@@ -15,7 +15,9 @@ pub mod chaos;
 pub mod clock;
 pub mod config;
 pub mod controllers;
+pub mod custom;
 pub mod kubelet;
+pub mod managed;
 pub mod patch;
 pub mod registry;
 pub mod resource;
@@ -25,8 +27,10 @@ pub mod shell;
 pub mod status;
 pub mod store;
 pub mod time;
+mod tls;
 pub mod traffic;
 pub mod world;
 
 pub use config::SimConfig;
 pub use server::{Sim, SimError};
+pub use tls::TlsError;

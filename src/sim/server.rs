@@ -1,10 +1,13 @@
 //! A running cluster: the engine, its clock and its HTTP listener.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::api;
 use super::clock::Clock;
 use super::config::SimConfig;
+use super::tls::{self, Identity, TlsError};
 use super::world::Engine;
 
 /// How long a shutdown waits for open connections.
@@ -37,12 +41,18 @@ pub enum SimError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// No TLS.
+    #[error("failed to start TLS on the embedded cluster")]
+    Tls(#[from] TlsError),
 }
 
 /// One embedded cluster. Dropping it stops it; [`Sim::shutdown`] also waits.
 pub struct Sim {
     engine: Arc<Engine>,
     address: SocketAddr,
+    authority: Option<String>,
+    clock: SocketAddr,
+    doors: BTreeMap<String, SocketAddr>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -50,40 +60,106 @@ pub struct Sim {
 impl Sim {
     /// Starts a cluster: nodes are ready and the API answers when this returns. Needs a tokio runtime.
     pub async fn start(config: SimConfig) -> Result<Self, SimError> {
-        let port = config.port;
+        let (port, users) = (config.port, config.doors.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| SimError::Listen { port, source })?;
         let address = listener.local_addr().map_err(|source| SimError::Listen { port, source })?;
+        let identity = if config.tls { Some(Identity::new()?) } else { None };
         let engine = Engine::new(config);
         engine.with(api::definitions::install);
+        engine.with(api::roles::install);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
         let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());
-        tasks.spawn(async move {
-            let served =
-                axum::serve(listener.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the embedded cluster's listener ended");
+        let mut clock = address;
+        if identity.is_some() {
+            // Programs that only want to sleep in the cluster's time need no keys for it.
+            let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
+            clock = plain.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
+            let (app, stopped) = (api::clock_router(Arc::clone(&engine), stop.clone()), stop.clone());
+            tasks.spawn(async move {
+                let served =
+                    axum::serve(plain.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let _said = served.inspect_err(|error| tracing::error!(%error, "the clock's listener ended"));
+            });
+        }
+        let ended = |error: &std::io::Error| tracing::error!(%error, "the embedded cluster's listener ended");
+        match &identity {
+            None => tasks.spawn(async move {
+                let served =
+                    axum::serve(listener.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let _said = served.inspect_err(ended);
+            }),
+            Some(identity) => {
+                let listener = tls::Listener::new(listener, address, identity, stop.clone());
+                tasks.spawn(async move {
+                    let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                    let _said = served.inspect_err(ended);
+                })
             }
-        });
+        };
+        let mut doors = BTreeMap::new();
+        for user in users {
+            let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
+            doors.insert(user.clone(), door.local_addr().map_err(|source| SimError::Listen { port: 0, source })?);
+            let (app, stopped) = (api::door(Arc::clone(&engine), stop.clone(), &user), stop.clone());
+            tasks.spawn(async move {
+                let served =
+                    axum::serve(door.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let _said = served.inspect_err(|error| tracing::error!(%error, "a user's listener ended"));
+            });
+        }
         tasks.close();
-        Ok(Self { engine, address, stop, tasks })
+        Ok(Self { engine, address, authority: identity.map(|i| i.authority), clock, doors, stop, tasks })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Where the cluster's clock is served, without TLS: `http://127.0.0.1:PORT/.sim`.
+    pub fn clock_url(&self) -> String {
+        format!("http://{}/.sim", self.clock)
+    }
+
+    /// The certificate of the cluster's authority as PEM, when it speaks TLS.
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// A kubeconfig for this cluster, as YAML; `token` decides who its user is.
     pub fn kubeconfig(&self, token: Option<&str>) -> String {
         let user = token.map_or_else(|| json!({}), |t| json!({"token": t}));
+        let mut cluster = json!({"server": self.url()});
+        if let Some(pem) = &self.authority {
+            cluster["certificate-authority-data"] = STANDARD.encode(pem).into();
+        }
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "microremed",
-            "clusters": [{"name": "microremed", "cluster": {"server": self.url()}}],
+            "clusters": [{"name": "microremed", "cluster": cluster}],
             "users": [{"name": "microremed", "user": user}],
             "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
         });
         // JSON is YAML; nothing here can fail to be written.
+        serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+    }
+
+    /// The address at which every request is that of `user`; the common one when the user has none.
+    pub fn url_of(&self, user: &str) -> String {
+        self.doors.get(user).map_or_else(|| self.url(), |door| format!("http://{door}"))
+    }
+
+    /// A kubeconfig whose every request is that of `user`, one of [`SimConfig::doors`], with or without a token: an address of
+    /// its own tells who it is, since kubectl sends no token over plain HTTP.
+    pub fn kubeconfig_of(&self, user: &str) -> String {
+        let server = self.url_of(user);
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "microremed",
+            "clusters": [{"name": "microremed", "cluster": {"server": server}}],
+            "users": [{"name": "microremed", "user": {}}],
+            "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
+        });
         serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
     }
 

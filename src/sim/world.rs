@@ -125,6 +125,10 @@ pub struct World {
     pub chaos: super::chaos::State,
     /// Request rates, errors and latencies over time.
     pub traffic: super::traffic::Traffic,
+    /// Kinds that clients have defined.
+    pub customs: super::custom::Customs,
+    /// Who writes now: set by the API for the length of a request.
+    pub writer: super::managed::Writer,
     /// The store's revision up to which [`super::controllers::observe`] has seen the changes.
     pub observed: u64,
 }
@@ -143,6 +147,8 @@ impl World {
             controllers: super::controllers::State::default(),
             chaos: super::chaos::State::default(),
             traffic: super::traffic::Traffic::default(),
+            customs: super::custom::Customs::default(),
+            writer: super::managed::Writer::Cluster,
             observed: 0,
         };
         super::controllers::bootstrap(&mut world);

@@ -80,6 +80,18 @@ impl Answer {
         Self::json(code, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}))
     }
 
+    /// For people: indented, with what names the object first.
+    pub(super) fn pretty(mut self) -> Self {
+        if self.content_type == "application/json"
+            && let Ok(value) = serde_json::from_slice::<Value>(&self.body)
+            && let Ok(mut text) = serde_json::to_vec_pretty(&named_first(&value))
+        {
+            text.push(b'\n');
+            self.body = text;
+        }
+        self
+    }
+
     /// As an HTTP response.
     pub(super) fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body));
@@ -95,6 +107,17 @@ impl Answer {
         }
         response
     }
+}
+
+/// The order in which Go prints an object.
+fn named_first(value: &Value) -> indexmap::IndexMap<&str, &Value> {
+    let mut out = indexmap::IndexMap::new();
+    let map = value.as_object();
+    for first in ["kind", "apiVersion", "metadata"] {
+        out.extend(map.and_then(|m| m.get_key_value(first)).map(|(k, v)| (k.as_str(), v)));
+    }
+    out.extend(map.into_iter().flatten().map(|(k, v)| (k.as_str(), v)));
+    out
 }
 
 impl From<Status> for Answer {

@@ -1,99 +1,89 @@
-//! Server-side apply in its simple form: who applied what is recorded, what a manager no longer applies is removed;
-//! conflicts between managers are not looked for.
+//! Server-side apply: `PATCH` with a configuration; [`crate::sim::managed`] knows what it means.
 
-use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-use super::call::Call;
-use crate::sim::catalog::Kind;
-use crate::sim::patch;
+use serde_json::{Value, json};
 
-/// The `managedFields` entry of this request.
-pub(super) fn entry(call: &Call, kind: &Kind, wanted: &Value, now: &str) -> Value {
-    let mut fields = tree(wanted);
-    if let Some(m) = fields.as_object_mut() {
-        m.remove("f:apiVersion");
-        m.remove("f:kind");
-        if let Some(meta) = m.get_mut("f:metadata").and_then(Value::as_object_mut) {
-            meta.remove("f:name");
-            meta.remove("f:namespace");
-        }
-        if m.get("f:metadata").and_then(Value::as_object).is_some_and(Map::is_empty) {
-            m.remove("f:metadata");
+use super::answer::{Answer, object};
+use super::call::{Call, Target};
+use super::{body, versions, write};
+use crate::sim::managed::{self, Conflict, LAST_APPLIED, Writer};
+use crate::sim::registry;
+use crate::sim::status::Status;
+use crate::sim::world::World;
+
+/// `PATCH` with `application/apply-patch+yaml`.
+pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
+    let kind = &target.kind;
+    let Some(manager) = call.param("fieldManager") else { return Err(no_manager()) };
+    let text = body::yaml(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+    let mut wanted = body::of_kind("application/json", text.to_string().as_bytes(), kind)?;
+    let key = target.key();
+    for (field, value) in [("apiVersion", kind.api_version()), ("kind", kind.kind.clone())] {
+        if wanted[field].is_null() {
+            wanted[field] = value.into();
         }
     }
-    json!({"manager": call.manager, "operation": "Apply", "apiVersion": kind.api_version(), "time": now, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    if wanted["metadata"]["name"].is_null() {
+        wanted["metadata"]["name"] = (&*key.name).into();
+    }
+    if wanted["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    write::same_identity(target, &wanted)?;
+    let warnings = write::known_fields(call, kind, &mut wanted)?;
+    let old = world.store.get(&key).cloned();
+    let shown = old.as_deref().map(|o| versions::to_wire(kind, o));
+    let now = world.now.rfc3339();
+    let mut new = managed::apply(&kind.api_version(), &kind.kind, shown.as_ref(), &wanted, manager, call.flag("force"), &now)
+        .map_err(|conflicts| refused(&conflicts))?;
+    // As long as an object has kubectl's annotation, the server keeps it up to date for kubectl.
+    if manager == "kubectl" && shown.as_ref().is_some_and(|o| o["metadata"]["annotations"][LAST_APPLIED].is_string()) {
+        let mut applied = wanted.clone();
+        if let Some(annotations) = applied["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+        new["metadata"]["annotations"][LAST_APPLIED] = format!("{applied}\n").into();
+    }
+    // The entries are complete: what the registry changes besides has no owner.
+    world.writer = Writer::Settled;
+    let new = versions::to_stored(kind, new, old.as_deref());
+    if old.is_some() {
+        return write::finish(world, call, target, new, warnings);
+    }
+    let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, new)?;
+    let stored = if call.dry_run() { Arc::new(made) } else { world.store.put(&key, made) };
+    let mut answer = object(call, target, 201, &stored, world.now);
+    answer.warnings = warnings;
+    Ok(answer)
 }
 
-/// Field sets: maps by key, lists of named items by name, everything else as a leaf.
-fn tree(value: &Value) -> Value {
-    match value {
-        Value::Object(m) => Value::Object(m.iter().map(|(k, v)| (format!("f:{k}"), tree(v))).collect()),
-        Value::Array(items) if !items.is_empty() && items.iter().all(|i| i["name"].is_string()) => {
-            let named = items.iter().map(|i| {
-                let mut fields = tree(i);
-                fields["."] = json!({});
-                (format!("k:{}", json!({"name": i["name"]})), fields)
+fn no_manager() -> Status {
+    let message = "Required value: is required for apply patch";
+    let mut status = Status::new(422, "Invalid", format!("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: {message}"));
+    let causes = json!([{"reason": "FieldValueRequired", "message": message, "field": "fieldManager"}]);
+    status.details = json!({"group": "meta.k8s.io", "kind": "PatchOptions", "causes": causes});
+    status
+}
+
+/// 409 with all conflicts.
+fn refused(conflicts: &[Conflict]) -> Status {
+    let count = conflicts.iter().map(|c| c.fields.len()).sum::<usize>();
+    let message = match conflicts {
+        [one] if count == 1 => format!("Apply failed with 1 conflict: conflict with {}: {}", one.manager, one.fields.join("")),
+        _ => {
+            let lines = conflicts.iter().flat_map(|c| {
+                let fields = c.fields.iter().map(|f| format!("- {f}"));
+                std::iter::once(format!("conflicts with {}:", c.manager)).chain(fields)
             });
-            Value::Object(named.collect())
+            format!("Apply failed with {count} conflicts: {}", lines.collect::<Vec<_>>().join("\n"))
         }
-        _ => json!({}),
-    }
-}
-
-/// The object with the applied configuration merged in.
-pub(super) fn merged(call: &Call, kind: &Kind, old: &Value, wanted: &Value, now: &str) -> Result<Value, String> {
-    let new_entry = entry(call, kind, wanted, now);
-    let mut base = old.clone();
-    let mut entries = old["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    let own = |e: &Value| e["manager"] == call.manager.as_str() && e["operation"] == "Apply" && e["subresource"].is_null();
-    let before = entries.iter().find(|e| own(e)).map(|e| e["fieldsV1"].clone());
-    if let Some(before) = &before {
-        prune(&mut base, before, &new_entry["fieldsV1"]);
-    }
-    entries.retain(|e| !own(e));
-    let mut change = wanted.clone();
-    if let Some(m) = change.as_object_mut() {
-        m.remove("apiVersion");
-        m.remove("kind");
-    }
-    let mut new = if kind.custom() {
-        patch::merge(&mut base, &change);
-        base
-    } else {
-        patch::strategic(&kind.api_version(), &kind.kind, &base, &change)?
     };
-    new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
-    // Applying the same again changes nothing, not even the time of the entry.
-    let same = new == *old && before.as_ref() == Some(&new_entry["fieldsV1"]);
-    if !same {
-        entries.push(new_entry);
-        new["metadata"]["managedFields"] = entries.into();
-    }
-    Ok(new)
-}
-
-/// Removes from `object` what `before` names and `after` does not.
-fn prune(object: &mut Value, before: &Value, after: &Value) {
-    for (field, inner) in before.as_object().into_iter().flatten() {
-        let kept = &after[field.as_str()];
-        if let Some(name) = field.strip_prefix("f:") {
-            if kept.is_null() {
-                if let Some(m) = object.as_object_mut() {
-                    m.remove(name);
-                }
-            } else if let Some(v) = object.get_mut(name) {
-                prune(v, inner, kept);
-            }
-        } else if let Some(key) = field.strip_prefix("k:").and_then(|k| serde_json::from_str::<Value>(k).ok())
-            && let Some(items) = object.as_array_mut()
-        {
-            if kept.is_null() {
-                items.retain(|i| i["name"] != key["name"]);
-            } else if let Some(item) = items.iter_mut().find(|i| i["name"] == key["name"]) {
-                prune(item, inner, kept);
-            }
-        }
-    }
+    let mut status = Status::new(409, "Conflict", message);
+    let cause = |c: &Conflict, field: &String| json!({"reason": "FieldManagerConflict", "message": format!("conflict with {}", c.manager), "field": field});
+    let causes: Vec<Value> = conflicts.iter().flat_map(|c| c.fields.iter().map(move |f| cause(c, f))).collect();
+    status.details = json!({"causes": causes});
+    status
 }
 
 #[cfg(test)]
@@ -101,11 +91,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_longer_applied_goes() {
-        let before = tree(&json!({"data": {"a": "1", "b": "2"}, "list": [{"name": "x", "v": 1}, {"name": "y"}]}));
-        let after = tree(&json!({"data": {"a": "1"}, "list": [{"name": "x"}]}));
-        let mut o = json!({"data": {"a": "1", "b": "2", "c": "3"}, "list": [{"name": "x", "v": 1}, {"name": "y"}, {"name": "z"}]});
-        prune(&mut o, &before, &after);
-        assert_eq!(o, json!({"data": {"a": "1", "c": "3"}, "list": [{"name": "x"}, {"name": "z"}]}));
+    fn conflicts_are_worded_like_recorded() {
+        let one = |manager: &str, fields: &[&str]| Conflict {
+            manager: manager.to_owned(),
+            fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+        };
+        let single = refused(&[one("\"a\" using apps/v1", &[".spec.replicas"])]);
+        assert_eq!(single.message, "Apply failed with 1 conflict: conflict with \"a\" using apps/v1: .spec.replicas");
+        let many = refused(&[one("\"a\" using v1", &[".x", ".y"]), one("\"b\"", &[".z"])]);
+        assert_eq!(many.message, "Apply failed with 3 conflicts: conflicts with \"a\" using v1:\n- .x\n- .y\nconflicts with \"b\":\n- .z");
+        assert_eq!(many.details["causes"][2], json!({"reason": "FieldManagerConflict", "message": "conflict with \"b\"", "field": ".z"}));
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, Uri, header};
 
+use super::access::{self, Identity};
 use crate::sim::catalog::{Catalog, Kind};
 use crate::sim::config::SimConfig;
+use crate::sim::custom::Customs;
 use crate::sim::resource::Key;
 use crate::sim::status::Status;
 
@@ -24,8 +26,12 @@ pub(super) struct Call {
     pub(super) accept: String,
     /// `Content-Type` without parameters.
     pub(super) content_type: String,
+    /// Whether a person reads the answer, as the user agent or a parameter tells.
+    pub(super) pretty: bool,
     /// Who asks.
-    pub(super) user: String,
+    pub(super) who: Identity,
+    /// Whom the client wants to be taken for.
+    pub(super) impersonate: Option<Identity>,
     /// `fieldManager`, or the first word of the user agent.
     pub(super) manager: String,
 }
@@ -37,12 +43,18 @@ impl Call {
         let query = query(uri.query().unwrap_or_default());
         let agent = head(header::USER_AGENT).split(['/', ' ']).next().unwrap_or_default();
         let manager = query.iter().find(|(k, v)| k == "fieldManager" && !v.is_empty()).map_or(agent, |(_, v)| v);
+        let pretty = query
+            .iter()
+            .find(|(k, _)| k == "pretty")
+            .map_or_else(|| ["curl", "Wget", "Mozilla"].contains(&agent), |(_, v)| !matches!(v.as_str(), "0" | "false" | "False"));
         Ok(Self {
+            pretty,
             path: uri.path().split('/').filter(|p| !p.is_empty()).map(|p| decode(p, false)).collect(),
             text: uri.path().to_owned(),
             accept: headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(","),
             content_type: head(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
-            user: user(headers, config)?,
+            who: Identity::of(headers, config)?,
+            impersonate: access::impersonated(headers),
             manager: if manager.is_empty() { "unknown".to_owned() } else { manager.to_owned() },
             query,
             method,
@@ -92,14 +104,16 @@ impl Target {
     }
 
     /// Reads a resource path. `None`: no such group and version.
-    pub(super) fn parse(path: &[String]) -> Option<Result<Self, Status>> {
+    pub(super) fn parse(path: &[String], customs: &Customs) -> Option<Result<Self, Status>> {
         let (group, version, rest) = match path {
             [api, version, rest @ ..] if api == "api" => ("", version.as_str(), rest),
             [apis, group, version, rest @ ..] if apis == "apis" => (group.as_str(), version.as_str(), rest),
             _ => return None,
         };
         let catalog = Catalog::get();
-        if rest.is_empty() || !catalog.has_version(group, version) {
+        let known = catalog.has_version(group, version) || customs.of_version(group, version).next().is_some();
+        let by_plural = |plural: &str| catalog.by_plural(group, version, plural).or_else(|| customs.by_plural(group, version, plural));
+        if rest.is_empty() || !known {
             return None;
         }
         let (watch, rest) = match rest {
@@ -108,13 +122,13 @@ impl Target {
         };
         let namespaced_path = match rest {
             [ns, namespace, plural, tail @ ..] if ns == "namespaces" => {
-                catalog.by_plural(group, version, plural).filter(|k| k.namespaced).map(|k| (k, namespace.as_str(), tail))
+                by_plural(plural).filter(|k| k.namespaced).map(|k| (k, namespace.as_str(), tail))
             }
             _ => None,
         };
         let found = namespaced_path.or_else(|| {
             let (plural, tail) = rest.split_first()?;
-            let kind = catalog.by_plural(group, version, plural)?;
+            let kind = by_plural(plural)?;
             // Namespaced objects are only named with their namespace.
             (!kind.namespaced || tail.is_empty()).then_some((kind, "", tail))
         });
@@ -147,22 +161,6 @@ pub(super) fn not_allowed() -> Status {
     let mut s = Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
     s.details = serde_json::json!({});
     s
-}
-
-fn user(headers: &HeaderMap, config: &SimConfig) -> Result<String, Status> {
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")))
-        .map(|(_, token)| token.trim());
-    match token {
-        None => Ok("system:anonymous".to_owned()),
-        Some(t) => match (config.tokens.get(t), t.strip_prefix("sa:")) {
-            (Some(user), _) => Ok(user.clone()),
-            (None, Some(account)) => Ok(format!("system:serviceaccount:{account}")),
-            (None, None) => Err(Status::new(401, "Unauthorized", "Unauthorized")),
-        },
-    }
 }
 
 fn query(text: &str) -> Vec<(String, String)> {
@@ -202,7 +200,7 @@ mod tests {
     use super::*;
 
     fn target(path: &str) -> Option<Result<Target, Status>> {
-        Target::parse(&path.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>())
+        Target::parse(&path.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>(), &Customs::default())
     }
 
     #[test]

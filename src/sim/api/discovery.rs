@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::sim::catalog::{Catalog, Kind, group_version};
+use crate::sim::custom::Customs;
 
 /// Content type of the aggregated documents.
 pub(super) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -23,17 +24,20 @@ pub(super) fn version() -> Value {
 }
 
 /// Aggregated document of `/api` (core) or `/apis` (all others).
-pub(super) fn aggregated(core: bool) -> Value {
+pub(super) fn aggregated(core: bool, customs: &Customs) -> Value {
     let catalog = Catalog::get();
+    let defined = if core { Vec::new() } else { customs.groups() };
     let items: Vec<Value> = catalog
         .groups
         .iter()
         .filter(|(g, _)| g.is_empty() == core)
+        .chain(&defined)
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|v| {
-                    let resources: Vec<Value> = catalog.of_version(group, v).map(|k| aggregated_kind(k)).collect();
+                    let resources: Vec<Value> =
+                        catalog.of_version(group, v).chain(customs.of_version(group, v)).map(|k| aggregated_kind(k)).collect();
                     json!({"version": v, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
@@ -79,14 +83,17 @@ pub(super) fn api_versions() -> Value {
 }
 
 /// Legacy `/apis`.
-pub(super) fn group_list() -> Value {
-    let groups: Vec<Value> = Catalog::get().groups.iter().filter(|(g, _)| !g.is_empty()).map(|(g, vs)| group(g, vs)).collect();
+pub(super) fn group_list(customs: &Customs) -> Value {
+    let defined = customs.groups();
+    let groups: Vec<Value> =
+        Catalog::get().groups.iter().chain(&defined).filter(|(g, _)| !g.is_empty()).map(|(g, vs)| group(g, vs)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// Legacy `/apis/GROUP`.
-pub(super) fn one_group(name: &str) -> Option<Value> {
-    let (g, vs) = Catalog::get().groups.iter().find(|(g, _)| g == name)?;
+pub(super) fn one_group(name: &str, customs: &Customs) -> Option<Value> {
+    let defined = customs.groups();
+    let (g, vs) = Catalog::get().groups.iter().chain(&defined).find(|(g, _)| g == name)?;
     let mut v = group(g, vs);
     v["kind"] = "APIGroup".into();
     v["apiVersion"] = "v1".into();
@@ -99,13 +106,13 @@ fn group(name: &str, versions: &[String]) -> Value {
 }
 
 /// Legacy `/api/v1` or `/apis/GROUP/VERSION`.
-pub(super) fn resource_list(group: &str, version: &str) -> Option<Value> {
+pub(super) fn resource_list(group: &str, version: &str, customs: &Customs) -> Option<Value> {
     let catalog = Catalog::get();
-    if !catalog.has_version(group, version) {
+    if !catalog.has_version(group, version) && customs.of_version(group, version).next().is_none() {
         return None;
     }
     let mut resources = Vec::new();
-    for k in catalog.of_version(group, version) {
+    for k in catalog.of_version(group, version).chain(customs.of_version(group, version)) {
         let mut v = json!({"name": k.plural, "singularName": k.singular, "namespaced": k.namespaced, "kind": k.kind, "verbs": k.verbs});
         if !k.short_names.is_empty() {
             v["shortNames"] = json!(k.short_names);
@@ -141,7 +148,7 @@ mod tests {
 
     #[test]
     fn aggregated_documents_look_like_the_recorded_ones() {
-        let core = aggregated(true);
+        let core = aggregated(true, &Customs::default());
         assert_eq!(core["items"].as_array().map(Vec::len), Some(1));
         assert_eq!(core["items"][0]["metadata"], json!({}));
         let resources = core["items"][0]["versions"][0]["resources"].as_array().unwrap();
@@ -152,7 +159,7 @@ mod tests {
             json!({"subresource": "eviction", "verbs": ["create"],
             "responseKind": {"group": "policy", "version": "v1", "kind": "Eviction"}})
         );
-        let others = aggregated(false);
+        let others = aggregated(false, &Customs::default());
         let chaos = others["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == "chaos-mesh.org").unwrap();
         assert!(
             chaos["versions"][0]["resources"]
@@ -167,14 +174,14 @@ mod tests {
 
     #[test]
     fn legacy_documents_list_subresources() {
-        let batch = resource_list("batch", "v1").unwrap();
+        let batch = resource_list("batch", "v1", &Customs::default()).unwrap();
         assert_eq!(
             batch["resources"][0],
             json!({"name": "cronjobs", "singularName": "cronjob", "namespaced": true, "kind": "CronJob",
             "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"], "shortNames": ["cj"], "categories": ["all"]})
         );
         assert_eq!(batch["resources"][1]["name"], "cronjobs/status");
-        assert!(resource_list("nope", "v1").is_none());
-        assert_eq!(one_group("autoscaling").unwrap()["preferredVersion"]["version"], "v2");
+        assert!(resource_list("nope", "v1", &Customs::default()).is_none());
+        assert_eq!(one_group("autoscaling", &Customs::default()).unwrap()["preferredVersion"]["version"], "v2");
     }
 }

@@ -93,7 +93,11 @@ fn token(revision: u64, namespace: &str, name: &str) -> String {
 fn read_token(text: &str) -> Result<(String, String), Status> {
     let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let raw = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(&e.to_string()))?;
-    let v: Value = serde_json::from_slice(&raw).map_err(|e| bad(&e.to_string()))?;
+    let v: Value = serde_json::from_slice(&raw).map_err(|e| match raw.first() {
+        // Go's words for what is no JSON at all.
+        Some(b) if *b != b'{' => bad(&format!("invalid character {:?} looking for beginning of value", char::from(*b))),
+        _ => bad(&e.to_string()),
+    })?;
     let start = v["start"].as_str().unwrap_or_default().trim_end_matches('\u{0}');
     let (namespace, name) = start.split_once('/').ok_or_else(|| bad("no start key"))?;
     Ok((namespace.to_owned(), name.to_owned()))

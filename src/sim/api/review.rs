@@ -1,31 +1,28 @@
-//! Access and identity reviews: everybody may do everything, and is told who they are.
+//! Access and identity reviews, answered by [`super::access`].
 
 use serde_json::{Value, json};
 
+use super::access::{self, Action, Identity};
 use super::answer::Answer;
 use super::body;
 use super::call::{Call, Target};
 use crate::sim::status::Status;
 use crate::sim::world::World;
 
-fn groups(user: &str) -> Value {
-    if user == "system:anonymous" { json!(["system:unauthenticated"]) } else { json!(["system:masters", "system:authenticated"]) }
-}
-
 /// Answers a review; `None` when the kind is no review.
 pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -> Option<Result<Answer, Status>> {
     let kind = &target.kind;
     let status: fn(&World, &Call, &Value) -> Value = match kind.kind.as_str() {
-        "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview" => |_, _, _| json!({"allowed": true}),
-        "SelfSubjectRulesReview" => |_, _, _| {
-            json!({"resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}], "incomplete": false})
+        "SelfSubjectAccessReview" => |w, c, o| access_status(w, &c.who, &o["spec"]),
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => |w, _, o| {
+            let text = |f: &str| o["spec"][f].as_str().unwrap_or_default().to_owned();
+            let groups = o["spec"]["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+            access_status(w, &Identity { user: text("user"), uid: text("uid"), groups }, &o["spec"])
         },
-        "SelfSubjectReview" => {
-            |w, c, _| json!({"userInfo": {"username": c.user, "uid": format!("u-{}", w.config.seed), "groups": groups(&c.user)}})
-        }
-        "TokenReview" => |w, _, o| match w.config.tokens.get(o["spec"]["token"].as_str().unwrap_or_default()) {
-            Some(user) => json!({"authenticated": true, "user": {"username": user, "groups": groups(user)}}),
+        "SelfSubjectRulesReview" => |w, c, o| access::rules(w, &c.who, o["spec"]["namespace"].as_str().unwrap_or_default()),
+        "SelfSubjectReview" => |_, c, _| json!({"userInfo": c.who.info()}),
+        "TokenReview" => |w, _, o| match Identity::of_token(o["spec"]["token"].as_str().unwrap_or_default(), &w.config) {
+            Some(who) => json!({"authenticated": true, "user": who.info()}),
             None => json!({"user": {}}),
         },
         _ => return None,
@@ -40,6 +37,30 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
         object["status"] = status(world, call, &object);
         Answer::json(201, &object)
     }))
+}
+
+/// `status` of an access review.
+fn access_status(world: &World, who: &Identity, spec: &Value) -> Value {
+    let (r, n) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let text = |of: &'_ Value, field: &str| of[field].as_str().unwrap_or_default().to_owned();
+    let resource = r.is_object();
+    let (verb, path) = (text(if resource { r } else { n }, "verb"), text(n, "path"));
+    let (group, plural, subresource) = (text(r, "group"), text(r, "resource"), text(r, "subresource"));
+    let (namespace, name) = (text(r, "namespace"), text(r, "name"));
+    let action = Action {
+        verb: &verb,
+        group: &group,
+        resource: &plural,
+        subresource: &subresource,
+        namespace: &namespace,
+        name: &name,
+        path: &path,
+    };
+    match access::allowed(world, who, &action) {
+        Some(why) if why.is_empty() => json!({"allowed": true}),
+        Some(why) => json!({"allowed": true, "reason": why}),
+        None => json!({"allowed": false}),
+    }
 }
 
 /// `serviceaccounts/token`: a token that this server accepts.

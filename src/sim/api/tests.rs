@@ -7,13 +7,13 @@ use crate::sim::server::Sim;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
-struct Client {
-    sim: Sim,
+pub(super) struct Client {
+    pub(super) sim: Sim,
     http: reqwest::Client,
 }
 
 impl Client {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         // Another test may have installed it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tokens = BTreeMap::from([("t1".to_owned(), "runner".to_owned())]);
@@ -24,7 +24,7 @@ impl Client {
         c
     }
 
-    async fn send(&self, method: &str, path: &str, head: &[(&str, &str)], body: Option<String>) -> (u16, String, String) {
+    pub(super) async fn send(&self, method: &str, path: &str, head: &[(&str, &str)], body: Option<String>) -> (u16, String, String) {
         let mut r = self.http.request(method.parse().unwrap(), format!("{}{path}", self.sim.url())).header("authorization", "Bearer t1");
         for (k, v) in head {
             r = r.header(*k, *v);
@@ -37,17 +37,17 @@ impl Client {
         (r.status().as_u16(), kind, r.text().await.unwrap())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let (code, _, text) = self.send("GET", path, &[], None).await;
         (code, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let (code, _, text) = self.send("POST", path, &[("content-type", "application/json")], Some(body.to_string())).await;
         (code, serde_json::from_str(&text).unwrap())
     }
 
-    async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
         let (code, _, text) = self.send("PATCH", path, &[("content-type", kind)], Some(body.to_string())).await;
         (code, serde_json::from_str(&text).unwrap())
     }
@@ -61,7 +61,7 @@ fn deployment(name: &str) -> Value {
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/demo/deployments";
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
-const MERGE: &str = "application/merge-patch+json";
+pub(super) const MERGE: &str = "application/merge-patch+json";
 
 #[tokio::test]
 async fn plain_paths() {
@@ -297,5 +297,131 @@ async fn exec_speaks_to_a_real_client() {
     let status = run.take_status().unwrap().await.unwrap();
     assert!(status.message.unwrap().contains("executable file not found"));
     assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "exec" && a.path.ends_with("/exec"))));
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn roles_are_enforced_over_tls() {
+    let tokens = BTreeMap::from([("t1".to_owned(), "runner".to_owned()), ("t2".to_owned(), "agent".to_owned())]);
+    let groups = BTreeMap::from([("agent".to_owned(), vec!["robots".to_owned()])]);
+    let sim = Sim::start(SimConfig { tokens, groups, rbac: true, tls: true, ..SimConfig::default() }).await.unwrap();
+    let authority = reqwest::Certificate::from_pem(sim.authority().unwrap().as_bytes()).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let ask = async |token: &str, method: &str, path: &str, head: &[(&str, &str)], body: Value| {
+        let mut r = http.request(method.parse().unwrap(), format!("{}{path}", sim.url())).json(&body);
+        if !token.is_empty() {
+            r = r.bearer_auth(token);
+        }
+        for (k, v) in head {
+            r = r.header(*k, *v);
+        }
+        let r = r.send().await.unwrap();
+        let code = r.status().as_u16();
+        (code, serde_json::from_str::<Value>(&r.text().await.unwrap()).unwrap_or_default())
+    };
+    assert!(sim.url().starts_with("https://"));
+    let pods = "/api/v1/namespaces/default/pods";
+    assert_eq!(ask("t1", "GET", pods, &[], Value::Null).await.0, 200);
+    let (code, refused) = ask("t2", "GET", pods, &[], Value::Null).await;
+    let text = "pods is forbidden: User \"agent\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
+    assert_eq!((code, &refused["message"], &refused["reason"]), (403, &json!(text), &json!("Forbidden")));
+    let role = json!({"metadata": {"name": "r"}, "rules": [{"verbs": ["list"], "apiGroups": [""], "resources": ["pods"]}]});
+    let home = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    assert_eq!(ask("t1", "POST", &format!("{home}/roles"), &[], role).await.0, 201);
+    let binding = json!({"metadata": {"name": "b"}, "subjects": [{"kind": "Group", "name": "robots", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"}});
+    assert_eq!(ask("t1", "POST", &format!("{home}/rolebindings"), &[], binding).await.0, 201);
+    assert_eq!(ask("t2", "GET", pods, &[], Value::Null).await.0, 200);
+    assert_eq!(ask("t2", "GET", "/api/v1/pods", &[], Value::Null).await.0, 403);
+    assert_eq!(ask("t2", "GET", "/apis", &[], Value::Null).await.0, 200);
+    assert_eq!(
+        ask("", "GET", "/apis", &[], Value::Null).await.1["message"],
+        "forbidden: User \"system:anonymous\" cannot get path \"/apis\""
+    );
+    assert_eq!(ask("", "GET", "/version", &[], Value::Null).await.0, 200);
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let may = |verb: &str| json!({"spec": {"resourceAttributes": {"namespace": "default", "verb": verb, "resource": "pods"}}});
+    let (_, answer) = ask("t2", "POST", review, &[], may("list")).await;
+    let why = "RBAC: allowed by RoleBinding \"b/default\" of Role \"r\" to Group \"robots\"";
+    assert_eq!(answer["status"], json!({"allowed": true, "reason": why}));
+    assert_eq!(ask("t2", "POST", review, &[], may("delete")).await.1["status"], json!({"allowed": false}));
+    let other = [("impersonate-user", "jane")];
+    assert_eq!(ask("t1", "GET", pods, &other, Value::Null).await.0, 403);
+    let (code, refused) = ask("t2", "GET", pods, &other, Value::Null).await;
+    assert_eq!((code, &refused["details"]), (403, &json!({"kind": "users", "name": "jane"})));
+    sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn quotas_and_limit_ranges_are_admission() {
+    let c = Client::start().await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1", "requests.cpu": "1"}}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/resourcequotas", &quota).await.0, 201);
+    let pod = |name: &str, resources: Value| json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "nginx", "resources": resources}]}});
+    let pods = "/api/v1/namespaces/demo/pods";
+    let (code, refused) = c.post(pods, &pod("a", json!({}))).await;
+    assert_eq!((code, &refused["message"]), (403, &json!("pods \"a\" is forbidden: failed quota: q: must specify requests.cpu for: c")));
+    let range = json!({"metadata": {"name": "lr"}, "spec": {"limits": [{"type": "Container", "default": {"cpu": "100m"}, "defaultRequest": {"cpu": "50m"}, "max": {"cpu": "1"}}]}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/limitranges", &range).await.0, 201);
+    let (_, refused) = c.post(pods, &pod("a", json!({"limits": {"cpu": "2"}}))).await;
+    assert_eq!(refused["message"], "pods \"a\" is forbidden: maximum cpu usage per Container is 1, but limit is 2");
+    let (code, made) = c.post(pods, &pod("a", json!({}))).await;
+    assert_eq!((code, &made["spec"]["containers"][0]["resources"]), (201, &json!({"limits": {"cpu": "100m"}, "requests": {"cpu": "50m"}})));
+    let note = "LimitRanger plugin set: cpu request for container c; cpu limit for container c";
+    assert_eq!(made["metadata"]["annotations"]["kubernetes.io/limit-ranger"], note);
+    let (_, refused) = c.post(pods, &pod("b", json!({}))).await;
+    assert_eq!(refused["message"], "pods \"b\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1");
+    c.sim.engine().charge(std::time::Duration::from_secs(1));
+    let (_, quota) = c.get("/api/v1/namespaces/demo/resourcequotas/q").await;
+    assert_eq!(quota["status"], json!({"hard": {"pods": "1", "requests.cpu": "1"}, "used": {"pods": "1", "requests.cpu": "50m"}}));
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn kinds_that_clients_define_are_served() {
+    let c = Client::start().await;
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "required": ["size"], "properties": {"size": {"type": "integer", "minimum": 1}, "color": {"type": "string", "default": "red"}, "replicas": {"type": "integer"}}},
+        "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}}}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+            "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+            "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]}]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let (code, made) = c.post(definitions, &definition).await;
+    assert_eq!(code, 201, "{made}");
+    c.sim.engine().charge(std::time::Duration::from_secs(1));
+    let (_, crd) = c.get(&format!("{definitions}/widgets.example.com")).await;
+    assert_eq!((&crd["status"]["conditions"][1]["type"], &crd["spec"]["names"]["singular"]), (&json!("Established"), &json!("widget")));
+    let (_, list) = c.get("/apis/example.com/v1").await;
+    let names: Vec<&str> = list["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["widgets", "widgets/status", "widgets/scale"]);
+    assert!(c.get("/apis").await.1["groups"].as_array().unwrap().iter().any(|g| g["name"] == "example.com"));
+    let widgets = "/apis/example.com/v1/namespaces/demo/widgets";
+    let widget = |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec});
+    let (code, refused) = c.post(widgets, &widget(json!({"color": "blue"}))).await;
+    assert_eq!((code, &refused["message"]), (422, &json!("Widget.example.com \"w\" is invalid: spec.size: Required value")));
+    let (code, made) = c.post(widgets, &widget(json!({"size": 3, "sise": 1}))).await;
+    assert_eq!((code, &made["spec"], &made["metadata"]["generation"]), (201, &json!({"size": 3, "color": "red"}), &json!(1)));
+    let (code, refused) = c.post(&format!("{widgets}?fieldValidation=Strict"), &widget(json!({"size": 3, "sise": 1}))).await;
+    assert_eq!((code, &refused["message"]), (400, &json!("strict decoding error: unknown field \"spec.sise\"")));
+    let one = format!("{widgets}/w");
+    let (_, patched) = c.patch(&format!("{one}/status"), MERGE, &json!({"status": {"replicas": 2}, "spec": {"size": 9}})).await;
+    assert_eq!((&patched["status"], &patched["spec"]["size"]), (&json!({"replicas": 2}), &json!(3)));
+    let (_, scale) = c.patch(&format!("{one}/scale"), MERGE, &json!({"spec": {"replicas": 4}})).await;
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!("Scale"), &json!(4), &json!(2)));
+    let (_, _, text) = c.send("GET", widgets, &[("accept", TABLE)], None).await;
+    let table: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&table["columnDefinitions"][1]["name"], &table["rows"][0]["cells"]), (&json!("Size"), &json!(["w", 3])));
+    let (_, index) = c.get("/openapi/v3").await;
+    let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap();
+    let (_, document) = c.get(url).await;
+    let patch = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Widget");
+    assert_eq!(document["components"]["schemas"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"]["type"], "integer");
+    let (code, _, _) = c.send("DELETE", &format!("{definitions}/widgets.example.com"), &[], None).await;
+    assert_eq!((code, c.get(widgets).await.0), (200, 404));
     c.sim.shutdown().await;
 }

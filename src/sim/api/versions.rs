@@ -31,6 +31,10 @@ fn rename(object: &mut Value, from: &str, to: &str) {
 /// A stored object as the version of `kind` shows it.
 pub(super) fn to_wire(kind: &Kind, stored: &Value) -> Value {
     let mut v = stored.clone();
+    if kind.dynamic.is_some() {
+        v["apiVersion"] = kind.api_version().into();
+        return v;
+    }
     if same(kind) {
         return v;
     }

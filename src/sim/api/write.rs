@@ -9,6 +9,7 @@ use super::call::{Call, Target};
 use super::selector::Selector;
 use super::{read, versions};
 use crate::sim::catalog::Kind;
+use crate::sim::custom;
 use crate::sim::patch;
 use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation};
 use crate::sim::resource::{Key, Resource};
@@ -33,10 +34,19 @@ fn strictness(call: &Call) -> Strictness {
 }
 
 /// Checks for unknown fields and drops them; returns warnings.
-fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<String>, Status> {
+pub(super) fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<String>, Status> {
     let wrong = |why: &str| {
         Status::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
     };
+    if let Some(dynamic) = &kind.dynamic {
+        let unknown: Vec<String> =
+            custom::prune(&dynamic.schema, object).into_iter().map(|field| format!("unknown field {field:?}")).collect();
+        return match strictness(call) {
+            Strictness::Strict if !unknown.is_empty() => Err(wrong_dynamic(&unknown)),
+            Strictness::Ignore => Ok(Vec::new()),
+            _ => Ok(unknown),
+        };
+    }
     if let Some(why) = schema::decode_error(&kind.api_version(), &kind.kind, object) {
         return Err(wrong(&why));
     }
@@ -49,6 +59,11 @@ fn known_fields(call: &Call, kind: &Kind, object: &mut Value) -> Result<Vec<Stri
     }
     schema::prune(&kind.api_version(), &kind.kind, object);
     Ok(if strictness(call) == Strictness::Warn { unknown } else { Vec::new() })
+}
+
+/// 400 for unknown fields of a kind that a client defined: the real server decodes these elsewhere, with other words.
+fn wrong_dynamic(unknown: &[String]) -> Status {
+    Status::bad_request(format!("strict decoding error: {}", unknown.join(", ")))
 }
 
 /// `POST` to a collection.
@@ -94,7 +109,7 @@ pub(super) fn replace(world: &mut World, call: &Call, target: &Target, body: &[u
     finish(world, call, target, given, warnings)
 }
 
-fn same_identity(target: &Target, given: &Value) -> Result<(), Status> {
+pub(super) fn same_identity(target: &Target, given: &Value) -> Result<(), Status> {
     let wanted = target.name.as_deref().unwrap_or_default();
     let name = given["metadata"]["name"].as_str().unwrap_or_default();
     if name.is_empty() {
@@ -109,7 +124,7 @@ fn same_identity(target: &Target, given: &Value) -> Result<(), Status> {
     }
 }
 
-fn finish(world: &mut World, call: &Call, target: &Target, given: Value, warnings: Vec<String>) -> Result<Answer, Status> {
+pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Value, warnings: Vec<String>) -> Result<Answer, Status> {
     let key = target.key();
     let part = part_of(target);
     let mut given = given;
@@ -138,7 +153,7 @@ fn finish(world: &mut World, call: &Call, target: &Target, given: Value, warning
 pub(super) fn patch(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
     let kind = &target.kind;
     if call.content_type == "application/apply-patch+yaml" {
-        return server_side_apply(world, call, target, body);
+        return apply::server_side(world, call, target, body);
     }
     let key = target.key();
     let old = world.store.get(&key).cloned().ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
@@ -186,40 +201,6 @@ pub(super) fn patched(call: &Call, kind: &Kind, original: &Value, change: &Value
             "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/strategic-merge-patch+json"
         })),
     }
-}
-
-fn server_side_apply(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
-    let kind = &target.kind;
-    if call.param("fieldManager").is_none() {
-        return Err(Status::new(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
-    }
-    let text = body::yaml(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
-    let mut wanted = body::of_kind("application/json", text.to_string().as_bytes(), kind)?;
-    let key = target.key();
-    if wanted["metadata"]["name"].is_null() {
-        wanted["metadata"]["name"] = (&*key.name).into();
-    }
-    same_identity(target, &wanted)?;
-    let warnings = known_fields(call, kind, &mut wanted)?;
-    let now = world.now.rfc3339();
-    let Some(old) = world.store.get(&key).cloned() else {
-        let entry = apply::entry(call, kind, &wanted, &now);
-        let mut new = versions::to_stored(kind, wanted, None);
-        new["metadata"]["managedFields"] = json!([entry]);
-        let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, new)?;
-        let stored = if call.dry_run() { std::sync::Arc::new(made) } else { world.store.put(&key, made) };
-        let mut answer = object(call, target, 201, &stored, world.now);
-        answer.warnings = warnings;
-        return Ok(answer);
-    };
-    let shown = versions::to_wire(kind, &old);
-    let new = apply::merged(call, kind, &shown, &wanted, &now).map_err(Status::bad_request)?;
-    let new = versions::to_stored(kind, new, Some(&old));
-    finish(world, call, target, new, warnings)
 }
 
 /// Options of a deletion from body and query.

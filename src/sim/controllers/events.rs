@@ -1,6 +1,6 @@
 //! Events as controllers and kubelets record them: one object for each (object, reason, text), counted when repeated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,10 +15,16 @@ use crate::sim::world::World;
 /// Events vanish after this time, as on a real cluster.
 const TTL: Duration = Duration::from_hours(1);
 
+/// So many texts of one kind of event are shown, within this time.
+const SIMILAR_MAX: usize = 10;
+const SIMILAR_FOR: Duration = Duration::from_mins(10);
+const COMBINED: &str = "(combined from similar events): ";
+
 /// Which event object stands for what, and when it was last touched.
 #[derive(Debug, Default)]
 pub struct Index {
     seen: BTreeMap<(String, String, String), (Key, SimTime)>,
+    similar: BTreeMap<(String, String, String), (BTreeSet<String>, SimTime)>,
     sequence: u64,
 }
 
@@ -78,8 +84,14 @@ impl<'a> Report<'a> {
 /// Records an event about `regarding`.
 #[expect(clippy::needless_pass_by_value, reason = "built in place by every caller")]
 pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>, report: Report<'_>) {
-    let id = (object::uid(regarding).to_owned(), report.reason.to_owned(), format!("{}\u{0}{}", source.component, report.message));
     let now = world.now;
+    let mut report = report;
+    let mut text = report.message.clone();
+    if combined(world, regarding, source, &report) {
+        report.message = format!("{COMBINED}{}", report.message);
+        COMBINED.clone_into(&mut text);
+    }
+    let id = (object::uid(regarding).to_owned(), report.reason.to_owned(), format!("{}\u{0}{text}", source.component));
     if let Some((event, at)) = world.controllers.events.seen.get_mut(&id) {
         let event = event.clone();
         *at = now;
@@ -87,6 +99,7 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
             let mut new = (**old).clone();
             new["count"] = (object::int(&old["count"], 1) + 1).into();
             new["lastTimestamp"] = now.rfc3339().into();
+            new["message"] = report.message.into();
             // The event may have been deleted in between: then there is nothing to count.
             let _gone = registry::update(world, &event, new, Part::Main);
             return;
@@ -139,6 +152,22 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
     }
 }
 
+/// Whether this is one too many of events that differ in their text only: such events share one object.
+fn combined(world: &mut World, regarding: &Value, source: Source<'_>, report: &Report<'_>) -> bool {
+    let now = world.now;
+    let kind = (object::uid(regarding).to_owned(), report.reason.to_owned(), source.component.to_owned());
+    let (texts, last) = world.controllers.events.similar.entry(kind).or_default();
+    if now.since(*last) > SIMILAR_FOR {
+        texts.clear();
+    }
+    *last = now;
+    if texts.len() < SIMILAR_MAX {
+        texts.insert(report.message.clone());
+        return false;
+    }
+    !texts.contains(&report.message)
+}
+
 /// Drops events whose time is over.
 pub fn expire(world: &mut World) {
     let now = world.now;
@@ -150,6 +179,7 @@ pub fn expire(world: &mut World) {
         .filter(|(_, (_, at))| now.since(*at) > TTL)
         .map(|(id, (k, _))| (id.clone(), k.clone()))
         .collect();
+    world.controllers.events.similar.retain(|_, (_, at)| now.since(*at) <= SIMILAR_FOR);
     for (id, key) in old {
         world.controllers.events.seen.remove(&id);
         world.store.remove(&key);

@@ -1,6 +1,7 @@
 //! Controllers: what follows from objects. Input: changes in the store; output: more changes and scheduled events.
 
 pub mod bootstrap;
+pub mod budget;
 pub mod claims;
 pub mod daemonset;
 pub mod deployment;
@@ -11,6 +12,7 @@ pub mod job;
 pub mod kinds;
 pub mod namespace;
 pub mod object;
+pub mod quota;
 pub mod replicaset;
 #[cfg(test)]
 mod scenarios;
@@ -77,6 +79,9 @@ fn react(world: &mut World, change: &Change) {
         return;
     }
     let gone = change.kind == ChangeKind::Deleted;
+    for quota in quota::of_namespace(world, &key.namespace) {
+        enqueue(world, &quota);
+    }
     match (&*key.resource.group, &*key.resource.plural) {
         ("", "pods") => pod_changed(world, change),
         ("", "nodes") => {
@@ -94,10 +99,19 @@ fn react(world: &mut World, change: &Change) {
             enqueue(world, key);
             super::traffic::invalidate(world);
         }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => {
+            super::custom::rebuild(world);
+            if gone {
+                super::custom::forget(world, &change.object);
+            } else {
+                enqueue(world, key);
+            }
+        }
         ("", "endpoints") => super::traffic::invalidate(world),
         ("", "namespaces" | "persistentvolumeclaims")
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
         | ("batch", "jobs")
+        | ("policy", "poddisruptionbudgets")
         | ("chaos-mesh.org", _) => {
             enqueue(world, key);
         }
@@ -156,6 +170,10 @@ fn pod_changed(world: &mut World, change: &Change) {
             enqueue(world, service);
         }
     }
+    let budgets: Vec<Key> = world.store.list(&budget::BUDGETS, Some(&key.namespace)).map(|(k, _)| k.clone()).collect();
+    for budget in &budgets {
+        enqueue(world, budget);
+    }
     super::kubelet::pod_changed(world, change);
     let unbound = change.object["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
     if !gone && unbound && !object::deleting(&change.object) {
@@ -210,6 +228,9 @@ fn reconcile(world: &mut World, key: &Key) {
         ("batch", "jobs") => job::reconcile(world, key),
         ("", "services") => endpoints::reconcile(world, key),
         ("", "namespaces") => namespace::reconcile(world, key),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
+        ("policy", "poddisruptionbudgets") => budget::reconcile(world, key),
+        ("", "resourcequotas") => quota::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
         _ if key.resource == *PODS => scheduler::schedule(world, key),

@@ -1,6 +1,7 @@
 //! `ReplicaSet` controller: as many pods as wanted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,6 +13,9 @@ use crate::sim::resource::Key;
 use crate::sim::world::{Event, World};
 
 const SELF: Source<'static> = Source { component: "replicaset-controller", host: "" };
+/// Bounds of the delay after a pod was refused.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(1000);
 /// Most pods created or deleted in one go.
 const BURST: usize = 500;
 
@@ -51,8 +55,10 @@ pub fn reconcile(world: &mut World, key: &Key) {
         }
     }
     if failure.is_some() {
-        // Quotas may free up: try again, as the real controller does with back-off.
-        world.agenda.at(world.now.after(std::time::Duration::from_secs(5)), Event::Reconcile(key.clone()));
+        // Quotas may free up: try again. Waiting as long as it has failed already doubles the delay, as the real back-off does.
+        let since = object::condition(&set["status"], "ReplicaFailure").and_then(|c| c["lastTransitionTime"].as_str().map(str::to_owned));
+        let age = since.as_deref().and_then(crate::sim::time::parse_rfc3339).map(|at| world.now.since(at)).unwrap_or_default();
+        world.agenda.at(world.now.after(age.clamp(RETRY_MIN, RETRY_MAX)), Event::Reconcile(key.clone()));
     }
     report(world, key, &set, &active, terminating, failure);
 }
@@ -92,9 +98,12 @@ fn report(world: &mut World, key: &Key, set: &Value, active: &[(Key, Arc<Value>)
         }
     }
     if let Some(message) = failure {
-        let since = object::condition(&current["status"], "ReplicaFailure")
-            .map_or_else(|| world.now.rfc3339().into(), |c| c["lastTransitionTime"].clone());
-        status["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "lastTransitionTime": since, "reason": "FailedCreate", "message": message}]);
+        // As long as it fails the first failure is shown: a new message would be a change, and a reason to try again at once.
+        let now = world.now.rfc3339();
+        let new =
+            || json!({"type": "ReplicaFailure", "status": "True", "lastTransitionTime": now, "reason": "FailedCreate", "message": message});
+        let condition = object::condition(&current["status"], "ReplicaFailure").cloned().unwrap_or_else(new);
+        status["conditions"] = json!([condition]);
     }
     if current["status"] != status {
         let mut new = (*current).clone();

@@ -25,6 +25,8 @@ pub(super) fn count_templates(kind: &Kind, old: &Value, new: &mut Value) {
 pub(super) fn before_defaults(kind: &Kind, object: &mut Value, uid: &str) {
     match (&*kind.resource.group, &*kind.resource.plural) {
         ("batch", "jobs") => job(object, uid),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition(object),
+        ("", "limitranges") => super::limits::complete(object),
         ("apps", "daemonsets") => object["metadata"]["annotations"][TEMPLATE_GENERATION] = "1".into(),
         ("", "namespaces") => {
             let name = object["metadata"]["name"].clone();
@@ -32,6 +34,20 @@ pub(super) fn before_defaults(kind: &Kind, object: &mut Value, uid: &str) {
             object["spec"]["finalizers"] = json!(["kubernetes"]);
         }
         _ => {}
+    }
+}
+
+/// Names that a definition may leave out.
+fn definition(object: &mut Value) {
+    let kind = object["spec"]["names"]["kind"].as_str().unwrap_or_default().to_owned();
+    if object["spec"]["names"]["singular"].is_null() {
+        object["spec"]["names"]["singular"] = kind.to_lowercase().into();
+    }
+    if object["spec"]["names"]["listKind"].is_null() {
+        object["spec"]["names"]["listKind"] = format!("{kind}List").into();
+    }
+    if object["spec"]["conversion"].is_null() {
+        object["spec"]["conversion"] = json!({"strategy": "None"});
     }
 }
 
@@ -87,6 +103,7 @@ fn initial_status(kind: &Kind, object: &Value) -> Option<Value> {
             json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
         }
         ("autoscaling", "horizontalpodautoscalers") => json!({"desiredReplicas": 0, "currentMetrics": null}),
+        ("storage.k8s.io", "volumeattachments") => json!({"attached": false}),
         ("policy", "poddisruptionbudgets") => {
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
         }

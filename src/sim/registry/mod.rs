@@ -5,14 +5,19 @@
 
 mod immutable;
 mod kinds;
+mod limits;
+mod quota;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 pub use kinds::qos;
+pub use quota::status as quota_status;
 
 use super::catalog::{Catalog, Kind};
+use super::custom;
+use super::managed;
 use super::resource::{Key, Resource};
 use super::schema::{self, Cause};
 use super::status::Status;
@@ -87,9 +92,10 @@ pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Status {
     status
 }
 
-fn kind_of(resource: &Resource) -> Result<Arc<Kind>, Status> {
+fn kind_of(world: &World, resource: &Resource) -> Result<Arc<Kind>, Status> {
     Catalog::get()
         .stored(resource)
+        .or_else(|| world.customs.stored(resource))
         .cloned()
         .ok_or_else(|| Status::new(404, "NotFound", format!("the server could not find the requested resource {}", resource.qualified())))
 }
@@ -102,7 +108,7 @@ pub fn create(world: &mut World, resource: &Resource, namespace: &str, object: V
 
 /// Everything that [`create`] does but storing the object.
 pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, mut object: Value) -> Result<(Key, Value), Status> {
-    let kind = kind_of(resource)?;
+    let kind = kind_of(world, resource)?;
     if !object.is_object() {
         return Err(Status::bad_request(format!("the object provided is unrecognized (must be of type {})", kind.kind)));
     }
@@ -165,22 +171,51 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     }
     kinds::before_defaults(&kind, &mut object, &uid);
     schema::defaults(&kind.api_version(), &kind.kind, &mut object);
+    if let Some(dynamic) = &kind.dynamic {
+        custom::complete(&dynamic.schema, &mut object);
+    }
+    managed::update(&kind.api_version(), &kind.kind, None, &mut object, &world.writer, &world.now.rfc3339());
+    if *resource == Resource::new("", "pods") {
+        limits::set_defaults(world, namespace, &mut object);
+    }
     kinds::after_defaults(world, &kind, &mut object)?;
     drop_nulls(&mut object);
-    refuse(&kind, &key.name, &schema::validate(&kind.api_version(), &kind.kind, &object))?;
+    refuse(&kind, &key.name, &mistakes(&kind, &object))?;
+    if *resource == custom::definitions() {
+        let wrong = custom::mistakes(&object["spec"], &key.name);
+        let causes: Vec<Cause> = wrong.into_iter().map(|(field, message)| Cause { reason: "FieldValueInvalid", message, field }).collect();
+        refuse(&kind, &key.name, &causes)?;
+    }
+    if kind.namespaced {
+        limits::check(world, &kind, namespace, &object)?;
+    }
     if world.store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &key.name));
     }
+    if kind.namespaced {
+        quota::check(world, &kind, namespace, &object, None)?;
+    }
     Ok((key, object))
+}
+
+/// What is wrong with an object as such.
+fn mistakes(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let mut causes = schema::validate(&kind.api_version(), &kind.kind, object);
+    if let Some(dynamic) = &kind.dynamic {
+        causes.extend(custom::validate(&dynamic.schema, object));
+    }
+    causes
 }
 
 /// Nulls at the top, in metadata, specification and status stand for "not there".
 fn drop_nulls(object: &mut Value) {
     if let Some(m) = object.as_object_mut() {
         m.retain(|_, v| !v.is_null());
+        // Go prints this list even when there is none.
+        let metrics = m.get("kind").is_some_and(|k| k == "HorizontalPodAutoscaler");
         for part in ["metadata", "spec", "status"] {
             if let Some(p) = m.get_mut(part).and_then(Value::as_object_mut) {
-                p.retain(|_, v| !v.is_null());
+                p.retain(|name, v| !v.is_null() || (metrics && name == "currentMetrics"));
             }
         }
     }
@@ -230,7 +265,7 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     let Some(old) = world.store.get(key).cloned() else {
         return Err(Status::not_found(&key.resource, &key.name));
     };
-    let kind = kind_of(&key.resource)?;
+    let kind = kind_of(world, &key.resource)?;
     if let Some(v) = object["metadata"]["resourceVersion"].as_str()
         && !v.is_empty()
         && old["metadata"]["resourceVersion"] != v
@@ -255,6 +290,12 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     };
     if part != Part::Status {
         schema::defaults(&kind.api_version(), &kind.kind, &mut new);
+    }
+    if let Some(dynamic) = &kind.dynamic {
+        custom::complete(&dynamic.schema, &mut new);
+    }
+    managed::update(&kind.api_version(), &kind.kind, Some(&old), &mut new, &world.writer, &world.now.rfc3339());
+    if part != Part::Status {
         kinds::count_templates(&kind, &old, &mut new);
         if key.resource == Resource::new("", "services") {
             kinds::service(world, &kind, &mut new, Some(&old))?;
@@ -271,9 +312,12 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     if part != Part::Status {
         let mut causes = Vec::new();
         finalizers(&old, &new, &mut causes);
-        causes.extend(schema::validate(&kind.api_version(), &kind.kind, &new));
+        causes.extend(mistakes(&kind, &new));
         causes.extend(immutable::check(&kind, &old, &new, part == Part::Resize));
         refuse(&kind, &key.name, &causes)?;
+        if kind.namespaced && changed(&kind, &old, &new) {
+            quota::check(world, &kind, &key.namespace, &new, Some(&old))?;
+        }
     }
     Ok(Some(new))
 }

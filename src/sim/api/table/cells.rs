@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::super::selector::Selector;
 use super::{age, human, pod};
-use crate::sim::catalog::Kind;
+use crate::sim::catalog::{Column, Kind};
+use crate::sim::custom;
 use crate::sim::time::{SimTime, parse_rfc3339};
 
 pub(super) const NONE: &str = "<none>";
@@ -12,6 +13,15 @@ const UNSET: &str = "<unset>";
 
 /// The row of one object.
 pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
+    if let Some(dynamic) = &kind.dynamic {
+        let cell = |(column, path): &(Column, String)| match custom::find(o, path) {
+            None => Value::Null,
+            Some(v) if column.1 == "date" => age(v, now).into(),
+            Some(v) if column.1 == "string" && !v.is_string() => v.to_string().into(),
+            Some(v) => v.clone(),
+        };
+        return dynamic.columns.iter().map(cell).collect();
+    }
     let name = o["metadata"]["name"].clone();
     let created = &o["metadata"]["creationTimestamp"];
     let old = || Value::from(age(created, now));

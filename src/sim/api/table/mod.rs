@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::call::Call;
-use crate::sim::catalog::{Catalog, Kind};
+use crate::sim::catalog::{Catalog, Column, Kind};
 use crate::sim::time::{SimTime, parse_rfc3339};
 
 const NAME_TEXT: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
@@ -34,6 +34,10 @@ pub(super) fn table(kind: &Kind, version: &str, meta: &Value, objects: &[&Value]
 }
 
 fn definitions(kind: &Kind) -> Value {
+    if let Some(dynamic) = &kind.dynamic {
+        let column = |c: &Column| json!({"name": c.0, "type": c.1, "format": c.2, "description": c.4, "priority": c.3});
+        return dynamic.columns.iter().map(|(c, _)| column(c)).collect();
+    }
     let column = |name: &str, kind: &str, format: &str, description: &str, priority: u8| json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority});
     match Catalog::get().columns(&kind.resource.group, &kind.plural) {
         Some(columns) => columns.iter().map(|c| column(&c.0, &c.1, &c.2, &c.4, c.3)).collect(),

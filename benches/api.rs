@@ -1,0 +1,148 @@
+//! How fast the embedded cluster's API is: one client on one keep-alive connection, HTTP/1.1.
+//!
+//! `cargo bench --bench api` prints requests a second for GET, LIST and PATCH, the time from start to the first answer,
+//! and the memory of this process with 100 pods and with 1,000 watches. The numbers of docs/performance.md come from here.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use microremed::sim::SimConfig;
+use microremed::sim::server::Sim;
+use microremed::sim::time::SimTime;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// How long each rate is measured.
+const FOR: Duration = Duration::from_secs(2);
+const WATCHES: usize = 1000;
+
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn connect(address: &str) -> Outcome<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    fn send(&mut self, method: &str, path: &str, kind: &str, body: &str) -> Outcome<()> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: sim\r\nUser-Agent: bench\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Ok(self.stream.get_mut().write_all(head.as_bytes())?)
+    }
+
+    /// One request and its answer; gives the status.
+    fn ask(&mut self, method: &str, path: &str, kind: &str, body: &str) -> Outcome<u16> {
+        self.send(method, path, kind, body)?;
+        let (mut line, mut length) = (String::new(), 0);
+        self.stream.read_line(&mut line)?;
+        let status = line.split(' ').nth(1).unwrap_or_default().parse()?;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line)?;
+            if line.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse()?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(status)
+    }
+
+    fn rate(&mut self, what: &str, mut request: impl FnMut(&mut Self, u64) -> Outcome<u16>) -> Outcome<()> {
+        let start = Instant::now();
+        let mut done = 0_u64;
+        while start.elapsed() < FOR {
+            let status = request(self, done)?;
+            if status != 200 {
+                return Err(format!("{what} answered {status}").into());
+            }
+            done += 1;
+        }
+        println!("{what:<16} {:>9.0} /s", f64::from(u32::try_from(done)?) / start.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+/// Resident memory of this process in MiB.
+fn memory() -> Outcome<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+fn deployment(name: &str, replicas: u32) -> String {
+    format!(
+        "{{\"metadata\":{{\"name\":\"{name}\"}},\"spec\":{{\"replicas\":{replicas},\"selector\":{{\"matchLabels\":{{\"app\":\"{name}\"}}}},\
+         \"template\":{{\"metadata\":{{\"labels\":{{\"app\":\"{name}\"}}}},\"spec\":{{\"containers\":[{{\"name\":\"c\",\"image\":\"nginx:1.25\"}}]}}}}}}}}"
+    )
+}
+
+fn main() -> Outcome<()> {
+    // `cargo bench` adds `--bench`, `cargo test --benches` does not: then there is nothing to measure.
+    if !std::env::args().any(|a| a == "--bench") {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let start = Instant::now();
+    let sim = runtime.block_on(Sim::start(SimConfig::default()))?;
+    let address = sim.url().trim_start_matches("http://").to_owned();
+    let mut client = Client::connect(&address)?;
+    client.ask("GET", "/readyz", "", "")?;
+    println!("{:<16} {:>9.1} ms", "start to serving", start.elapsed().as_secs_f64() * 1000.0);
+    let json = "application/json";
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    client.ask("POST", deployments, json, &deployment("web", 50))?;
+    sim.engine().advance_to(SimTime(120_000));
+    client.ask("POST", "/api/v1/namespaces/default/configmaps", json, "{\"metadata\":{\"name\":\"one\"},\"data\":{\"n\":\"0\"}}")?;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = sim.engine().with(|w| {
+        let pods = microremed::sim::resource::Resource::new("", "pods");
+        w.store.list(&pods, Some("default")).map(|(k, _)| k.name.to_string()).next()
+    });
+    let one = format!("{pods}/{}", pod.ok_or("no pod was made")?);
+    client.rate("GET pod", |c, _| c.ask("GET", &one, "", ""))?;
+    client.rate("LIST 50 pods", |c, _| c.ask("GET", pods, "", ""))?;
+    client.rate("PATCH", |c, n| {
+        let body = format!("{{\"data\":{{\"n\":\"{n}\"}}}}");
+        c.ask("PATCH", "/api/v1/namespaces/default/configmaps/one", "application/merge-patch+json", &body)
+    })?;
+    client.ask("POST", deployments, json, &deployment("more", 50))?;
+    sim.engine().advance_to(SimTime(240_000));
+    println!("{:<16} {:>9.1} MiB", "100 pods", memory()?);
+    let start = Instant::now();
+    let mut watches = Vec::with_capacity(WATCHES);
+    for _ in 0..WATCHES {
+        let mut watch = Client::connect(&address)?;
+        watch.send("GET", "/api/v1/namespaces/default/configmaps?watch=true", "", "")?;
+        watches.push(watch);
+    }
+    // Each is told of the object that there is, and of the next change.
+    client.ask("PATCH", "/api/v1/namespaces/default/configmaps/one", "application/merge-patch+json", "{\"data\":{\"last\":\"1\"}}")?;
+    for watch in &mut watches {
+        let mut line = String::new();
+        while !line.contains("\"last\"") {
+            line.clear();
+            if watch.stream.read_line(&mut line)? == 0 {
+                return Err("a watch ended".into());
+            }
+        }
+    }
+    println!("{WATCHES} watches told in {:.2} s, {:.1} MiB", start.elapsed().as_secs_f64(), memory()?);
+    drop(watches);
+    runtime.block_on(sim.shutdown());
+    Ok(())
+}

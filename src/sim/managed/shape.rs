@@ -1,0 +1,113 @@
+//! How server-side apply looks at a value: as one, by field, by key or by value.
+
+use serde_json::{Map, Value};
+
+use crate::sim::schema::table::{Entry, Field, Table, Type};
+
+/// How a value is taken apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shape {
+    /// Not at all.
+    Leaf,
+    /// A structure of the table.
+    Structure(&'static Entry),
+    /// A map whose values have this type.
+    Map(&'static Type),
+    /// A list whose items are told apart by keys.
+    Keyed(&'static [String], &'static Type),
+    /// A list of different values.
+    Values,
+    /// Whatever the value looks like: maps by field, everything else as one.
+    Guessed,
+}
+
+impl Shape {
+    /// The shape of a whole object.
+    pub(super) fn of_kind(api_version: &str, kind: &str) -> Self {
+        Table::get().kind(api_version, kind).map_or(Self::Guessed, Self::Structure)
+    }
+
+    /// Whether this is a custom kind, of which Go prints nothing by itself.
+    pub(super) fn is_custom(self) -> bool {
+        match self {
+            Self::Structure(entry) => entry.is_custom(),
+            _ => true,
+        }
+    }
+
+    /// The shape of a field; `custom`: it belongs to a custom kind.
+    fn of_field(field: &'static Field, custom: bool) -> Self {
+        if field.list_type == "atomic" { Self::Leaf } else { Self::of_type(&field.kind, Some(field), custom) }
+    }
+
+    fn of_type(kind: &'static Type, field: Option<&'static Field>, custom: bool) -> Self {
+        match kind {
+            Type::Structure(number) => {
+                let entry = Table::get().entry(*number);
+                match &entry.alias {
+                    Some(alias) => Self::of_type(alias, None, custom),
+                    None if entry.atomic => Self::Leaf,
+                    None => Self::Structure(entry),
+                }
+            }
+            Type::List(inner) => match field {
+                Some(f) if f.list_type == "map" && !f.list_keys.is_empty() => Self::Keyed(&f.list_keys, inner),
+                Some(f) if f.list_type == "set" => Self::Values,
+                _ => Self::Leaf,
+            },
+            Type::Map(inner) => Self::Map(inner),
+            Type::Any if custom => Self::Guessed,
+            _ => Self::Leaf,
+        }
+    }
+
+    /// Whether `value` is taken apart as a map.
+    pub(super) fn as_map(self, value: &Value) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Structure(_) | Self::Map(_) | Self::Guessed => value.as_object(),
+            _ => None,
+        }
+    }
+
+    /// The shape of a map's value, and whether the key is a declared field.
+    pub(super) fn below(self, key: &str) -> (Self, bool) {
+        match self {
+            Self::Structure(entry) => match entry.fields.get(key) {
+                Some(field) => (Self::of_field(field, entry.is_custom()), true),
+                None => (Self::Guessed, false),
+            },
+            Self::Map(inner) => (Self::of_type(inner, None, false), false),
+            _ => (Self::Guessed, false),
+        }
+    }
+
+    /// The items of a list with their path elements and shape; `None` when the list is one value.
+    pub(super) fn items(self, value: &Value) -> Option<Vec<(String, Self, &Value)>> {
+        let list = value.as_array()?;
+        match self {
+            Self::Keyed(keys, inner) => {
+                Some(list.iter().map(|item| (key_element(keys, item), Self::of_type(inner, None, false), item)).collect())
+            }
+            Self::Values => Some(list.iter().map(|item| (format!("v:{item}"), Self::Leaf, item)).collect()),
+            _ => None,
+        }
+    }
+}
+
+/// `k:{"containerPort":80,"protocol":"TCP"}`.
+fn key_element(keys: &[String], item: &Value) -> String {
+    let mut map = Map::new();
+    for key in keys {
+        match &item[key.as_str()] {
+            // The only key of a list that has a default.
+            Value::Null if key == "protocol" => {
+                map.insert(key.clone(), "TCP".into());
+            }
+            Value::Null => {}
+            v => {
+                map.insert(key.clone(), v.clone());
+            }
+        }
+    }
+    format!("k:{}", Value::Object(map))
+}
