@@ -79,11 +79,12 @@ pub(super) fn pipeline(catalog: &Catalog, pipeline: &PipelineManifest) -> String
     of(&(plain(pipeline, &[]), files(catalog, prompts.iter().map(|p| prompt_path(p)))))
 }
 
-/// The model without its prices and the name of its key's variable: neither changes an answer.
+/// The model without its prices, its limits and the place of its key: none changes an answer.
 pub(super) fn model(model: &ModelSpec) -> String {
-    let mut value = plain(model, &["price"]);
-    if let Some(provider) = value.pointer_mut("/provider/openai").and_then(Value::as_object_mut) {
+    let mut value = plain(model, &["price", "limits", "extends"]);
+    if let Some(provider) = value.pointer_mut(&format!("/provider/{}", model.provider.name())).and_then(Value::as_object_mut) {
         provider.remove("key_env");
+        provider.remove("key_file");
     }
     of(&value)
 }

@@ -208,6 +208,8 @@ impl TrialInputs {
     /// What a scripted policy may know.
     pub fn reference(&self) -> Result<Value, InputsError> {
         Ok(json!({
+            "trial": self.spec.id,
+            "system": self.spec.system,
             "gold": self.render_gold()?,
             "namespace": self.system.namespace,
             "target": self.spec.target,

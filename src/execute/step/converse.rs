@@ -61,8 +61,15 @@ impl Trial {
             tools,
             tool_choice: ask.tool_choice,
             seed: Some(self.spec.seed & 0x7fff_ffff),
+            sample: self.sample(),
             reference: self.reference()?,
         })
+    }
+
+    /// The trial's place in the plan: what two trials that say the same to the model still differ in.
+    fn sample(&self) -> String {
+        let s = &self.spec;
+        format!("{}/{}/{}/{}/{}/{}/{}", s.system, s.sequence, s.index, s.fault, s.target, s.method, s.repeat)
     }
 
     /// What a scripted policy may know.
