@@ -121,6 +121,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// Language models: which there are, and whether one answers.
+    Models {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ModelsCommand,
+    },
     /// Ansible and kubectl in a private folder.
     Tools {
         /// What to do with them.
@@ -236,6 +242,20 @@ pub(super) enum ClusterCommand {
         /// Seed of all random choices.
         #[arg(long, default_value_t = 42, value_name = "N")]
         seed: u64,
+    },
+}
+
+/// What to do with the models.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// Show all models, and whether their keys are set.
+    List,
+    /// Ask a model for one tiny tool call: latency, tokens, whether tools work.
+    #[command(after_help = "Example:
+  microremed models test ollama")]
+    Test {
+        /// Its name.
+        name: String,
     },
 }
 

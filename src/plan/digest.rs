@@ -10,7 +10,7 @@ use crate::manifest::{Catalog, FaultManifest, Inject, PipelineManifest, SystemMa
 use crate::model::ModelSpec;
 
 /// SHA-256 of a value's canonical JSON: keys sorted, no white space.
-pub(super) fn of<T: Serialize>(value: &T) -> String {
+pub fn of<T: Serialize>(value: &T) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     let mut text = String::new();
     canonical(&value, &mut text);
