@@ -120,7 +120,7 @@ impl Catalog {
             Ok(value) => value,
             Err(diagnostic) => return diagnostics.push(diagnostic),
         };
-        let mistakes = schema::check(&schema::of(kind), &value);
+        let mistakes = schema::check_kind(kind, &value);
         for mistake in &mistakes {
             let span = if mistake.path.is_empty() {
                 Some(0..file.text.lines().next().map_or(0, str::len))
