@@ -215,6 +215,12 @@ pub(super) struct RunArgs {
     /// Go on when trials cannot be run, one after the other. Default: stop after five of them.
     #[arg(long)]
     pub(super) keep_going: bool,
+    /// Answer from the replies that an earlier run kept: no network, no key. What it does not hold is an error.
+    #[arg(long, value_name = "RUN_DIR", overrides_with = "replay", conflicts_with = "cache")]
+    pub(super) replay: Option<Utf8PathBuf>,
+    /// Keep replies in this folder, and answer from it what was asked before, in any run.
+    #[arg(long, value_name = "DIR", overrides_with = "cache")]
+    pub(super) cache: Option<Utf8PathBuf>,
     /// Run on the cluster of this kubeconfig instead of the embedded one.
     #[arg(long, value_name = "FILE", overrides_with = "kubeconfig")]
     pub(super) kubeconfig: Option<String>,

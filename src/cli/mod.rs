@@ -17,6 +17,7 @@ mod places;
 mod plan;
 mod progress;
 mod render;
+mod replies;
 mod report;
 mod run;
 mod schema;

@@ -76,6 +76,7 @@ pub(super) fn pipeline(catalog: &Catalog, pipeline: &PipelineManifest) -> String
     let mut prompts = Vec::new();
     prompts_of(&pipeline.steps, &mut prompts);
     prompts_of(&pipeline.finally, &mut prompts);
+    prompts.extend(pipeline.correction.as_ref().map(|correction| correction.prompt.as_str()));
     of(&(plain(pipeline, &[]), files(catalog, prompts.iter().map(|p| prompt_path(p)))))
 }
 

@@ -159,7 +159,8 @@ impl EndpointModel {
             Usage::estimate(request.characters(), message.characters() + thought)
         });
         leave.succeeded(usage.prompt.saturating_add(usage.completion));
-        ChatReply { message, usage, finish_reason: answer.finish_reason.unwrap_or_default(), dialect: found, retries, took }
+        let finish_reason = self.key.redact(&answer.finish_reason.unwrap_or_default());
+        ChatReply { message, usage, finish_reason, dialect: found, retries, took }
     }
 
     fn native_calls(&self, request: &ChatRequest, calls: Vec<Call>) -> Vec<ToolCall> {
@@ -168,7 +169,7 @@ impl EndpointModel {
             .into_iter()
             .enumerate()
             .map(|(index, call)| ToolCall {
-                id: call.id.unwrap_or_else(|| format!("call-{}", before + index + 1)),
+                id: call.id.map_or_else(|| format!("call-{}", before + index + 1), |id| self.key.redact(&id)),
                 name: dialect::offered_name(&call.name, &request.tools).map_or_else(|| self.key.redact(&call.name), str::to_owned),
                 arguments: parse_arguments(&self.key.redact(&call.arguments)),
             })
