@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use camino::Utf8Path;
+
 use super::args::RunArgs;
 use super::failure::{Code, Failure, chain};
 use super::places::{absolute, variable};
 use crate::manifest::Catalog;
 use crate::model::ChatModel;
 use crate::plan::Plan;
-use crate::record::{CallStore, Earlier, RecordingModel, RunDir};
+use crate::record::{CallStore, Earlier, Places, RecordingModel, RunDir};
 
 /// Models by name; none: a replay asks nobody, so that neither key nor network is needed.
 pub(super) type Opened = BTreeMap<String, Option<Arc<dyn ChatModel>>>;
@@ -43,12 +45,12 @@ pub(super) fn earlier(args: &RunArgs) -> Result<Option<Earlier>, Failure> {
 }
 
 /// Puts every model that is behind an endpoint behind what keeps its replies. Fixed policies say the same again anyway.
-pub(super) fn recorded(opened: Opened, catalog: &Catalog, run: &RunDir, earlier: Option<&Earlier>) -> BTreeMap<String, Arc<dyn ChatModel>> {
+pub(super) fn recorded(opened: Opened, catalog: &Catalog, run: &RunDir, earlier: Option<&Earlier>, work: &Utf8Path) -> BTreeMap<String, Arc<dyn ChatModel>> {
     let mut models: BTreeMap<String, Arc<dyn ChatModel>> = BTreeMap::new();
     for (name, model) in opened {
         match (catalog.models.get(&name), model) {
             (Some(spec), model) if spec.provider.endpoint().is_some() => {
-                let recording = RecordingModel::new(spec, model, CallStore::new(run.calls()), earlier.cloned());
+                let recording = RecordingModel::new(spec, model, CallStore::new(run.calls()), earlier.cloned(), Places::new(work.as_str()));
                 models.insert(name, Arc::new(recording));
             }
             (_, Some(model)) => {

@@ -136,8 +136,8 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         resumed,
         roles: roles(&catalog, &plan),
     };
-    let models = replies::recorded(models, &catalog, &run_dir, earlier.as_ref());
     let work = WorkFolder::create()?;
+    let models = replies::recorded(models, &catalog, &run_dir, earlier.as_ref(), work.path());
     let trials = (0..plan.len()).filter_map({
         let plan = Arc::clone(&plan);
         move |n| plan.get(n)

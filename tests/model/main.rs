@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
+mod chaos;
 #[path = "../support/model_server.rs"]
 mod model_server;
+mod replies;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

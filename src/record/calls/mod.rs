@@ -5,6 +5,7 @@
 //! and asks nobody, a cache answers what was asked before.
 
 mod difference;
+mod places;
 mod recording;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use super::atomic::write_atomically;
 use crate::model::{ChatReply, ChatRequest, ModelError};
 use crate::plan::digest_of;
+pub use places::Places;
 pub use recording::{Earlier, RecordingModel};
 
 /// A request and what came of it.
@@ -33,8 +35,10 @@ pub struct Exchange {
 
 impl Exchange {
     /// The request part: `model` is [`crate::model::identity`].
-    pub fn request(model: &Value, request: &ChatRequest) -> Value {
-        serde_json::json!({ "model": model, "chat": request })
+    pub fn request(model: &Value, request: &ChatRequest, places: &Places) -> Value {
+        let mut chat = serde_json::json!(request);
+        places.take_out(&mut chat);
+        serde_json::json!({ "model": model, "chat": chat })
     }
 
     /// What came of it.
@@ -135,21 +139,21 @@ pub(super) mod tests {
     fn what_is_kept_is_found_by_the_same_request_alone() {
         let (_dir, store) = folder();
         let model = serde_json::json!({ "name": "m" });
-        let request = Exchange::request(&model, &asked("hi"));
+        let request = Exchange::request(&model, &asked("hi"), &Places::default());
         assert!(store.find(&request).unwrap().is_none());
         store.keep(&Exchange { request: request.clone(), reply: Some(reply("yes")), error: None }).unwrap();
         let found = store.find(&request).unwrap().unwrap().outcome().unwrap();
         assert_eq!((found.message.content.as_str(), found.took.as_millis()), ("yes", 1234));
         for other in [ChatRequest { seed: Some(1), ..asked("hi") }, ChatRequest { sample: "a/1".to_owned(), ..asked("hi") }, asked("ho")] {
-            assert!(store.find(&Exchange::request(&model, &other)).unwrap().is_none());
+            assert!(store.find(&Exchange::request(&model, &other, &Places::default())).unwrap().is_none());
         }
-        assert!(store.find(&Exchange::request(&serde_json::json!({ "name": "n" }), &asked("hi"))).unwrap().is_none());
+        assert!(store.find(&Exchange::request(&serde_json::json!({ "name": "n" }), &asked("hi"), &Places::default())).unwrap().is_none());
     }
 
     #[test]
     fn a_torn_file_is_named() {
         let (_dir, store) = folder();
-        let request = Exchange::request(&Value::Null, &asked("hi"));
+        let request = Exchange::request(&Value::Null, &asked("hi"), &Places::default());
         fs_err::create_dir_all(store.folder()).unwrap();
         fs_err::write(store.path(&request), "{\"request\"").unwrap();
         assert!(store.find(&request).unwrap_err().to_string().contains(".json cannot be read"));

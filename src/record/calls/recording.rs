@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::{CallStore, Exchange};
+use super::{CallStore, Exchange, Places};
 use crate::model::{ChatModel, ChatReply, ChatRequest, ModelError, ModelSpec, identity};
 
 /// Where replies may come from instead of the model.
@@ -24,16 +24,17 @@ pub struct RecordingModel {
     identity: Value,
     own: CallStore,
     earlier: Option<Earlier>,
+    places: Places,
 }
 
 impl RecordingModel {
     /// `live` is asked when nothing earlier answers; a replay needs none. Everything is kept in `own`.
-    pub fn new(spec: &ModelSpec, live: Option<Arc<dyn ChatModel>>, own: CallStore, earlier: Option<Earlier>) -> Self {
-        Self { live, identity: identity(spec), own, earlier }
+    pub fn new(spec: &ModelSpec, live: Option<Arc<dyn ChatModel>>, own: CallStore, earlier: Option<Earlier>, places: Places) -> Self {
+        Self { live, identity: identity(spec), own, earlier, places }
     }
 
     async fn ask(&self, request: &ChatRequest) -> Result<ChatReply, ModelError> {
-        let asked = Exchange::request(&self.identity, request);
+        let asked = Exchange::request(&self.identity, request, &self.places);
         let found = match &self.earlier {
             Some(Earlier::Replay(store) | Earlier::Cache(store)) => store.find(&asked)?,
             None => None,
@@ -107,16 +108,16 @@ mod tests {
     async fn a_replay_answers_what_was_recorded_failures_included_and_asks_nobody() {
         let (_one, first) = folder();
         let (_two, second) = folder();
-        let live = RecordingModel::new(&spec(), Some(Arc::new(Counting::default())), first.clone(), None);
+        let live = RecordingModel::new(&spec(), Some(Arc::new(Counting::default())), first.clone(), None, Places::default());
         let recorded = [says(&live, "a").await, says(&live, "b").await, says(&live, "fail").await];
         assert_eq!(recorded[..2], ["1", "2"]);
-        let replay = RecordingModel::new(&spec(), None, second.clone(), Some(Earlier::Replay(first)));
+        let replay = RecordingModel::new(&spec(), None, second.clone(), Some(Earlier::Replay(first)), Places::default());
         assert_eq!([says(&replay, "a").await, says(&replay, "b").await, says(&replay, "fail").await], recorded);
         let missing = says(&replay, "c").await;
         assert!(missing.contains("chat.messages[0].content differs"), "{missing}");
         // What a replay kept can be replayed in turn.
         let (_three, third) = folder();
-        let again = RecordingModel::new(&spec(), None, third, Some(Earlier::Replay(second)));
+        let again = RecordingModel::new(&spec(), None, third, Some(Earlier::Replay(second)), Places::default());
         assert_eq!(says(&again, "b").await, "2");
     }
 
@@ -125,7 +126,10 @@ mod tests {
         let (_one, own) = folder();
         let (_two, cache) = folder();
         let counting = Arc::new(Counting::default());
-        let model = |own: &CallStore| RecordingModel::new(&spec(), Some(Arc::clone(&counting) as _), own.clone(), Some(Earlier::Cache(cache.clone())));
+        let model = |own: &CallStore| {
+            let earlier = Some(Earlier::Cache(cache.clone()));
+            RecordingModel::new(&spec(), Some(Arc::clone(&counting) as _), own.clone(), earlier, Places::default())
+        };
         assert_eq!((says(&model(&own), "a").await, says(&model(&own), "a").await), ("1".to_owned(), "1".to_owned()));
         says(&model(&own), "fail").await;
         says(&model(&own), "fail").await;

@@ -1,17 +1,12 @@
 //! Replies of models that come over a network: kept, replayed, cached, corrected, bounded by budgets, and without a
 //! trace of the key. The whole program is run against a server of ours.
 
-#![expect(clippy::unwrap_used, reason = "a failed assumption fails the test")]
-
-#[path = "../support/model_server.rs"]
-mod model_server;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use model_server::{Act, ModelServer};
+use super::model_server::{Act, ModelServer};
 use serde_json::{Value, json};
 
 const KEY: &str = "sk-very-secret-0123456789";
