@@ -45,7 +45,13 @@ pub(super) fn earlier(args: &RunArgs) -> Result<Option<Earlier>, Failure> {
 }
 
 /// Puts every model that is behind an endpoint behind what keeps its replies. Fixed policies say the same again anyway.
-pub(super) fn recorded(opened: Opened, catalog: &Catalog, run: &RunDir, earlier: Option<&Earlier>, work: &Utf8Path) -> BTreeMap<String, Arc<dyn ChatModel>> {
+pub(super) fn recorded(
+    opened: Opened,
+    catalog: &Catalog,
+    run: &RunDir,
+    earlier: Option<&Earlier>,
+    work: &Utf8Path,
+) -> BTreeMap<String, Arc<dyn ChatModel>> {
     let mut models: BTreeMap<String, Arc<dyn ChatModel>> = BTreeMap::new();
     for (name, model) in opened {
         match (catalog.models.get(&name), model) {

@@ -26,11 +26,7 @@ pub struct Amount {
 
 impl Amount {
     fn plus(self, other: Self) -> Self {
-        Self {
-            calls: self.calls.saturating_add(other.calls),
-            tokens: self.tokens.saturating_add(other.tokens),
-            usd: self.usd + other.usd,
-        }
+        Self { calls: self.calls.saturating_add(other.calls), tokens: self.tokens.saturating_add(other.tokens), usd: self.usd + other.usd }
     }
 
     fn minus(self, other: Self) -> Self {

@@ -57,7 +57,12 @@ impl Named {
 }
 
 /// The path of the file that `value` extends, and where it says so; none when it extends none.
-fn parent_of(files: &BTreeMap<String, SourceFile>, path: &str, value: &Value, spans: &SpanIndex) -> Result<Option<(String, Named)>, Diagnostic> {
+fn parent_of(
+    files: &BTreeMap<String, SourceFile>,
+    path: &str,
+    value: &Value,
+    spans: &SpanIndex,
+) -> Result<Option<(String, Named)>, Diagnostic> {
     let (Some(name), Some(file)) = (value.get(KEY).and_then(Value::as_str), files.get(path)) else { return Ok(None) };
     let named = Named { file: file.clone(), span: spans.value(KEY) };
     let found = ["models/bases", "models"].iter().flat_map(|folder| ["toml", "yaml", "yml"].map(|e| format!("{folder}/{name}.{e}")));
@@ -93,7 +98,8 @@ fn stem(path: &str) -> Option<&str> {
 /// The child, and what it leaves to its parent. A child with another provider inherits nothing of the parent's.
 fn inherit(child: Value, parent: &Value) -> Value {
     let (Value::Object(child), Value::Object(parent)) = (child, parent) else { return Value::Null };
-    let mut out: Map<String, Value> = parent.iter().filter(|(key, _)| !OWN.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut out: Map<String, Value> =
+        parent.iter().filter(|(key, _)| !OWN.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
     let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<BTreeSet<_>>());
     if let (Some(own), Some(theirs)) = (child.get(PROVIDER).and_then(keys), out.get(PROVIDER).and_then(keys))
         && own.is_disjoint(&theirs)
@@ -134,7 +140,10 @@ mod tests {
     fn fields_of_the_child_win_and_tables_are_merged_over_generations() {
         let files = [
             BASE,
-            ("models/a.toml", "name = 'a'\nrole = 'floor'\nextends = 'cloud'\n[provider.openai]\nmodel = 'm'\noptions = { temperature = 0.7 }"),
+            (
+                "models/a.toml",
+                "name = 'a'\nrole = 'floor'\nextends = 'cloud'\n[provider.openai]\nmodel = 'm'\noptions = { temperature = 0.7 }",
+            ),
             ("models/b.toml", "name = 'b'\nextends = 'a'\n[provider.openai]\noptions = { max_tokens = 5 }"),
         ];
         let b = resolved(&files, "models/b.toml").unwrap();

@@ -40,7 +40,11 @@ impl PlaybooksModel {
         match (tool, playbook) {
             (Some(tool), Some(code)) => {
                 let arguments = Map::from_iter([(dialect::CODE.to_owned(), Value::String(code))]);
-                message.tool_calls.push(ToolCall { id: format!("call-{}", earlier + 1), name: tool.name.clone(), arguments: Ok(arguments) });
+                message.tool_calls.push(ToolCall {
+                    id: format!("call-{}", earlier + 1),
+                    name: tool.name.clone(),
+                    arguments: Ok(arguments),
+                });
             }
             _ => "There is no further playbook.".clone_into(&mut message.content),
         }

@@ -33,7 +33,8 @@ fn answer(uri: &Uri, number: &str, padding: &str) -> (Value, Vec<Value>) {
     let arguments = json!({ "code": number, "padding": padding });
     if path.ends_with("/messages") {
         let call = json!({ "type": "tool_use", "id": "t", "name": "play", "input": arguments });
-        let whole = json!({ "type": "message", "content": [call], "stop_reason": "tool_use", "usage": { "input_tokens": 5, "output_tokens": 7 } });
+        let whole =
+            json!({ "type": "message", "content": [call], "stop_reason": "tool_use", "usage": { "input_tokens": 5, "output_tokens": 7 } });
         let events = vec![
             json!({ "type": "message_start", "message": { "usage": { "input_tokens": 5, "output_tokens": 1 } } }),
             json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "tool_use", "id": "t", "name": "play", "input": {} } }),
@@ -57,7 +58,8 @@ fn answer(uri: &Uri, number: &str, padding: &str) -> (Value, Vec<Value>) {
     } else {
         let call = json!({ "index": 0, "id": "t", "function": { "name": "play", "arguments": arguments.to_string() } });
         let usage = json!({ "prompt_tokens": 5, "completion_tokens": 7 });
-        let whole = json!({ "choices": [{ "message": { "content": null, "tool_calls": [call] }, "finish_reason": "tool_calls" }], "usage": usage });
+        let whole =
+            json!({ "choices": [{ "message": { "content": null, "tool_calls": [call] }, "finish_reason": "tool_calls" }], "usage": usage });
         let events = vec![
             json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }),
             json!({ "choices": [{ "delta": {}, "finish_reason": "tool_calls" }] }),
@@ -96,7 +98,13 @@ async fn serve(State(chaos): State<Chaos>, uri: Uri, body: Bytes) -> Response {
     let half: String = good.chars().take(good.len() / 2).collect();
     let (json, instant) = ("application/json", Duration::ZERO);
     if roll >= 340 || roll < 40 {
-        let (size, pause) = if roll < 3 { (1 << 20, instant) } else if roll < 40 { (16, Duration::from_micros(200)) } else { (1 << 20, instant) };
+        let (size, pause) = if roll < 3 {
+            (1 << 20, instant)
+        } else if roll < 40 {
+            (16, Duration::from_micros(200))
+        } else {
+            (1 << 20, instant)
+        };
         return respond(200, kind, pieces(&good, size, pause, false));
     }
     chaos.faults.fetch_add(1, Ordering::Relaxed);

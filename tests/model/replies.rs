@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 const KEY: &str = "sk-very-secret-0123456789";
 
-const GOOD: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: kubectl -n simple-micro delete stresschaos --all\n";
+const GOOD: &str =
+    "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: kubectl -n simple-micro delete stresschaos --all\n";
 const FAILING: &str =
     "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: sleep 2; echo no; date >/dev/null; exit 3\n";
 

@@ -46,7 +46,11 @@ pub(super) fn refusal(budgets: &Budgets, tally: &Tally, expected: Amount, model_
         return Some(format!("${spent:.4} of ${most} are spent, and the next call costs about ${:.4}", expected.usd));
     }
     if model_time.is_some_and(|most| tally.model >= most) {
-        return Some(format!("{:.0} s of model_time = {:?} are used up", tally.model.as_secs_f64(), budgets.model_time.as_deref().unwrap_or_default()));
+        return Some(format!(
+            "{:.0} s of model_time = {:?} are used up",
+            tally.model.as_secs_f64(),
+            budgets.model_time.as_deref().unwrap_or_default()
+        ));
     }
     None
 }
@@ -73,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_call_is_refused_before_it_exceeds_a_budget() {
-        let tally = Tally { calls: 3, usage: Usage { prompt: 800, completion: 100, ..Usage::default() }, cost_usd: Some(0.9), ..Tally::default() };
+        let tally =
+            Tally { calls: 3, usage: Usage { prompt: 800, completion: 100, ..Usage::default() }, cost_usd: Some(0.9), ..Tally::default() };
         let call = Amount { calls: 1, tokens: 100, usd: 0.1 };
         let budgets = Budgets { calls: 4, tokens_per_trial: 1000, cost_per_trial_usd: Some(1.0), ..Budgets::default() };
         assert_eq!(refusal(&budgets, &tally, call, None), None);

@@ -53,7 +53,8 @@ impl Trial {
         }
         let shared = Arc::clone(&self.shared);
         // The run's budget is nothing that the model did: the trial is not scored, and can be resumed.
-        let reserved = shared.spending.reserve(expected).map_err(|why| Stop::Outcome(Outcome::Cancelled, format!("the run's budget: {why}")))?;
+        let reserved =
+            shared.spending.reserve(expected).map_err(|why| Stop::Outcome(Outcome::Cancelled, format!("the run's budget: {why}")))?;
         let begun = Instant::now();
         let left = model_time.map(|most| most.saturating_sub(self.tally.model));
         let answered = match left {

@@ -46,7 +46,10 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
             s.pause(key, time);
         }
     }
-    for (key, cost) in [("budgets.cost_total_usd", experiment.budgets.cost_total_usd), ("budgets.cost_per_trial_usd", experiment.budgets.cost_per_trial_usd)] {
+    for (key, cost) in [
+        ("budgets.cost_total_usd", experiment.budgets.cost_total_usd),
+        ("budgets.cost_per_trial_usd", experiment.budgets.cost_per_trial_usd),
+    ] {
         if cost.is_some_and(|c| c <= 0.0) {
             s.add(key, "out_of_range", "a bound on the cost must be above 0", None);
         }

@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn fences_and_prose_around_a_playbook_are_taken_off() {
         let play = "- hosts: all\n  tasks: []\n";
-        for text in [format!("```yaml\n{play}```"), format!("Here it is:\n```\nkubectl get pods\n```\nand\n```yaml\n---\n{play}```\nDone.")] {
+        for text in [format!("```yaml\n{play}```"), format!("Here it is:\n```\nkubectl get pods\n```\nand\n```yaml\n---\n{play}```\nDone.")]
+        {
             let (code, notes) = mended(&json!(text));
             assert!(code.as_str().unwrap().trim_start_matches("---\n") == play, "{code}");
             assert_eq!(notes, ["unfenced"]);

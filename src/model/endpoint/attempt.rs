@@ -126,8 +126,7 @@ async fn read_answer(mut response: Response, wire: &dyn Wire) -> Result<Answer, 
     while let Some(chunk) = next_chunk(&mut response, &mut length).await? {
         body.extend_from_slice(&chunk);
     }
-    let reply = serde_json::from_slice(&body)
-        .map_err(|error| Failure::transient(format!("the answer is cut off or no JSON: {error}")))?;
+    let reply = serde_json::from_slice(&body).map_err(|error| Failure::transient(format!("the answer is cut off or no JSON: {error}")))?;
     Ok(wire.read(&reply)?)
 }
 

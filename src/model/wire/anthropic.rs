@@ -101,7 +101,10 @@ fn blocks(message: &Message) -> Vec<Value> {
     match (message.role, &message.tool_call_id) {
         (Role::Tool, Some(id)) => vec![json!({ "type": "tool_result", "tool_use_id": id, "content": message.content })],
         (Role::Assistant, _) => {
-            let calls = message.tool_calls.iter().map(|call| json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": arguments(call) }));
+            let calls = message
+                .tool_calls
+                .iter()
+                .map(|call| json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": arguments(call) }));
             message.opaque.iter().cloned().chain(text).chain(calls).collect()
         }
         _ => text.into_iter().collect(),
@@ -270,7 +273,10 @@ mod tests {
             }))
             .unwrap();
         assert_eq!((answer.content.as_str(), answer.reasoning.as_deref(), answer.opaque.len()), ("I look.", Some("hm"), 2));
-        assert_eq!(answer.calls[0], Call { id: Some("t1".to_owned()), name: "probe".to_owned(), arguments: "{\"cmds\":\"ls\"}".to_owned() });
+        assert_eq!(
+            answer.calls[0],
+            Call { id: Some("t1".to_owned()), name: "probe".to_owned(), arguments: "{\"cmds\":\"ls\"}".to_owned() }
+        );
         assert_eq!(answer.usage, Some(Usage { prompt: 35, completion: 7, cached: 20, reasoning: 0, estimated: false }));
         assert!(Anthropic.read(&json!({ "type": "message" })).is_err());
     }

@@ -281,8 +281,7 @@ mod tests {
     #[test]
     fn a_reply_is_read_with_its_thoughts_apart() {
         let call = json!({ "functionCall": { "name": "probe", "args": { "cmds": "ls" } }, "thoughtSignature": "s" });
-        let answer =
-            Gemini.read(&reply(&json!([{ "text": "hm", "thought": true }, { "text": "I look." }, call]), Some("STOP"))).unwrap();
+        let answer = Gemini.read(&reply(&json!([{ "text": "hm", "thought": true }, { "text": "I look." }, call]), Some("STOP"))).unwrap();
         assert_eq!((answer.content.as_str(), answer.reasoning.as_deref(), answer.opaque.len()), ("I look.", Some("hm"), 2));
         assert_eq!((answer.calls[0].id.as_deref(), answer.calls[0].arguments.as_str()), (None, "{\"cmds\":\"ls\"}"));
         assert_eq!(answer.usage, Some(Usage { prompt: 10, completion: 7, cached: 2, reasoning: 3, estimated: false }));

@@ -3,8 +3,8 @@
 //! Input: a conversation in our shape; output: the JSON of a request. And back: the bytes of a reply, whole or streamed,
 //! into an [`Answer`]. No network, no key, no clock: sending is the business of `endpoint`.
 
-mod anthropic;
 mod answer;
+mod anthropic;
 mod azure;
 mod chat;
 mod gemini;

@@ -44,7 +44,10 @@ impl Wire for Responses {
             body.insert("parallel_tool_calls".to_owned(), json!(false));
         }
         if let Some(schema) = schema {
-            body.insert("text".to_owned(), json!({ "format": { "type": "json_schema", "name": "answer", "schema": schema, "strict": false } }));
+            body.insert(
+                "text".to_owned(),
+                json!({ "format": { "type": "json_schema", "name": "answer", "schema": schema, "strict": false } }),
+            );
         }
         if endpoint.options.contains_key("reasoning") {
             body.insert("include".to_owned(), json!(["reasoning.encrypted_content"]));
@@ -205,8 +208,10 @@ mod tests {
         assert_eq!((whole.content.as_str(), whole.reasoning.as_deref()), ("I look.", Some("hm")));
         assert_eq!((whole.calls[0].id.as_deref(), whole.opaque.len()), (Some("f"), 1));
         assert_eq!(whole.usage, Some(Usage { prompt: 10, completion: 5, cached: 4, reasoning: 3, estimated: false }));
-        let events =
-            [json!({ "type": "response.output_text.delta", "delta": "I" }), json!({ "type": "response.completed", "response": response() })];
+        let events = [
+            json!({ "type": "response.output_text.delta", "delta": "I" }),
+            json!({ "type": "response.completed", "response": response() }),
+        ];
         assert_eq!(assemble(&Responses, &events).unwrap(), Some(whole));
         assert_eq!(assemble(&Responses, &events[..1]), Ok(None));
     }

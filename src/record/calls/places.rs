@@ -69,14 +69,16 @@ mod tests {
 
     #[test]
     fn moments_and_durations_get_fixed_names() {
-        let text = r#"{"delta": "0:00:00.053089", "end": "2026-11-24 23:34:09.497183"} 2026-01-01T00:00:05Z ansible-tmp-17.4-9-3/x 10:30:05"#;
+        let text =
+            r#"{"delta": "0:00:00.053089", "end": "2026-11-24 23:34:09.497183"} 2026-01-01T00:00:05Z ansible-tmp-17.4-9-3/x 10:30:05"#;
         let plain = Places::default().plain(text);
         assert_eq!(plain, r#"{"delta": "DURATION", "end": "DATE TIME"} DATETTIMEZ ansible-tmp/x 10:30:05"#);
     }
 
     #[test]
     fn folders_and_ports_get_fixed_names_and_nothing_else_changes() {
-        let mut value = json!({ "a": ["KUBECONFIG=/tmp/microremed-x1/ab/config", "https://127.0.0.1:38291/api localhost:99 10.0.0.1:80"], "n": 1 });
+        let mut value =
+            json!({ "a": ["KUBECONFIG=/tmp/microremed-x1/ab/config", "https://127.0.0.1:38291/api localhost:99 10.0.0.1:80"], "n": 1 });
         Places::new("/tmp/microremed-x1").take_out(&mut value);
         assert_eq!(
             value,
