@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::{Cli, Command, RunArgs};
 use super::failure::{Code, Failure, chain};
 use super::journal::Journal;
-use super::places::{Global, absolute};
+use super::places::{Global, absolute, variable};
 use super::progress::Progress;
 use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
@@ -19,6 +19,7 @@ use super::{interrupt, load, plan as plan_command, print, report, select, tell, 
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
+use crate::model::Secrets;
 use crate::manifest::{Catalog, Root};
 use crate::plan::Plan;
 use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, read_journal};
@@ -142,6 +143,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         let plan = Arc::clone(&plan);
         move |n| plan.get(n)
     });
+    let secrets = Secrets::find(catalog.models.values(), &variable);
     let request = RunRequest {
         catalog,
         experiment: Arc::new(plan.experiment().clone()),
@@ -152,6 +154,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
         toolchain,
         models,
+        secrets,
         spent: amount(&state),
         give_up_after: (!args.keep_going).then_some(GIVE_UP_AFTER),
         program: std::env::current_exe().ok(),

@@ -15,7 +15,7 @@ use crate::cluster::{Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, ExperimentManifest};
-use crate::model::{ChatModel, Usage};
+use crate::model::{ChatModel, Secrets, Usage};
 use crate::plan::{TrialInputs, TrialSpec};
 
 /// Where trials run.
@@ -52,6 +52,8 @@ pub struct RunRequest {
     pub toolchain: Toolchain,
     /// Opened models, by name.
     pub models: BTreeMap<String, Arc<dyn ChatModel>>,
+    /// Keys that nothing a child prints may show.
+    pub secrets: Secrets,
     /// What an earlier start of the same run has spent.
     pub spent: Amount,
     /// Trials in a row that end as `infra_error` before no more are begun; none: all are tried.
@@ -85,6 +87,7 @@ pub(super) struct Shared {
     pub(super) cancel: CancellationToken,
     pub(super) charge_model: bool,
     pub(super) spending: Spending,
+    pub(super) secrets: Secrets,
     pub(super) program: Option<std::path::PathBuf>,
 }
 
@@ -121,6 +124,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         jobs,
         toolchain,
         models,
+        secrets,
         spent,
         give_up_after,
         program,
@@ -133,6 +137,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         cancel: cancel.clone(),
         charge_model: experiment.time.model == "charged",
         spending: Spending::new(&experiment.budgets, spent)?,
+        secrets,
         program,
     });
     // A cluster of a kubeconfig is one namespace for one trial at a time.

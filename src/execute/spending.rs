@@ -53,6 +53,7 @@ pub(super) struct Spending {
 struct State {
     spent: Amount,
     in_flight: Amount,
+    longest_reply: u64,
     over: Option<String>,
 }
 
@@ -99,6 +100,11 @@ impl Spending {
         Ok(Reservation { spending: self, expected })
     }
 
+    /// Completion tokens of the longest reply of the run so far.
+    pub(super) fn longest_reply(&self) -> u64 {
+        self.lock().longest_reply
+    }
+
     /// Which bound has ended the run, and how.
     pub(super) fn over(&self) -> Option<String> {
         let late = self.time.is_some_and(|most| self.begun.elapsed() >= most);
@@ -116,9 +122,10 @@ impl Spending {
 }
 
 impl Reservation<'_> {
-    /// The call was answered, and took this.
-    pub(super) fn settle(self, actual: Amount) {
+    /// The call was answered, and took this; `reply` tokens of it were the reply.
+    pub(super) fn settle(self, actual: Amount, reply: u64) {
         let mut state = self.spending.lock();
+        state.longest_reply = state.longest_reply.max(reply);
         state.spent = state.spent.plus(actual);
     }
 }
@@ -148,7 +155,8 @@ mod tests {
         let first = spending.reserve(call(150, 0.0)).unwrap();
         assert!(spending.reserve(call(100, 0.0)).unwrap_err().contains("tokens_total: 100 tokens"));
         assert!(spending.over().is_some());
-        first.settle(call(40, 0.0));
+        first.settle(call(40, 0.0), 7);
+        assert_eq!(spending.longest_reply(), 7);
         assert_eq!(spending.lock().spent.tokens, 140);
         assert_eq!(spending.lock().in_flight, Amount::default());
     }
@@ -166,7 +174,7 @@ mod tests {
     #[test]
     fn calls_and_time_are_bounded() {
         let calls = spending(Budgets { calls_total: Some(2), ..Budgets::default() });
-        calls.reserve(call(1, 0.0)).unwrap().settle(call(1, 0.0));
+        calls.reserve(call(1, 0.0)).unwrap().settle(call(1, 0.0), 1);
         assert!(calls.reserve(call(1, 0.0)).unwrap_err().contains("calls_total: 2 calls"));
         let time = spending(Budgets { run_time: Some("0s".to_owned()), ..Budgets::default() });
         assert!(time.reserve(call(1, 0.0)).unwrap_err().contains("run_time"));

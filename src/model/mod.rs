@@ -17,6 +17,7 @@ mod wire;
 
 pub use arguments::parse_arguments;
 pub use chat::{ChatReply, ChatRequest, MalformedArguments, Message, Role, ToolCall, ToolChoice, ToolSpec, Usage};
+pub use endpoint::Secrets;
 pub use identity::identity;
 pub use problem::Problem;
 pub use spec::{Endpoint, Limits, ModelSpec, Playbooks, Price, Provider, Retry, Role as ReferenceRole, Scripted, Turn};

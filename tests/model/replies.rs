@@ -206,3 +206,21 @@ async fn budgets_end_trials_and_runs_before_they_are_exceeded() {
     assert!((0.3..=1.0).contains(&spent), "{rows:?}");
     assert_eq!(rows[0]["outcome"], "cancelled", "not scored: {rows:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_reads_other_processes_environments_shows_no_key() {
+    let look = "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; done 2>/dev/null | grep STUB_KEY";
+    let probe = Act::tool_call("probe_system", &json!(json!({ "cmds": look }).to_string()));
+    let code = format!("- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: |\n        {look}\n");
+    let server = ModelServer::start(vec![probe, playbook(&code)]).await.unwrap();
+    let dir = folder(&server.base_url, "");
+    let done = run(dir.path(), Some(KEY), &["--method", "thinkremed", "--out", "out"]).await;
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    let folder = run_dir(&dir.path().join("out"));
+    for file in files(&folder) {
+        let bytes = fs::read(&file).unwrap();
+        assert!(!bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes()), "{} holds the key", file.display());
+    }
+    assert!(server.asked().iter().all(|asked| !asked.body.to_string().contains(KEY)), "the model was shown the key");
+}

@@ -11,16 +11,17 @@ use crate::manifest::Budgets;
 use crate::model::{ChatRequest, Price, Usage};
 
 /// What the next call will probably take: its prompt by its length, corrected by how far off the last estimate was, and
-/// as long a reply as the longest so far.
-pub(super) fn expected(request: &ChatRequest, tally: &Tally, price: Option<&Price>) -> (u64, Amount) {
+/// as long a reply as the trial's longest so far, or, before the first one, the run's (`longest_of_run`).
+pub(super) fn expected(request: &ChatRequest, tally: &Tally, longest_of_run: u64, price: Option<&Price>) -> (u64, Amount) {
     let estimate = Usage::estimate(request.characters(), 0).prompt;
     let prompt = match tally.last_prompt {
         Some((estimated, actual)) if estimated > 0 => scaled(estimate, actual, estimated),
         _ => estimate,
     };
-    let usage = Usage { prompt, completion: tally.longest_reply, ..Usage::default() };
+    let completion = if tally.calls == 0 { longest_of_run } else { tally.longest_reply };
+    let usage = Usage { prompt, completion, ..Usage::default() };
     let usd = price.map_or(0.0, |price| usage.cost(price));
-    (estimate, Amount { calls: 1, tokens: prompt.saturating_add(tally.longest_reply), usd })
+    (estimate, Amount { calls: 1, tokens: prompt.saturating_add(completion), usd })
 }
 
 /// `value` times `numerator` by `denominator`, which is not zero.
@@ -67,10 +68,10 @@ mod tests {
     #[test]
     fn the_estimate_learns_from_the_last_call() {
         let price = Price { prompt: 1.0, completion: 2.0, cached: None };
-        let (estimate, amount) = expected(&request(400), &Tally::default(), Some(&price));
-        assert_eq!((estimate, amount.tokens), (100, 100));
-        let tally = Tally { last_prompt: Some((100, 150)), longest_reply: 50, ..Tally::default() };
-        let (estimate, amount) = expected(&request(800), &tally, Some(&price));
+        let (estimate, amount) = expected(&request(400), &Tally::default(), 30, Some(&price));
+        assert_eq!((estimate, amount.tokens), (100, 130));
+        let tally = Tally { calls: 1, last_prompt: Some((100, 150)), longest_reply: 50, ..Tally::default() };
+        let (estimate, amount) = expected(&request(800), &tally, 900, Some(&price));
         assert_eq!((estimate, amount.tokens), (200, 350));
         assert!((amount.usd - 400e-6).abs() < 1e-12, "{}", amount.usd);
     }

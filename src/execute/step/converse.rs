@@ -46,7 +46,7 @@ impl Trial {
     async fn turn(&mut self, ask: &Ask, correction: bool) -> Result<bool, Stop> {
         let request = self.request(ask)?;
         let price = self.inputs.model.price;
-        let (estimate, expected) = allowance::expected(&request, &self.tally, price.as_ref());
+        let (estimate, expected) = allowance::expected(&request, &self.tally, self.shared.spending.longest_reply(), price.as_ref());
         let model_time = self.inputs.budgets.model_time.as_deref().map(span).transpose()?;
         if let Some(why) = allowance::refusal(&self.inputs.budgets, &self.tally, expected, model_time) {
             return Err(Stop::Budget(why));
@@ -77,7 +77,7 @@ impl Trial {
             *self.tally.cost_usd.get_or_insert(0.0) += c;
         }
         let tokens = reply.usage.prompt.saturating_add(reply.usage.completion);
-        reserved.settle(Amount { calls: 1, tokens, usd: cost.unwrap_or(0.0) });
+        reserved.settle(Amount { calls: 1, tokens, usd: cost.unwrap_or(0.0) }, reply.usage.completion);
         if self.shared.charge_model {
             // What the answer itself took, and not the waiting for a busy provider: a replay takes the same.
             self.pass(reply.took).await?;

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::{Endpoint, ModelError};
+use crate::model::{Endpoint, ModelError, ModelSpec};
 
 /// Shorter keys are placeholders of servers without keys; replacing them would tear up innocent text.
 const SHORTEST_SECRET: usize = 6;
@@ -50,6 +50,24 @@ impl Key {
             Value::Object(map) => Value::Object(map.iter().map(|(key, inner)| (self.redact(key), self.redact_value(inner))).collect()),
             other => other.clone(),
         }
+    }
+}
+
+/// The keys of many models, to be kept out of what children print: a child can read more than it is given.
+#[derive(Debug, Default)]
+pub struct Secrets(Vec<Key>);
+
+impl Secrets {
+    /// Of all models whose key can be found. `env` looks up environment variables.
+    pub fn find<'a>(models: impl Iterator<Item = &'a ModelSpec>, env: &dyn Fn(&str) -> Option<String>) -> Self {
+        let keys = models.filter_map(|spec| Key::find(spec.provider.endpoint()?, env).ok());
+        Self(keys.filter(|key| key.expose().is_some()).collect())
+    }
+
+    /// A value without the keys; none when it holds none.
+    pub fn redacted(&self, value: &Value) -> Option<Value> {
+        let clean = self.0.iter().fold(value.clone(), |value, key| key.redact_value(&value));
+        (clean != *value).then_some(clean)
     }
 }
 

@@ -26,6 +26,7 @@ use super::{
 use attempt::Failure;
 use gate::{Gate, Leave};
 use key::Key;
+pub use key::Secrets;
 use settings::{Settings, Tools};
 
 /// An endpoint that is ready to be asked.
