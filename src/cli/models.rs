@@ -172,13 +172,13 @@ fn report(global: &Global, spec: &ModelSpec, reply: &ChatReply) -> Result<(), Fa
         usage.completion,
     );
     if let Some(cost) = cost {
-        text.push_str(&format!("  cost     ${cost:.6}\n"));
+        text = format!("{text}  cost     ${cost:.6}\n");
     }
     if reply.message.reasoning.is_some() {
         text.push_str("  thinks   yes; its thoughts are kept apart from the answer\n");
     }
     for retry in &reply.retries {
-        text.push_str(&format!("  retried  {retry}\n"));
+        text = format!("{text}  retried  {retry}\n");
     }
     print(&text)
 }

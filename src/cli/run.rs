@@ -19,8 +19,8 @@ use super::{count, interrupt, load, plan as plan_command, print, report, select,
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
-use crate::model::Secrets;
 use crate::manifest::{Catalog, Root};
+use crate::model::Secrets;
 use crate::plan::Plan;
 use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, read_journal};
 

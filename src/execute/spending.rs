@@ -141,8 +141,8 @@ impl Drop for Reservation<'_> {
 mod tests {
     use super::*;
 
-    fn spending(budgets: Budgets) -> Spending {
-        Spending::new(&budgets, Amount { calls: 1, tokens: 100, usd: 0.5 }).unwrap()
+    fn spending(budgets: &Budgets) -> Spending {
+        Spending::new(budgets, Amount { calls: 1, tokens: 100, usd: 0.5 }).unwrap()
     }
 
     fn call(tokens: u64, usd: f64) -> Amount {
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn calls_in_flight_and_of_earlier_starts_count() {
-        let spending = spending(Budgets { tokens_total: Some(300), ..Budgets::default() });
+        let spending = spending(&Budgets { tokens_total: Some(300), ..Budgets::default() });
         let first = spending.reserve(call(150, 0.0)).unwrap();
         assert!(spending.reserve(call(100, 0.0)).unwrap_err().contains("tokens_total: 100 tokens"));
         assert!(spending.over().is_some());
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_not_answered_costs_nothing() {
-        let spending = spending(Budgets { cost_total_usd: Some(1.0), ..Budgets::default() });
+        let spending = spending(&Budgets { cost_total_usd: Some(1.0), ..Budgets::default() });
         for _ in 0..5 {
             drop(spending.reserve(call(1, 0.4)).unwrap());
         }
@@ -173,10 +173,10 @@ mod tests {
 
     #[test]
     fn calls_and_time_are_bounded() {
-        let calls = spending(Budgets { calls_total: Some(2), ..Budgets::default() });
+        let calls = spending(&Budgets { calls_total: Some(2), ..Budgets::default() });
         calls.reserve(call(1, 0.0)).unwrap().settle(call(1, 0.0), 1);
         assert!(calls.reserve(call(1, 0.0)).unwrap_err().contains("calls_total: 2 calls"));
-        let time = spending(Budgets { run_time: Some("0s".to_owned()), ..Budgets::default() });
+        let time = spending(&Budgets { run_time: Some("0s".to_owned()), ..Budgets::default() });
         assert!(time.reserve(call(1, 0.0)).unwrap_err().contains("run_time"));
     }
 }

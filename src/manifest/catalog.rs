@@ -118,7 +118,7 @@ impl Catalog {
         let spans = document.spans;
         let value = match inherited {
             Ok(value) => value,
-            Err(diagnostic) => return diagnostics.push(diagnostic),
+            Err(diagnostic) => return diagnostics.push(*diagnostic),
         };
         let mistakes = schema::check_kind(kind, &value);
         for mistake in &mistakes {

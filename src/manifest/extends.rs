@@ -22,20 +22,20 @@ const OWN: [&str; 3] = ["name", "role", KEY];
 const PROVIDER: &str = "provider";
 
 /// The value of the model file at `path`, with everything that it inherits.
-pub(super) fn resolve(files: &BTreeMap<String, SourceFile>, path: &str, document: &Document) -> Result<Value, Diagnostic> {
+pub(super) fn resolve(files: &BTreeMap<String, SourceFile>, path: &str, document: &Document) -> Result<Value, Box<Diagnostic>> {
     let mut value = document.value.clone();
     let mut seen = vec![path.to_owned()];
     let mut next = parent_of(files, path, &document.value, &document.spans)?;
     while let Some((parent, named_by)) = next {
         if let Some(first) = seen.iter().position(|earlier| *earlier == parent) {
             let round: Vec<&str> = seen.iter().skip(first).chain([&parent]).map(String::as_str).collect();
-            return Err(named_by.say("extends_itself", format!("these files extend each other: {}", round.join(" -> "))));
+            return Err(named_by.say("extends_itself", format!("these files extend each other: {}", round.join(" -> ")), None));
         }
         let Some(source) = files.get(&parent) else { break };
         let read = if is_toml(&parent) { parse_toml(&source.text) } else { parse_yaml(&source.text) };
         let inherited = match read {
             Ok(document) => document,
-            Err(error) => return Err(named_by.say("broken_base", format!("{parent} cannot be read: {}", error.message))),
+            Err(error) => return Err(named_by.say("broken_base", format!("{parent} cannot be read: {}", error.message), None)),
         };
         next = parent_of(files, &parent, &inherited.value, &inherited.spans)?;
         value = inherit(value, &inherited.value);
@@ -51,8 +51,8 @@ struct Named {
 }
 
 impl Named {
-    fn say(self, code: &str, message: String) -> Diagnostic {
-        Diagnostic::new(code, &self.file.shown, Arc::clone(&self.file.text), message).at(self.span, "")
+    fn say(self, code: &str, message: String, help: Option<String>) -> Box<Diagnostic> {
+        Box::new(Diagnostic::new(code, &self.file.shown, Arc::clone(&self.file.text), message).at(self.span, "").help(help))
     }
 }
 
@@ -62,26 +62,24 @@ fn parent_of(
     path: &str,
     value: &Value,
     spans: &SpanIndex,
-) -> Result<Option<(String, Named)>, Diagnostic> {
+) -> Result<Option<(String, Named)>, Box<Diagnostic>> {
     let (Some(name), Some(file)) = (value.get(KEY).and_then(Value::as_str), files.get(path)) else { return Ok(None) };
     let named = Named { file: file.clone(), span: spans.value(KEY) };
     let found = ["models/bases", "models"].iter().flat_map(|folder| ["toml", "yaml", "yml"].map(|e| format!("{folder}/{name}.{e}")));
     // A model may have the name of its base.
-    match found.into_iter().find(|found| found != path && files.contains_key(found)) {
-        Some(parent) => Ok(Some((parent, named))),
-        None => {
-            let own = stem(path);
-            if own == Some(name) {
-                return Err(named.say("extends_itself", format!("`{name}` extends itself")));
-            }
-            let known: BTreeSet<&str> = files.keys().filter_map(|file| stem(file)).filter(|known| Some(*known) != own).collect();
-            let help = did_you_mean(name, known.iter().copied()).unwrap_or_else(|| {
-                let bases: Vec<&str> = files.keys().filter_map(|file| stem(file.strip_prefix("models/bases/")?)).collect();
-                format!("bases: `{}`", bases.join("`, `"))
-            });
-            Err(named.say("unknown_base", format!("there is no model or base `{name}`")).help(Some(help)))
-        }
+    if let Some(parent) = found.into_iter().find(|found| found != path && files.contains_key(found)) {
+        return Ok(Some((parent, named)));
     }
+    let own = stem(path);
+    if own == Some(name) {
+        return Err(named.say("extends_itself", format!("`{name}` extends itself"), None));
+    }
+    let known: BTreeSet<&str> = files.keys().filter_map(|file| stem(file)).filter(|known| Some(*known) != own).collect();
+    let help = did_you_mean(name, known.iter().copied()).unwrap_or_else(|| {
+        let bases: Vec<&str> = files.keys().filter_map(|file| stem(file.strip_prefix("models/bases/")?)).collect();
+        format!("bases: `{}`", bases.join("`, `"))
+    });
+    Err(named.say("unknown_base", format!("there is no model or base `{name}`"), Some(help)))
 }
 
 fn is_toml(path: &str) -> bool {
@@ -125,7 +123,7 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
 mod tests {
     use super::*;
 
-    fn resolved(files: &[(&str, &str)], path: &str) -> Result<Value, Diagnostic> {
+    fn resolved(files: &[(&str, &str)], path: &str) -> Result<Value, Box<Diagnostic>> {
         let files: BTreeMap<String, SourceFile> =
             files.iter().map(|(path, text)| ((*path).to_owned(), SourceFile::new((*path).into(), text))).collect();
         resolve(&files, path, &parse_toml(&files[path].text).unwrap())

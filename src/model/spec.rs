@@ -68,7 +68,6 @@ pub enum Role {
 /// How a model is reached. Externally tagged: `[provider.openai]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "a run holds a handful of them, and a box would be in every reader's way")]
 pub enum Provider {
     /// OpenAI-compatible chat completions.
     Openai(Endpoint),
