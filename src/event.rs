@@ -11,7 +11,7 @@ use crate::ids::TrialId;
 use crate::plan::TrialSpec;
 
 /// Grows whenever an event gains, loses or changes a field.
-pub const JOURNAL_VERSION: u32 = 1;
+pub const JOURNAL_VERSION: u32 = 2;
 
 /// A line of events.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,8 +125,14 @@ pub struct Asked {
     pub real_s: f64,
     /// Infrastructure errors before it succeeded.
     pub retries: u32,
-    /// How the tool call was found: `native`, `text`, `none`.
+    /// How the tool call was found: `native`, `text`, `none`; and what was done to read its arguments.
     pub dialect: String,
+    /// What is wrong with the call, so that it could not be used; empty when nothing is.
+    #[serde(default)]
+    pub malformed: String,
+    /// Whether the model was asked again because its call before could not be used.
+    #[serde(default)]
+    pub correction: bool,
 }
 
 /// A probe.

@@ -127,6 +127,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// Language models: which there are, and whether one answers.
+    Models {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ModelsCommand,
+    },
     /// Ansible and kubectl in a private folder.
     Tools {
         /// What to do with them.
@@ -211,6 +217,12 @@ pub(super) struct RunArgs {
     /// Go on when trials cannot be run, one after the other. Default: stop after five of them.
     #[arg(long)]
     pub(super) keep_going: bool,
+    /// Answer from the replies that an earlier run kept: no network, no key. What it does not hold is an error.
+    #[arg(long, value_name = "RUN_DIR", overrides_with = "replay", conflicts_with = "cache")]
+    pub(super) replay: Option<Utf8PathBuf>,
+    /// Keep replies in this folder, and answer from it what was asked before, in any run.
+    #[arg(long, value_name = "DIR", overrides_with = "cache")]
+    pub(super) cache: Option<Utf8PathBuf>,
     /// Run on the cluster of this kubeconfig instead of the embedded one.
     #[arg(long, value_name = "FILE", overrides_with = "kubeconfig")]
     pub(super) kubeconfig: Option<String>,
@@ -248,6 +260,20 @@ pub(super) enum ClusterCommand {
         /// Enforce roles and bindings. Needs --tls: kubectl sends no token without.
         #[arg(long, requires = "tls")]
         rbac: bool,
+    },
+}
+
+/// What to do with the models.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// Show all models, and whether their keys are set.
+    List,
+    /// Ask a model for one tiny tool call: latency, tokens, whether tools work.
+    #[command(after_help = "Example:
+  microremed models test ollama")]
+    Test {
+        /// Its name.
+        name: String,
     },
 }
 

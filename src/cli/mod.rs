@@ -11,11 +11,13 @@ mod failure;
 mod interrupt;
 mod journal;
 mod load;
+mod models;
 mod new;
 mod places;
 mod plan;
 mod progress;
 mod render;
+mod replies;
 mod report;
 mod run;
 mod schema;
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Cli, ClusterCommand, Command, ToolsCommand};
+use args::{Cli, ClusterCommand, Command, ModelsCommand, ToolsCommand};
 use failure::{Code, Failure};
 
 /// Runs the program.
@@ -75,6 +77,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Tools { command: ToolsCommand::Install } => tools::install(&global).await,
         Command::Tools { command: ToolsCommand::Status } => tools::status(&global),
+        Command::Models { command: ModelsCommand::List } => models::list(&global),
+        Command::Models { command: ModelsCommand::Test { name } } => models::test(&global, &name).await,
         Command::Doctor => doctor::doctor(&global).await,
         Command::New { kind, name } => new::new(&global, kind, &name),
         Command::Schema { kind } => schema::schema(&kind),

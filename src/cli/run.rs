@@ -13,15 +13,16 @@ use super::failure::{Code, Failure, chain};
 use super::journal::Journal;
 use super::places::{Global, absolute, variable};
 use super::progress::Progress;
+use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
 use super::{count, interrupt, load, plan as plan_command, print, report, select, tell, tools};
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
-use crate::execute::{ClusterChoice, RunEnd, RunRequest};
+use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, Root};
-use crate::model::ChatModel;
+use crate::model::Secrets;
 use crate::plan::Plan;
-use crate::record::{Artifacts, JournalWriter, RunDir, RunHead, RunState, read_journal};
+use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, read_journal};
 
 /// Trials in a row that cannot be run before a run without `--keep-going` stops.
 const GIVE_UP_AFTER: u32 = 5;
@@ -32,7 +33,8 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     let catalog = load::catalog(global)?;
     // Everything that can be wrong with the question is found before anything is installed or written.
     let draft = select::plan(&catalog, &args.select, "")?;
-    let models = open_models(&catalog, &draft)?;
+    let models = replies::open(&catalog, &draft, &args)?;
+    let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(global, &cancel).await?;
     let plan = select::plan(&catalog, &args.select, &plan_command::identity(&versions.map()))?;
     let run_dir = RunDir::create(&args.out, &plan.experiment().name, jiff::Timestamp::now())
@@ -49,7 +51,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     run_dir.write_head(&head).map_err(|e| Failure::harness(chain(&e)))?;
     let writer = JournalWriter::create(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::harness(chain(&e)))?;
     let state = RunState::default();
-    Box::pin(go(global, Session { args, catalog, plan, models, run_dir, writer, state, cancel, resumed: false })).await
+    Box::pin(go(global, Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
 }
 
 /// What to say again to resume: the words of the command line, with paths that hold in any folder.
@@ -60,6 +62,11 @@ fn command_line(global: &Global, args: &RunArgs) -> Result<Vec<String>, Failure>
     }
     if let Some(file) = &args.kubeconfig {
         words.extend(["--kubeconfig".to_owned(), absolute(Utf8Path::new(file))?.into_string()]);
+    }
+    for (word, path) in [("--replay", &args.replay), ("--cache", &args.cache)] {
+        if let Some(path) = path {
+            words.extend([word.to_owned(), absolute(path)?.into_string()]);
+        }
     }
     Ok(words)
 }
@@ -83,13 +90,14 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     // A run on the built-in data stays on it, wherever it is resumed.
     let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
-    let models = open_models(&catalog, &draft)?;
+    let models = replies::open(&catalog, &draft, &args)?;
+    let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;
     let plan = select::plan(&catalog, &args.select, &plan_command::identity(&versions.map()))?;
     let (writer, journal) = JournalWriter::open(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
     let state = RunState::from_records(&journal.records);
     warn_of_changes(&plan, &state);
-    Box::pin(go(&global, Session { args, catalog, plan, models, run_dir, writer, state, cancel, resumed: true })).await
+    Box::pin(go(&global, Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: true })).await
 }
 
 /// Everything that a run is made of.
@@ -97,7 +105,8 @@ struct Session {
     args: RunArgs,
     catalog: Arc<Catalog>,
     plan: Arc<Plan>,
-    models: BTreeMap<String, Arc<dyn ChatModel>>,
+    models: Opened,
+    earlier: Option<Earlier>,
     run_dir: RunDir,
     writer: JournalWriter,
     state: RunState,
@@ -106,7 +115,7 @@ struct Session {
 }
 
 async fn go(global: &Global, session: Session) -> Result<(), Failure> {
-    let Session { args, catalog, plan, models, run_dir, writer, state, cancel, resumed } = session;
+    let Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed } = session;
     let (toolchain, versions) = tools::ensure(global, &cancel).await?;
     let settled: BTreeSet<TrialId> = plan.iter().map(|t| t.id).filter(|id| state.settled(id)).collect();
     let progress = Progress::start(plan.len(), settled.len() as u64, global.json);
@@ -129,10 +138,12 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         roles: roles(&catalog, &plan),
     };
     let work = WorkFolder::create()?;
+    let models = replies::recorded(models, &catalog, &run_dir, earlier.as_ref(), work.path());
     let trials = (0..plan.len()).filter_map({
         let plan = Arc::clone(&plan);
         move |n| plan.get(n)
     });
+    let secrets = Secrets::find(catalog.models.values(), &variable);
     let request = RunRequest {
         catalog,
         experiment: Arc::new(plan.experiment().clone()),
@@ -143,7 +154,8 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
         toolchain,
         models,
-        spent_usd: state.spent().cost_usd,
+        secrets,
+        spent: amount(&state),
         give_up_after: (!args.keep_going).then_some(GIVE_UP_AFTER),
         program: std::env::current_exe().ok(),
         work: work.path().to_owned(),
@@ -173,8 +185,8 @@ fn finish(global: &Global, run_dir: &RunDir, end: &RunEnd) -> Result<(), Failure
             run_dir.path()
         )));
     }
-    if end.spent {
-        return Err(Failure::harness("stopped: the run's budget cost_total_usd is used up")
+    if let Some(why) = &end.over_budget {
+        return Err(Failure::harness(format!("stopped: the run's budget is used up: {why}"))
             .help(format!("raise it in the experiment, then microremed resume {} goes on", run_dir.path())));
     }
     let lost = end.outcomes.get(&Outcome::InfraError).copied().unwrap_or(0);
@@ -196,17 +208,10 @@ fn show_report(global: &Global, run_dir: &RunDir, records: &[Record]) -> Result<
     Ok(())
 }
 
-fn open_models(catalog: &Catalog, plan: &Plan) -> Result<BTreeMap<String, Arc<dyn ChatModel>>, Failure> {
-    let mut models = BTreeMap::new();
-    for name in &plan.experiment().matrix.model {
-        let Some(spec) = catalog.models.get(name) else { continue };
-        let model = crate::model::open(spec, &variable).map_err(|e| {
-            Failure::new(Code::Dependency, format!("model {name}: {}", chain(&e)))
-                .help(format!("models/{name}.toml says how it is reached"))
-        })?;
-        models.insert(name.clone(), model);
-    }
-    Ok(models)
+/// What the run has spent so far, interrupted trials included.
+fn amount(state: &RunState) -> Amount {
+    let spent = state.spent();
+    Amount { calls: spent.calls, tokens: spent.usage.prompt.saturating_add(spent.usage.completion), usd: spent.cost_usd }
 }
 
 fn roles(catalog: &Catalog, plan: &Plan) -> BTreeMap<String, ReferenceRole> {

@@ -5,7 +5,7 @@
 //!
 //! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (slots and cancellation), [`trial`] (state of a trial),
 //! [`step`] (the interpreter of pipelines), [`judge`] and [`check`] (check sets), [`baseline`] and [`strategy`] (what
-//! changed in the cluster), [`outcome`] (from all that to a result).
+//! changed in the cluster), [`spending`] (the run's budgets), [`outcome`] (from all that to a result).
 
 mod baseline;
 mod check;
@@ -14,6 +14,7 @@ pub mod embedded;
 mod judge;
 mod outcome;
 mod run;
+mod spending;
 mod step;
 mod stop;
 mod strategy;
@@ -21,6 +22,7 @@ mod tally;
 mod trial;
 
 pub use run::{ClusterChoice, RunEnd, RunRequest, run};
+pub use spending::Amount;
 
 /// The context of templates as it is when a trial begins, for showing its prompts beforehand.
 pub fn initial_context(inputs: &crate::plan::TrialInputs) -> serde_json::Value {

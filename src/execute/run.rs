@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::Events;
+use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
 use crate::ansible::{OutputCap, Toolchain, Workspace, WorkspaceSpec};
@@ -14,7 +15,7 @@ use crate::cluster::{Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, ExperimentManifest};
-use crate::model::{ChatModel, Usage};
+use crate::model::{ChatModel, Secrets, Usage};
 use crate::plan::{TrialInputs, TrialSpec};
 
 /// Where trials run.
@@ -51,10 +52,12 @@ pub struct RunRequest {
     pub toolchain: Toolchain,
     /// Opened models, by name.
     pub models: BTreeMap<String, Arc<dyn ChatModel>>,
+    /// Keys that nothing a child prints may show.
+    pub secrets: Secrets,
+    /// What an earlier start of the same run has spent.
+    pub spent: Amount,
     /// Trials in a row that end as `infra_error` before no more are begun; none: all are tried.
     pub give_up_after: Option<u32>,
-    /// Dollars that earlier starts of this run have spent; they count in its budget.
-    pub spent_usd: f64,
     /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
     pub program: Option<std::path::PathBuf>,
     /// Folder for the private folders of the trials.
@@ -72,8 +75,8 @@ pub struct RunEnd {
     pub interrupted: bool,
     /// Too many trials in a row could not be run.
     pub gave_up: bool,
-    /// The run's budget of dollars is used up, and trials are left.
-    pub spent: bool,
+    /// A budget of the run was used up; the text says which.
+    pub over_budget: Option<String>,
     /// The journal failed; the text says how.
     pub failed: Option<String>,
 }
@@ -83,6 +86,8 @@ pub(super) struct Shared {
     pub(super) toolchain: Toolchain,
     pub(super) cancel: CancellationToken,
     pub(super) charge_model: bool,
+    pub(super) spending: Spending,
+    pub(super) secrets: Secrets,
     pub(super) program: Option<std::path::PathBuf>,
 }
 
@@ -96,8 +101,9 @@ pub async fn run<S: Sink + 'static>(request: RunRequest, sink: S) -> (RunEnd, Op
     let result = drive(request, &events, &mut end).await;
     let how = match (&result, end.interrupted) {
         (Err(_), _) => "failed",
-        (Ok(()), false) if end.gave_up || end.spent => "failed",
+        (Ok(()), false) if end.gave_up => "failed",
         (Ok(()), true) => "interrupted",
+        (Ok(()), false) if end.over_budget.is_some() => "interrupted",
         (Ok(()), false) => "done",
     };
     if let Err(e) = result.and(events.send(Event::RunFinished { how: how.to_owned() }).await) {
@@ -118,23 +124,30 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         jobs,
         toolchain,
         models,
+        secrets,
+        spent,
         give_up_after,
-        mut spent_usd,
         program,
         work,
         cancel,
     } = request;
     events.send(Event::RunStarted(head)).await?;
-    let shared = Arc::new(Shared { toolchain, cancel: cancel.clone(), charge_model: experiment.time.model == "charged", program });
+    let shared = Arc::new(Shared {
+        toolchain,
+        cancel: cancel.clone(),
+        charge_model: experiment.time.model == "charged",
+        spending: Spending::new(&experiment.budgets, spent)?,
+        secrets,
+        program,
+    });
     // A cluster of a kubeconfig is one namespace for one trial at a time.
     let jobs = if matches!(cluster, ClusterChoice::Embedded) { jobs.max(1) } else { 1 };
     let mut running: JoinSet<Result<TrialFinished, Stop>> = JoinSet::new();
     let (mut more, mut in_a_row) = (true, 0_u32);
     loop {
-        let over_budget = experiment.budgets.cost_total_usd.is_some_and(|limit| spent_usd >= limit);
-        if more && over_budget {
+        if more && let Some(why) = shared.spending.over() {
             more = false;
-            end.spent = trials.any(|t| !settled.contains(&t.id));
+            end.over_budget = trials.any(|t| !settled.contains(&t.id)).then_some(why);
         }
         while more && running.len() < jobs && !cancel.is_cancelled() {
             let Some(spec) = trials.find(|t| !settled.contains(&t.id)) else {
@@ -157,7 +170,6 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
             None => break,
             Some(Ok(Ok(finished))) => {
                 *end.outcomes.entry(finished.outcome).or_default() += 1;
-                spent_usd += finished.cost_usd.unwrap_or(0.0);
                 in_a_row = if finished.outcome == Outcome::InfraError { in_a_row + 1 } else { 0 };
                 if more && give_up_after.is_some_and(|limit| in_a_row >= limit) {
                     (more, end.gave_up) = (false, true);
@@ -176,6 +188,9 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         }
     }
     end.interrupted = cancel.is_cancelled();
+    if end.over_budget.is_none() {
+        end.over_budget = shared.spending.refused();
+    }
     Ok(())
 }
 

@@ -38,6 +38,12 @@ pub(super) struct Tally {
     pub(super) probes: u32,
     pub(super) attempts: u32,
     pub(super) usage: Usage,
+    /// Turns in which the model was asked again because its call could not be used.
+    pub(super) corrections: u32,
+    /// Prompt tokens of the last call: as they were estimated, and as they were reported.
+    pub(super) last_prompt: Option<(u64, u64)>,
+    /// Completion tokens of the longest reply so far.
+    pub(super) longest_reply: u64,
     pub(super) cost_usd: Option<f64>,
     pub(super) model: Duration,
     pub(super) playbook: Duration,

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::kind::Kind;
 use super::source::{Root, SourceFile};
-use super::spans::{Document, SpanIndex, child, item, parse_toml, parse_yaml};
-use super::{ExperimentManifest, FaultManifest, PipelineManifest, SequenceManifest, SystemManifest, schema, semantic};
+use super::spans::{SpanIndex, child, item, parse_toml, parse_yaml};
+use super::{ExperimentManifest, FaultManifest, PipelineManifest, SequenceManifest, SystemManifest, extends, schema, semantic};
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
 use crate::model::ModelSpec;
 
@@ -110,9 +110,15 @@ impl Catalog {
         } else {
             parse_yaml(&file.text)
         };
-        let Document { value, spans } = match parsed {
+        let document = match parsed {
             Ok(document) => document,
             Err(e) => return diagnostics.push(about("syntax", e.message).at(e.span, "")),
+        };
+        let inherited = if kind == Kind::Model { extends::resolve(&self.files, path, &document) } else { Ok(document.value) };
+        let spans = document.spans;
+        let value = match inherited {
+            Ok(value) => value,
+            Err(diagnostic) => return diagnostics.push(*diagnostic),
         };
         let mistakes = schema::check_kind(kind, &value);
         for mistake in &mistakes {

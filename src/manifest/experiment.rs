@@ -73,8 +73,23 @@ pub struct Budgets {
     pub playbooks: u32,
     /// Tokens of a trial.
     pub tokens_per_trial: u64,
+    /// Dollars of a trial; none: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_per_trial_usd: Option<f64>,
+    /// Real time of a trial's model calls; none: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_time: Option<String>,
     /// Dollars of a run; none: no bound.
     pub cost_total_usd: Option<f64>,
+    /// Model calls of a run; none: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_total: Option<u64>,
+    /// Tokens of a run; none: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_total: Option<u64>,
+    /// Real time of a run, after which no trial begins and no model is asked; none: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_time: Option<String>,
 }
 
 impl Default for Budgets {
@@ -86,7 +101,12 @@ impl Default for Budgets {
             probes: 20,
             playbooks: 5,
             tokens_per_trial: 200_000,
+            cost_per_trial_usd: None,
+            model_time: None,
             cost_total_usd: None,
+            calls_total: None,
+            tokens_total: None,
+            run_time: None,
         }
     }
 }
@@ -106,6 +126,14 @@ pub struct TimeSection {
 impl Default for TimeSection {
     fn default() -> Self {
         Self { clock: "skip".to_owned(), speed: 1.0, model: "free".to_owned() }
+    }
+}
+
+impl Budgets {
+    /// The bounds of a trial alone: those of the run change no trial's result.
+    #[must_use]
+    pub fn of_a_trial(&self) -> Self {
+        Self { cost_total_usd: None, calls_total: None, tokens_total: None, run_time: None, ..self.clone() }
     }
 }
 

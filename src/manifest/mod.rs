@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod duration;
 pub mod experiment;
+mod extends;
 pub mod fault;
 pub mod kind;
 pub mod pipeline;

@@ -32,11 +32,30 @@ pub struct PipelineManifest {
     /// Check sets that apply to every fault, by name; merged into the fault's set of that name (stages appended to each stage's `all`).
     #[serde(default)]
     pub checks: IndexMap<String, Vec<super::fault::Check>>,
+    /// What a model is told whose call could not be used; the trial pipeline's is inherited by every method. None: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
     /// The steps.
     pub steps: Vec<Step>,
     /// Steps that run whatever happened before (clean-up).
     #[serde(default)]
     pub finally: Vec<Step>,
+}
+
+/// A turn in which the model may make good a call that could not be used: an unknown tool, arguments that are no JSON
+/// object, or lack what the tool needs. `reply.malformed` says what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Correction {
+    /// Prompt that answers the call.
+    pub prompt: String,
+    /// Such turns for one ask.
+    #[serde(default = "once")]
+    pub turns: u32,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// A tool offered to the model.

@@ -36,12 +36,15 @@ pub struct Message {
     /// Reasoning text that the provider gave apart from the answer; recorded, never shown to agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// What the provider wants back as it came (signed thoughts); means nothing to anybody else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opaque: Vec<serde_json::Value>,
 }
 
 impl Message {
     /// A plain message.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None, reasoning: None }
+        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None, reasoning: None, opaque: Vec::new() }
     }
 }
 
@@ -98,6 +101,9 @@ pub struct ChatRequest {
     pub tool_choice: ToolChoice,
     /// Seed for providers that take one.
     pub seed: Option<u64>,
+    /// Which sample this conversation is: two trials that say the same are two samples all the same. Never sent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sample: String,
     /// What a *scripted* policy may know (the trial's facts and the reference repair). Never sent to a provider.
     #[serde(skip)]
     pub reference: serde_json::Value,
@@ -129,7 +135,8 @@ pub struct ChatReply {
     pub usage: Usage,
     /// `stop`, `tool_calls`, `length`, ... as the provider said.
     pub finish_reason: String,
-    /// How the tool call was found: `native`, `text`, `none`.
+    /// How the tool call was found: `native`, `text`, `none`; `+` and what was done to its arguments to read them
+    /// (`unfenced`, `joined`, `as-text`).
     pub dialect: String,
     /// Failed attempts before this one, with their errors.
     pub retries: Vec<String>,

@@ -7,15 +7,20 @@
 mod arguments;
 mod chat;
 pub mod dialect;
-mod openai;
+mod endpoint;
+mod identity;
+mod playbooks;
 mod problem;
 mod scripted;
 mod spec;
+mod wire;
 
 pub use arguments::parse_arguments;
 pub use chat::{ChatReply, ChatRequest, MalformedArguments, Message, Role, ToolCall, ToolChoice, ToolSpec, Usage};
+pub use endpoint::Secrets;
+pub use identity::identity;
 pub use problem::Problem;
-pub use spec::{ModelSpec, OpenAi, Price, Provider, Retry, Role as ReferenceRole, Scripted, Turn};
+pub use spec::{Endpoint, Limits, ModelSpec, Playbooks, Price, Provider, Retry, Role as ReferenceRole, Scripted, Turn};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,22 +35,28 @@ pub trait ChatModel: Send + Sync {
 /// Opens the model that `spec` describes. `env` looks up environment variables, of which a spec holds names only.
 pub fn open(spec: &ModelSpec, env: &dyn Fn(&str) -> Option<String>) -> Result<Arc<dyn ChatModel>, ModelError> {
     match &spec.provider {
-        Provider::Openai(endpoint) => Ok(Arc::new(openai::OpenAiModel::open(endpoint, env)?)),
+        Provider::Openai(e) | Provider::OpenaiResponses(e) | Provider::Anthropic(e) | Provider::Gemini(e) | Provider::Azure(e) => {
+            Ok(Arc::new(endpoint::EndpointModel::open(spec, e, env)?))
+        }
         Provider::Scripted(policy) => Ok(Arc::new(scripted::ScriptedModel::new(policy.clone()))),
+        Provider::Playbooks(playbooks) => Ok(Arc::new(playbooks::PlaybooksModel::open(playbooks)?)),
     }
 }
 
 /// What is wrong with the values of `spec`, all of it; needs neither a key nor a network.
 pub fn problems(spec: &ModelSpec) -> Vec<Problem> {
-    let (provider, found) = match &spec.provider {
-        Provider::Openai(endpoint) => ("openai", openai::problems(endpoint)),
-        Provider::Scripted(policy) => ("scripted", scripted::problems(policy)),
+    let found = match &spec.provider {
+        Provider::Openai(e) | Provider::OpenaiResponses(e) | Provider::Anthropic(e) | Provider::Gemini(e) | Provider::Azure(e) => {
+            endpoint::problems(spec, e)
+        }
+        Provider::Scripted(policy) => scripted::problems(policy),
+        Provider::Playbooks(_) => Vec::new(),
     };
-    found.into_iter().map(|problem| problem.within(&format!("provider.{provider}"))).collect()
+    found.into_iter().map(|problem| problem.within(&format!("provider.{}", spec.provider.name()))).collect()
 }
 
 /// Why no reply could be had. Never about the quality of an answer.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum ModelError {
     /// The provider stayed unreachable or broken after all retries.
     #[error("the model endpoint {endpoint} did not answer properly after {attempts} attempts: {last}")]
@@ -73,6 +84,15 @@ pub enum ModelError {
     /// The description cannot be used as it is.
     #[error("failed to open the model: {0}")]
     BadSpec(String),
+    /// A recorded run holds no reply to this request.
+    #[error("the recorded run holds no reply to this request: {0}")]
+    NotRecorded(String),
+    /// A reply could not be stored or read back.
+    #[error("failed to keep the model's replies: {0}")]
+    Store(String),
+    /// No playbook was handed in for this trial.
+    #[error("no playbook was handed in for this trial: {0}")]
+    NoPlaybook(String),
     /// A scripted model's template failed.
     #[error("the scripted model's turn could not be rendered: {0}")]
     Script(String),

@@ -20,6 +20,37 @@ pub struct ModelSpec {
     /// Prices, for cost columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// What the provider allows; shared by all trials of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// The file that this one adds to: models/NAME.toml or models/bases/NAME.toml. Tables are merged, everything else is
+    /// replaced. Resolved when the file is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
+}
+
+/// What a provider allows. After a 429 the calls side by side are halved, and grow again with each success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Calls side by side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<u32>,
+    /// Calls begun in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Tokens, of prompts and completions, in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+}
+
+/// Playbooks written by people or by other programs, handed in as if a model had written them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Playbooks {
+    /// The folder: `TRIAL-ID.yml`, `SYSTEM/FAULT/TARGET.yml`, `FAULT/TARGET.yml` or `FAULT.yml`, the first that is there;
+    /// a further playbook of the same trial has `.2`, `.3`, ... before its extension.
+    pub folder: String,
 }
 
 /// What a reference policy is in an experiment for.
@@ -37,32 +68,71 @@ pub enum Role {
 /// How a model is reached. Externally tagged: `[provider.openai]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "a run holds a handful of them, and a box would be in every reader's way")]
 pub enum Provider {
     /// OpenAI-compatible chat completions.
-    Openai(OpenAi),
+    Openai(Endpoint),
+    /// The Responses API of `OpenAI`.
+    OpenaiResponses(Endpoint),
+    /// The Messages API of Anthropic.
+    Anthropic(Endpoint),
+    /// `generateContent` of Google's Gemini API.
+    Gemini(Endpoint),
+    /// Chat completions of Azure `OpenAI`: `model` is the deployment's name.
+    Azure(Endpoint),
     /// A fixed policy: no network, no key.
     Scripted(Scripted),
+    /// Playbooks that somebody else has written, a file a trial: no network, no key.
+    Playbooks(Playbooks),
 }
 
-/// An OpenAI-compatible endpoint.
+impl Provider {
+    /// Its key in a model file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Openai(_) => "openai",
+            Self::OpenaiResponses(_) => "openai-responses",
+            Self::Anthropic(_) => "anthropic",
+            Self::Gemini(_) => "gemini",
+            Self::Azure(_) => "azure",
+            Self::Scripted(_) => "scripted",
+            Self::Playbooks(_) => "playbooks",
+        }
+    }
+
+    /// The endpoint on the network; none for policies that need none.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Openai(e) | Self::OpenaiResponses(e) | Self::Anthropic(e) | Self::Gemini(e) | Self::Azure(e) => Some(e),
+            Self::Scripted(_) | Self::Playbooks(_) => None,
+        }
+    }
+}
+
+/// An endpoint on the network, whatever it speaks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OpenAi {
-    /// Base URL up to and including `/v1`.
+pub struct Endpoint {
+    /// Base URL: what comes before the path that the API defines (`https://HOST/v1`; for Azure the resource's address).
     pub base_url: String,
     /// Model name sent.
     pub model: String,
     /// Name of the environment variable that holds the key; none for servers without keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_env: Option<String>,
+    /// A file that holds the key, when no variable does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// Version of the API, where it wants one (`anthropic-version`, `api-version`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
     /// Ask for a stream of server-sent events.
     #[serde(default)]
     pub stream: bool,
-    /// `native` tool calling, `text` fallback only, or `auto`: native, and text when the answer has no tool call.
+    /// `native` tool calling, `text` fallback only, `schema`: output constrained by a JSON Schema, or `auto`: native, and
+    /// text when the answer has no tool call.
     #[serde(default = "auto")]
     pub tools: String,
-    /// Further fields of the request body (`temperature`, `max_tokens`, ...), sent as they are.
+    /// Further fields of the request body (`temperature`, `max_tokens`, ...), sent as they are; tables are merged.
     #[serde(default)]
     pub options: IndexMap<String, serde_json::Value>,
     /// Further request headers.

@@ -9,7 +9,7 @@ use super::TrialSpec;
 use super::inputs::{with_options, with_params};
 use crate::manifest::pipeline::Step;
 use crate::manifest::{Catalog, CheckSet, ExperimentManifest, FaultManifest, TRIAL_PIPELINE, Undo, duration};
-use crate::model::{ModelSpec, Provider};
+use crate::model::ModelSpec;
 use crate::template;
 
 /// Bounds by combination of system, fault, method and model: all that a bound depends on.
@@ -66,13 +66,9 @@ impl Bounds {
 
 /// The longest that one answer can take.
 fn asking(model: &ModelSpec) -> Duration {
-    match &model.provider {
-        Provider::Openai(o) => {
-            let pauses = time(&o.retry.pause_max).saturating_mul(o.retry.attempts.saturating_sub(1));
-            time(&o.timeout).saturating_mul(o.retry.attempts.max(1)).saturating_add(pauses)
-        }
-        Provider::Scripted(_) => Duration::ZERO,
-    }
+    let Some(endpoint) = model.provider.endpoint() else { return Duration::ZERO };
+    let pauses = time(&endpoint.retry.pause_max).saturating_mul(endpoint.retry.attempts.saturating_sub(1));
+    time(&endpoint.timeout).saturating_mul(endpoint.retry.attempts.max(1)).saturating_add(pauses)
 }
 
 fn checking(set: &CheckSet) -> Duration {

@@ -10,7 +10,7 @@ use crate::manifest::{Catalog, FaultManifest, Inject, PipelineManifest, SystemMa
 use crate::model::ModelSpec;
 
 /// SHA-256 of a value's canonical JSON: keys sorted, no white space.
-pub(super) fn of<T: Serialize>(value: &T) -> String {
+pub fn of<T: Serialize>(value: &T) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     let mut text = String::new();
     canonical(&value, &mut text);
@@ -76,14 +76,16 @@ pub(super) fn pipeline(catalog: &Catalog, pipeline: &PipelineManifest) -> String
     let mut prompts = Vec::new();
     prompts_of(&pipeline.steps, &mut prompts);
     prompts_of(&pipeline.finally, &mut prompts);
+    prompts.extend(pipeline.correction.as_ref().map(|correction| correction.prompt.as_str()));
     of(&(plain(pipeline, &[]), files(catalog, prompts.iter().map(|p| prompt_path(p)))))
 }
 
-/// The model without its prices and the name of its key's variable: neither changes an answer.
+/// The model without its prices, its limits and the place of its key: none changes an answer.
 pub(super) fn model(model: &ModelSpec) -> String {
-    let mut value = plain(model, &["price"]);
-    if let Some(provider) = value.pointer_mut("/provider/openai").and_then(Value::as_object_mut) {
+    let mut value = plain(model, &["price", "limits", "extends"]);
+    if let Some(provider) = value.pointer_mut(&format!("/provider/{}", model.provider.name())).and_then(Value::as_object_mut) {
         provider.remove("key_env");
+        provider.remove("key_file");
     }
     of(&value)
 }

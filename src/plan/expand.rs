@@ -212,8 +212,7 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
         name: TRIAL_PIPELINE.to_owned(),
         help: None,
     })?;
-    let mut budgets = experiment.budgets.clone();
-    budgets.cost_total_usd = None;
+    let budgets = experiment.budgets.of_a_trial();
     let trial_digest = digest::pipeline(catalog, &with_options(trial, &experiment));
     let common = (trial_digest, budgets, &experiment.time, env!("CARGO_PKG_VERSION"), tools);
     let plan = Plan {

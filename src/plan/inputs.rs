@@ -110,6 +110,7 @@ impl TrialInputs {
         let fault = with_params(fault, experiment);
         let trial = with_options(trial, experiment);
         let mut method = with_options(method, experiment);
+        method.correction = method.correction.or_else(|| trial.correction.clone());
         for (name, tool) in &trial.tools {
             method.tools.entry(name.clone()).or_insert_with(|| tool.clone());
         }
@@ -208,6 +209,8 @@ impl TrialInputs {
     /// What a scripted policy may know.
     pub fn reference(&self) -> Result<Value, InputsError> {
         Ok(json!({
+            "trial": self.spec.id,
+            "system": self.spec.system,
             "gold": self.render_gold()?,
             "namespace": self.system.namespace,
             "target": self.spec.target,

@@ -13,6 +13,7 @@ mod setting;
 mod system_objects;
 mod trial_spec;
 
+pub use digest::of as digest_of;
 pub use expand::{Plan, PlanError, Selection, Shard, expand};
 pub use inputs::{Injection, InputsError, TrialInputs, blank_state};
 pub use setting::{SettingError, apply_setting};

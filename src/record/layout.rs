@@ -3,6 +3,7 @@
 //! ```text
 //! results/<experiment>-<UTC time>/  run.json  events.jsonl  events.torn
 //!     trials/<trial-id>/            transcript.json  playbook-N.yml  ansible-N.json  probes.jsonl  samples.csv
+//!     calls/<digest>.json           what a model was asked, and its reply
 //!     report/                       summary.md  trials.csv  summary.csv  results.json  tables.tex  index.html
 //! ```
 
@@ -156,6 +157,11 @@ impl RunDir {
     /// Samples of all check sets.
     pub fn samples(&self, trial: &TrialId) -> Utf8PathBuf {
         self.trial(trial).join("samples.csv")
+    }
+
+    /// Replies of models, by what was asked.
+    pub fn calls(&self) -> Utf8PathBuf {
+        self.root.join("calls")
     }
 
     /// A file of the report.

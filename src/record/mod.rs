@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod atomic;
+mod calls;
 mod fold;
 mod layout;
 mod reader;
@@ -14,6 +15,7 @@ mod writer;
 
 pub use artifacts::{ArtifactError, Artifacts};
 pub use atomic::{AtomicWriteError, write_atomically};
+pub use calls::{CallStore, Earlier, Exchange, Places, RecordingModel};
 pub use fold::{Debt, RunState, Spent, outstanding};
 pub use layout::{LayoutError, RunDir, RunHead};
 pub use reader::{Journal, JournalError, JournalReader, read_journal, read_state};

@@ -85,6 +85,8 @@ fn events(row: TrialFinished) -> Vec<Event> {
         real_s: 1.5,
         retries: 0,
         dialect: "native".to_owned(),
+        malformed: String::new(),
+        correction: false,
     };
     vec![Event::TrialStarted(row.spec.clone()), Event::Asked(asked), Event::TrialFinished(Box::new(row))]
 }

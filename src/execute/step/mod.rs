@@ -1,5 +1,6 @@
 //! The interpreter of pipelines: a file for each family of steps.
 
+mod allowance;
 mod converse;
 mod disturb;
 mod prepare;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -30,6 +32,7 @@ impl Trial {
             .run_command(&self.shared.toolchain, &command, limit, &time, &self.shared.cancel)
             .await
             .map_err(|e| Stop::Infra(e.to_string()))?;
+        let outcome = self.without_secrets(outcome);
         self.tally.children += begun.elapsed();
         self.tally.probes += 1;
         self.scope.insert("probes".to_owned(), self.tally.probes.into());
@@ -55,6 +58,7 @@ impl Trial {
             .run_playbook(&self.shared.toolchain, &code, limit, &time, &self.shared.cancel)
             .await
             .map_err(|e| Stop::Infra(e.to_string()))?;
+        let outcome = self.without_secrets(outcome);
         let spent = begun.elapsed();
         self.tally.children += spent;
         self.tally.playbook += spent;
@@ -81,6 +85,13 @@ impl Trial {
             Value::String(s) if !s.trim().is_empty() => Some(s),
             _ => None,
         })
+    }
+
+    /// What came of a child, without the keys of models: none is in its environment, but a child that runs as the same
+    /// user can read the environments of others.
+    fn without_secrets<T: Serialize + DeserializeOwned>(&self, outcome: T) -> T {
+        let clean = serde_json::to_value(&outcome).ok().and_then(|value| self.shared.secrets.redacted(&value));
+        clean.and_then(|value| serde_json::from_value(value).ok()).unwrap_or(outcome)
     }
 
     fn timekeeping(&self) -> Timekeeping {

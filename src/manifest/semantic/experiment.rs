@@ -41,8 +41,18 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
     }
     s.pause("budgets.trial_time", &experiment.budgets.trial_time);
     s.pause("budgets.cluster_time", &experiment.budgets.cluster_time);
-    if experiment.budgets.cost_total_usd.is_some_and(|c| c <= 0.0) {
-        s.add("budgets.cost_total_usd", "out_of_range", "a bound on the cost must be above 0", None);
+    for (key, time) in [("budgets.model_time", &experiment.budgets.model_time), ("budgets.run_time", &experiment.budgets.run_time)] {
+        if let Some(time) = time {
+            s.pause(key, time);
+        }
+    }
+    for (key, cost) in [
+        ("budgets.cost_total_usd", experiment.budgets.cost_total_usd),
+        ("budgets.cost_per_trial_usd", experiment.budgets.cost_per_trial_usd),
+    ] {
+        if cost.is_some_and(|c| c <= 0.0) {
+            s.add(key, "out_of_range", "a bound on the cost must be above 0", None);
+        }
     }
     s.word("time.clock", &experiment.time.clock, &["skip", "scaled", "real"]);
     s.word("time.model", &experiment.time.model, &["free", "charged"]);

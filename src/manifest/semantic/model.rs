@@ -4,17 +4,26 @@ use super::{Subject, scope};
 use crate::diagnostic::Diagnostics;
 use crate::manifest::spans::{child, item};
 use crate::manifest::{Catalog, Kind};
-use crate::model::{OpenAi, Provider, Scripted};
+use crate::model::{Endpoint, Provider, Scripted};
 
 /// Fields of the request body that the program writes itself.
-const OWN_FIELDS: [&str; 5] = ["model", "messages", "tools", "tool_choice", "stream"];
+const OWN_FIELDS: [&str; 7] = ["model", "messages", "input", "contents", "tools", "tool_choice", "stream"];
 
 pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
     for (name, model) in &catalog.models {
         let mut s = Subject::new(catalog, diagnostics, Kind::Model, name);
+        let before = s.diagnostics.len();
         match &model.provider {
-            Provider::Openai(openai) => endpoint(&mut s, openai),
+            Provider::Openai(e) | Provider::OpenaiResponses(e) | Provider::Anthropic(e) | Provider::Gemini(e) | Provider::Azure(e) => {
+                endpoint(&mut s, model.provider.name(), e);
+            }
             Provider::Scripted(scripted) => policy(&mut s, scripted),
+            Provider::Playbooks(_) => {}
+        }
+        if s.diagnostics.len() == before {
+            for problem in crate::model::problems(model) {
+                s.add(&problem.path, "bad_model", problem.message, None);
+            }
         }
         if let Some(price) = &model.price {
             for (key, value) in [("prompt", price.prompt), ("completion", price.completion), ("cached", price.cached.unwrap_or(0.0))] {
@@ -26,31 +35,31 @@ pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn endpoint(s: &mut Subject<'_>, openai: &OpenAi) {
-    let at = |key: &str| format!("provider.openai.{key}");
-    if !openai.base_url.starts_with("http://") && !openai.base_url.starts_with("https://") {
+fn endpoint(s: &mut Subject<'_>, provider: &str, endpoint: &Endpoint) {
+    let at = |key: &str| format!("provider.{provider}.{key}");
+    if !endpoint.base_url.starts_with("http://") && !endpoint.base_url.starts_with("https://") {
         s.add(
             &at("base_url"),
             "bad_url",
-            format!("`{}` is no address of a web server", openai.base_url),
+            format!("`{}` is no address of a web server", endpoint.base_url),
             Some("write https://HOST/v1".to_owned()),
         );
     }
-    if let Some(key) = &openai.key_env
+    if let Some(key) = &endpoint.key_env
         && !key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     {
         let help = "keys never stand in data files: write the name of an environment variable, such as OPENAI_API_KEY".to_owned();
         s.add(&at("key_env"), "bad_name", "this is no name of an environment variable", Some(help));
     }
-    s.word(&at("tools"), &openai.tools, &["native", "text", "auto"]);
-    s.pause(&at("timeout"), &openai.timeout);
-    if openai.retry.attempts == 0 {
+    s.word(&at("tools"), &endpoint.tools, &["native", "text", "schema", "auto"]);
+    s.pause(&at("timeout"), &endpoint.timeout);
+    if endpoint.retry.attempts == 0 {
         s.add(&at("retry.attempts"), "out_of_range", "there must be at least one attempt", None);
     }
-    s.duration(&at("retry.pause"), &openai.retry.pause);
-    s.duration(&at("retry.pause_max"), &openai.retry.pause_max);
-    for key in openai.options.keys().filter(|k| OWN_FIELDS.contains(&k.as_str())) {
-        let help = (key == "stream" || key == "model").then(|| format!("set provider.openai.{key} instead"));
+    s.duration(&at("retry.pause"), &endpoint.retry.pause);
+    s.duration(&at("retry.pause_max"), &endpoint.retry.pause_max);
+    for key in endpoint.options.keys().filter(|k| OWN_FIELDS.contains(&k.as_str())) {
+        let help = (key == "stream" || key == "model").then(|| format!("set provider.{provider}.{key} instead"));
         s.add(&child(&at("options"), key), "reserved_option", format!("`{key}` is written by the program itself"), help);
     }
 }

@@ -51,6 +51,12 @@ fn one(s: &mut Subject<'_>, pipeline: &PipelineManifest) {
         let everything = json!(null);
         fault::checks(s, list, &path, &everything);
     }
+    if let Some(correction) = &pipeline.correction {
+        prompt(s, "correction.prompt", &correction.prompt, &scope::pipeline(pipeline, false));
+        if u64::from(correction.turns) > MOST_ROUNDS {
+            s.add("correction.turns", "out_of_range", format!("there must be at most {MOST_ROUNDS} turns"), None);
+        }
+    }
     s.not_empty("steps", pipeline.steps.len(), "step");
     walk.steps(s, &pipeline.steps, "steps", false);
     walk.steps(s, &pipeline.finally, "finally", false);

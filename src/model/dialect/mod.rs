@@ -6,7 +6,10 @@
 
 mod action;
 mod json;
+mod mend;
 mod tags;
+
+pub use mend::mend;
 
 use serde_json::{Map, Value};
 
@@ -16,7 +19,7 @@ use super::{MalformedArguments, ToolCall, ToolChoice, ToolSpec};
 const LONGEST_TEXT: usize = 1 << 20;
 
 /// The parameter that a fenced playbook stands for.
-const CODE: &str = "code";
+pub(super) const CODE: &str = "code";
 
 /// One way to write calls.
 type Notation = fn(&str, &[ToolSpec]) -> Vec<Found>;
@@ -66,6 +69,36 @@ pub fn describe(tools: &[ToolSpec], choice: ToolChoice) -> String {
         ToolChoice::Auto => "\n\nUse a tool only when you need it.",
     });
     text
+}
+
+/// What a model is told about the tools when its answer is constrained to be a call.
+pub fn describe_as_json(tools: &[ToolSpec]) -> String {
+    let mut text = String::from("You can use these tools:\n");
+    for tool in tools {
+        text.push_str(&format_tool(tool));
+    }
+    text.push_str("\nAnswer with one JSON object: {\"name\": \"NAME\", \"arguments\": {\"PARAMETER\": \"VALUE\"}}");
+    text
+}
+
+/// The JSON Schema of an answer that is a call of one of the tools; none where the model may answer otherwise.
+pub fn call_schema(tools: &[ToolSpec], choice: ToolChoice) -> Option<Value> {
+    if tools.is_empty() || choice == ToolChoice::Auto {
+        return None;
+    }
+    let mut calls: Vec<Value> = tools
+        .iter()
+        .map(|tool| {
+            serde_json::json!({
+                "type": "object",
+                "properties": { "name": { "type": "string", "enum": [tool.name] }, "arguments": tool.parameters },
+                "required": ["name", "arguments"],
+                "additionalProperties": false,
+            })
+        })
+        .collect();
+    // Not every server knows alternatives at the top.
+    if calls.len() == 1 { calls.pop() } else { Some(serde_json::json!({ "anyOf": calls })) }
 }
 
 /// A tool's result, for a conversation that has no tool messages.
@@ -152,11 +185,19 @@ fn fences(text: &str) -> Vec<Fence<'_>> {
     out
 }
 
+/// The one tool that takes a single text called `code`.
+pub(super) fn playbook_tool(tools: &[ToolSpec]) -> Option<&ToolSpec> {
+    let mut takers = tools.iter().filter(|tool| sole_text_parameter(tool) == Some(CODE));
+    match (takers.next(), takers.next()) {
+        (Some(tool), None) => Some(tool),
+        _ => None,
+    }
+}
+
 /// A fenced list of plays, where just one tool takes a single text called `code`. Of several the last counts: it is
 /// what the model settled on.
 fn find_playbook(text: &str, tools: &[ToolSpec]) -> Vec<Found> {
-    let mut takers = tools.iter().filter(|tool| sole_text_parameter(tool) == Some(CODE));
-    let (Some(tool), None) = (takers.next(), takers.next()) else { return Vec::new() };
+    let Some(tool) = playbook_tool(tools) else { return Vec::new() };
     let is_yaml = |info: &str| matches!(info.to_ascii_lowercase().as_str(), "" | "yaml" | "yml" | "ansible");
     let playbook = fences(text).into_iter().rfind(|fence| is_yaml(fence.info) && is_list_of_plays(fence.body));
     playbook.map(|fence| Found { name: tool.name.clone(), arguments: Ok(one_argument(CODE, fence.body)) }).into_iter().collect()

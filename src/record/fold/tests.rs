@@ -130,6 +130,8 @@ fn trial_events(trial: u8) -> impl Strategy<Value = Vec<Event>> {
                 real_s: 0.5,
                 retries: 0,
                 dialect: "native".to_owned(),
+                malformed: String::new(),
+                correction: false,
             })
         }),
     ];

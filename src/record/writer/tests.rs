@@ -83,6 +83,8 @@ fn an_event_that_could_not_be_read_again_is_refused_and_leaves_no_trace() {
         real_s: f64::NAN,
         retries: 0,
         dialect: "none".to_owned(),
+        malformed: String::new(),
+        correction: false,
     };
     assert!(matches!(writer.append(Event::Asked(asked)), Err(WriteError::Unreadable { .. })));
     writer.append(end("failed")).unwrap();

@@ -8,9 +8,9 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use super::OpenAi;
 use super::retry::Backoff;
-use crate::model::Problem;
+use crate::model::wire::{self, Wire};
+use crate::model::{Endpoint, Problem, Provider};
 
 /// How tools are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum Tools {
     Native,
     /// Described in the text, called in the text.
     Text,
+    /// Described in the text, called by an answer that is constrained to be a call.
+    Schema,
     /// By the protocol; calls in the text are accepted.
     Auto,
 }
@@ -26,8 +28,9 @@ pub(super) enum Tools {
 /// What is needed to ask, but for the key.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    /// Of the chat completions, with everything that the base URL had.
+    /// Where requests go, with everything that the base URL had.
     pub(super) url: Url,
+    pub(super) wire: &'static dyn Wire,
     pub(super) tools: Tools,
     /// Without the key.
     pub(super) headers: HeaderMap,
@@ -37,10 +40,11 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Reads all fields, so that all mistakes are found.
-    pub(super) fn read(description: &OpenAi) -> Result<Self, Vec<Problem>> {
+    pub(super) fn read(provider: &Provider, description: &Endpoint) -> Result<Self, Vec<Problem>> {
+        let wire = wire::of(provider).ok_or_else(|| vec![Problem::new("base_url", "this provider has no endpoint")])?;
         let mut problems = Vec::new();
-        let url = note(&mut problems, address(&description.base_url));
-        let tools = note(&mut problems, tools(&description.tools));
+        let url = note(&mut problems, address(wire, description));
+        let tools = note(&mut problems, tools(&description.tools, wire));
         let timeout = note(&mut problems, duration("timeout", &description.timeout));
         let pause = note(&mut problems, duration("retry.pause", &description.retry.pause));
         let pause_max = note(&mut problems, duration("retry.pause_max", &description.retry.pause_max));
@@ -49,7 +53,9 @@ impl Settings {
         }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in &description.headers {
+        let own = wire.headers(description);
+        let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in own.chain(description.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
             if let Some((name, value)) = note(&mut problems, header(name, value)) {
                 headers.insert(name, value);
             }
@@ -57,7 +63,7 @@ impl Settings {
         match (url, tools, timeout, pause, pause_max) {
             (Some(url), Some(tools), Some(timeout), Some(pause), Some(pause_max)) if problems.is_empty() => {
                 let backoff = Backoff { attempts: description.retry.attempts, pause, pause_max };
-                Ok(Self { url, tools, headers, timeout, backoff })
+                Ok(Self { url, wire, tools, headers, timeout, backoff })
             }
             _ => Err(problems),
         }
@@ -74,26 +80,27 @@ fn note<T>(problems: &mut Vec<Problem>, read: Result<T, Problem>) -> Option<T> {
     read.map_err(|problem| problems.push(problem)).ok()
 }
 
-fn address(base_url: &str) -> Result<Url, Problem> {
-    let wrong = |why: &str| Problem::new("base_url", format!("must be an http or https address up to and including /v1: {why}"));
-    let mut url = Url::parse(base_url).map_err(|error| wrong(&error.to_string()))?;
+fn address(wire: &dyn Wire, description: &Endpoint) -> Result<Url, Problem> {
+    let wrong = |why: &str| Problem::new("base_url", format!("must be an http or https address, such as https://HOST/v1: {why}"));
+    let mut url = Url::parse(&description.base_url).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong(&format!("{} is neither", url.scheme())));
     }
-    if url.path().trim_end_matches('/').ends_with("/chat/completions") {
-        return Err(wrong("leave out /chat/completions"));
+    if url.path().trim_end_matches('/').ends_with(wire.own_path()) {
+        return Err(wrong(&format!("leave out {}", wire.own_path())));
     }
-    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
-    url.set_path(&path);
+    wire.locate(description, &mut url);
     Ok(url)
 }
 
-fn tools(text: &str) -> Result<Tools, Problem> {
+fn tools(text: &str, wire: &dyn Wire) -> Result<Tools, Problem> {
     match text {
+        "schema" if wire.constrains() => Ok(Tools::Schema),
+        "schema" => Err(Problem::new("tools", "this provider cannot constrain its output by a schema; use native, text or auto")),
         "native" => Ok(Tools::Native),
         "text" => Ok(Tools::Text),
         "auto" => Ok(Tools::Auto),
-        other => Err(Problem::new("tools", format!("must be native, text or auto, not {other}"))),
+        other => Err(Problem::new("tools", format!("must be native, text, schema or auto, not {other}"))),
     }
 }
 
@@ -114,7 +121,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Settings, Vec<Problem>> {
-        Settings::read(&toml::from_str(text).unwrap())
+        let description: Endpoint = toml::from_str(text).unwrap();
+        Settings::read(&Provider::Openai(description.clone()), &description)
     }
 
     #[test]

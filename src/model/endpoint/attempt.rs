@@ -1,15 +1,17 @@
 //! One attempt to get an answer: send the request, read the body within its limits, sort what went wrong.
 //!
 //! Input: the request body. Output: the provider's [`Answer`], or a [`Failure`] that says whether asking again can help.
+//! What the bytes mean is the format's business ([`crate::model::wire`]).
 
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 
-use super::reply::{self, Answer, BadReply};
-use super::stream::Assembly;
-use super::{OpenAiModel, chain, retry};
+use super::connection::chain;
+use super::events::Events;
+use super::{EndpointModel, retry};
+use crate::model::wire::{Answer, BadReply, Wire};
 
 /// Longest body accepted; beyond it is no answer but a fault of the server.
 const LONGEST_BODY: usize = 32 << 20;
@@ -32,6 +34,8 @@ pub(super) enum Failure {
         what: String,
         /// Patience the server asked for.
         wait: Option<Duration>,
+        /// It was asked too often.
+        limited: bool,
     },
     /// The server will say the same again.
     Refused {
@@ -46,7 +50,7 @@ pub(super) enum Failure {
 
 impl Failure {
     fn transient(what: impl Into<String>) -> Self {
-        Self::Transient { what: what.into(), wait: None }
+        Self::Transient { what: what.into(), wait: None, limited: false }
     }
 }
 
@@ -64,12 +68,16 @@ impl From<BadReply> for Failure {
             BadReply::Error { status: Some(status), text } if !retryable(status) => {
                 Self::Refused { status: status.as_u16(), body: start(&text) }
             }
-            BadReply::Error { text, .. } => Self::transient(format!("the server answered with an error: {text}")),
+            BadReply::Error { status, text } => Self::Transient {
+                what: format!("the server answered with an error: {text}"),
+                wait: None,
+                limited: status == Some(StatusCode::TOO_MANY_REQUESTS),
+            },
         }
     }
 }
 
-impl OpenAiModel {
+impl EndpointModel {
     /// One attempt, within the time limit of attempts.
     pub(super) async fn attempt(&self, body: &str) -> Result<Answer, Failure> {
         let exchange = self.exchange(body.to_owned());
@@ -82,12 +90,13 @@ impl OpenAiModel {
         let response = self.client.post(self.settings.url.clone()).headers(self.headers.clone()).body(body).send().await?;
         let status = response.status();
         if status.is_success() {
-            return read_answer(response).await;
+            return read_answer(response, self.wire).await;
         }
         let wait = retry::retry_after(response.headers());
         let text = read_start(response).await;
         if retryable(status) {
-            return Err(Failure::Transient { what: format!("HTTP {}: {text}", status.as_u16()), wait });
+            let limited = status == StatusCode::TOO_MANY_REQUESTS;
+            return Err(Failure::Transient { what: format!("HTTP {}: {text}", status.as_u16()), wait, limited });
         }
         Err(Failure::Refused { status: status.as_u16(), body: text })
     }
@@ -99,25 +108,26 @@ fn retryable(status: StatusCode) -> bool {
 }
 
 /// What came is decided by the content type and not by what was asked for: some servers stream never, some always.
-async fn read_answer(mut response: Response) -> Result<Answer, Failure> {
+async fn read_answer(mut response: Response, wire: &dyn Wire) -> Result<Answer, Failure> {
     let streamed = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if streamed {
-        let mut assembly = Assembly::default();
+        let mut events = Events::new(wire.stream());
         let mut length = 0_usize;
         while let Some(chunk) = next_chunk(&mut response, &mut length).await? {
-            assembly.feed(&chunk)?;
-            if assembly.is_done() {
+            events.feed(&chunk)?;
+            if events.is_done() {
                 break;
             }
         }
-        return Ok(assembly.finish()?);
+        return Ok(events.finish()?);
     }
     let mut body = Vec::new();
     let mut length = 0_usize;
     while let Some(chunk) = next_chunk(&mut response, &mut length).await? {
         body.extend_from_slice(&chunk);
     }
-    Ok(reply::read(&body)?)
+    let reply = serde_json::from_slice(&body).map_err(|error| Failure::transient(format!("the answer is cut off or no JSON: {error}")))?;
+    Ok(wire.read(&reply)?)
 }
 
 /// The next piece of the body; none at its end. `length` counts all pieces.
