@@ -16,7 +16,13 @@ pub fn of_system(system: &SystemManifest, time: &TimeSection, seed: u64) -> Resu
         let mut calls = Vec::new();
         for call in &service.calls {
             let port = system.services.iter().find(|s| s.name == call.service).map_or(80, SystemService::entry_port);
-            calls.push(Call { service: call.service.clone(), port, path: call.path.clone(), timeout: span(&call.timeout)? });
+            calls.push(Call {
+                service: call.service.clone(),
+                port,
+                path: call.path.clone(),
+                timeout: span(&call.timeout)?,
+                on: call.on.clone(),
+            });
         }
         let mut main = profile(system, &service.profile)?;
         main.paths.clone_from(&service.paths);

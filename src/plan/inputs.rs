@@ -211,6 +211,7 @@ impl TrialInputs {
             "gold": self.render_gold()?,
             "namespace": self.system.namespace,
             "target": self.spec.target,
+            "kind": self.service.kind.to_lowercase(),
             "container": self.service.main_container(),
             "fault": self.fault.name,
         }))

@@ -70,10 +70,17 @@ pub struct Call {
     pub service: String,
     /// Port of the Service.
     pub port: u16,
-    /// Path asked for.
+    /// Path asked for; `*`: the path that the caller was asked for.
     pub path: String,
     /// The caller's time-out.
     pub timeout: Duration,
+    /// Paths of the caller whose requests make this call, with `*` at the end for all that begin so; empty: all.
+    pub on: Vec<String>,
+}
+
+/// Whether a path is one that a pattern stands for: the same, or beginning with what stands before a `*` at its end.
+pub fn path_matches(pattern: &str, path: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == path, |start| path.starts_with(start))
 }
 
 /// Open-loop load on one service from outside the cluster.
@@ -110,7 +117,7 @@ pub struct Profile {
     pub latency: Duration,
     /// Resident memory after start-up, in bytes.
     pub memory: u64,
-    /// Paths answered with 200; empty: every path. Others get 404.
+    /// Paths answered with 200, with `*` at the end for all that begin so; empty: every path. Others get 404.
     pub paths: Vec<String>,
     /// `Some(code)`: the process ends by itself with that code after [`Profile::exits_after`].
     pub exit_code: Option<i32>,

@@ -18,7 +18,7 @@ fn shipped_files_have_no_mistakes_and_all_kinds_are_there() {
     for kind in Kind::ALL {
         assert!(!catalog.names(kind).is_empty(), "no {}", kind.name());
     }
-    assert_eq!(catalog.faults.len(), 7);
+    assert!(catalog.faults.len() >= 7);
     for method in ["sologen", "thinkremed", "reflexgen"] {
         assert!(catalog.methods().contains(method));
     }

@@ -86,7 +86,7 @@ pub(super) fn pipeline(manifest: &PipelineManifest, in_repeat: bool) -> Value {
 
 /// Turns of a scripted model.
 pub(super) fn scripted() -> Value {
-    json!({ "tools": null, "turn": null, "messages": null, "gold": null, "namespace": null, "target": null, "container": null, "fault": null })
+    json!({ "tools": null, "turn": null, "messages": null, "gold": null, "namespace": null, "target": null, "kind": null, "container": null, "fault": null })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::model::{Action, ContainerModel, Probe};
 use super::network::{egress, ingress};
 use super::resources::work_time;
 use super::runtime::PodRun;
+use crate::sim::config::path_matches;
 use crate::sim::world::World;
 
 /// Round trip on the node itself.
@@ -60,7 +61,7 @@ pub(super) fn attempt(world: &mut World, pod: &PodRun, model: &ContainerModel, c
 pub fn status_of(model: &ContainerModel, path: &str) -> u16 {
     let path = path.split('?').next().unwrap_or(path);
     match model.profile() {
-        Some(p) if p.paths.is_empty() || p.paths.iter().any(|x| x == path) => 200,
+        Some(p) if p.paths.is_empty() || p.paths.iter().any(|x| path_matches(x, path)) => 200,
         _ => 404,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::graph::Graph;
+use crate::sim::config::path_matches;
 use crate::sim::kubelet::container::Container;
 use crate::sim::kubelet::model::{Behaviour, ContainerModel};
 use crate::sim::kubelet::network::{Netem, egress, ingress, join};
@@ -203,13 +204,14 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
         return (None, ask.timeout);
     }
     let mut took = work;
-    for call in calls.iter() {
+    for call in calls.iter().filter(|c| c.on.is_empty() || c.on.iter().any(|p| path_matches(p, plain_path(ask.path)))) {
+        let path = if call.path == "*" { ask.path } else { &call.path };
         let timeout = call.timeout.as_secs_f64();
         let address =
             graph.named(&call.service, &key.namespace).and_then(|s| s.address.or_else(|| s.ports.values().flatten().next().map(|b| b.0)));
         let outcome = match address {
             Some(address) => {
-                let next = Ask { from: Some(key.clone()), address, port: call.port, path: &call.path, timeout, weight: ask.weight };
+                let next = Ask { from: Some(key.clone()), address, port: call.port, path, timeout, weight: ask.weight };
                 let out = request(world, graph, &next, depth + 1);
                 super::record(world, graph, address, &out, ask.weight);
                 out
@@ -224,7 +226,7 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
             Err(Failure::TimedOut) => format!("timed out after {}s", call.timeout.as_secs_f32()),
             Err(Failure::NoSuchName) => "name or service not known".to_owned(),
         };
-        let text = format!("GET http://{}:{}{}: {problem}", call.service, call.port, call.path);
+        let text = format!("GET http://{}:{}{path}: {problem}", call.service, call.port);
         complain(world, key, i, &text);
         return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took);
     }
@@ -232,9 +234,13 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
     (Some((code, body)), took)
 }
 
+fn plain_path(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
+}
+
 /// Health checks answer for the process alone.
 fn is_health(path: &str) -> bool {
-    let path = path.split('?').next().unwrap_or(path);
+    let path = plain_path(path);
     ["health", "ready", "live", "ping", "metrics", "status"].iter().any(|w| path.to_lowercase().contains(w))
 }
 

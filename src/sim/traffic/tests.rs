@@ -17,7 +17,7 @@ fn busy() -> World {
         calls,
         ..WorkloadModel::default()
     };
-    let call = Call { service: "back".to_owned(), port: 5000, path: "/time".to_owned(), timeout: Duration::from_secs(2) };
+    let call = Call { service: "back".to_owned(), port: 5000, path: "/time".to_owned(), timeout: Duration::from_secs(2), on: Vec::new() };
     let load = EntryLoad { namespace: NS.to_owned(), service: "front".to_owned(), port: 5000, path: "/hello".to_owned(), rate: 10.0 };
     let mut w = with(SimConfig {
         workloads: vec![model("front", vec![call]), model("back", Vec::new())],
