@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 /// Every so many samples all of `/proc` is searched for members whose parent went away between two samples (daemons,
 /// asynchronous tasks); the other samples only follow the tree and those already known.
 const FULL_SCAN_EVERY: u32 = 16;
+/// A look that was kept from the processor for longer than this is not trusted.
+const HELD_UP_NS: u64 = 1_500_000;
 /// More processes than this are not followed: whoever starts them is busy.
 const MAX_PROCESSES: usize = 512;
 
@@ -60,7 +62,12 @@ impl Activity {
 
     /// True when every thread of every process of the tree sleeps, and no request of theirs is under way.
     pub fn idle(&self) -> bool {
-        self.processes_wait() && !self.port.is_some_and(unread)
+        let before = time_off_cpu();
+        let waits = self.processes_wait() && !self.port.is_some_and(unread);
+        // On a crowded machine we may be held up in the middle of the look: work can then be handed on from those not
+        // yet seen to those already seen. Such a look says nothing.
+        let held_up = before.zip(time_off_cpu()).is_some_and(|(before, after)| after.saturating_sub(before) > HELD_UP_NS);
+        waits && !held_up
     }
 
     fn processes_wait(&self) -> bool {
@@ -159,6 +166,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
 
 fn process_ids() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok())
+}
+
+/// Nanoseconds that this thread was ready to run and did not: the second number of its scheduling statistics.
+fn time_off_cpu() -> Option<u64> {
+    fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether bytes (or, on a listening socket, connections) wait to be taken at a local TCP port.

@@ -60,7 +60,7 @@ pub(crate) fn digest() -> String {
     for text in [EVENTS_PLUGIN.1, CLOCK.1, CLOCK_HOOK.1, TAKE_COLLECTIONS] {
         hash.update(text);
     }
-    hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect()
+    hash.finalize().iter().take(6).fold(String::new(), |text, b| text + &format!("{b:02x}"))
 }
 
 #[cfg(test)]

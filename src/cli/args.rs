@@ -3,15 +3,18 @@
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Heading of the options that every command has.
+const GLOBAL: &str = "Options of every command";
+
 /// Measure how well language models repair broken microservice systems.
 #[derive(Debug, Parser)]
 #[command(
     name = "microremed",
     version,
-    about,
+    about = "Measure how well language models repair broken microservice systems.",
     max_term_width = 110,
     after_help = "Examples:
-  microremed run quickstart                     42 trials with scripted models; no cluster and no key needed
+  microremed run quickstart                     42 trials, scripted models, no cluster, no key
   microremed run easy --model gpt-4o --repeats 3
   microremed plan easy --model gold             what would run
   microremed check                              are all data files right?
@@ -26,13 +29,14 @@ Exit codes:
 )]
 pub(super) struct Cli {
     /// Folder that holds systems/, faults/, ...; its files overlay the built-in ones. Default: the first parent folder that has them.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", overrides_with = "root")]
     pub(super) root: Option<Utf8PathBuf>,
-    /// Folder of the private tools (Ansible, kubectl). Default: microremed/tools in the user's cache folder.
-    #[arg(long, global = true, value_name = "DIR", env = "MICROREMED_TOOLS")]
+    /// Folder of the private tools (Ansible, kubectl). Default: the variable MICROREMED_TOOLS, else microremed/tools in the
+    /// user's cache folder.
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub(super) tools: Option<Utf8PathBuf>,
     /// One JSON object a line instead of text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(super) json: bool,
     /// What to do.
     #[command(subcommand)]
@@ -177,7 +181,7 @@ pub(super) struct SelectArgs {
     #[arg(long, value_name = "F")]
     pub(super) fault: Vec<String>,
     /// How often each cell is run.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeats: Option<u32>,
     /// Seed of targets and clusters.
     #[arg(long, value_name = "N")]
@@ -206,7 +210,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub(super) keep_going: bool,
     /// Run on the cluster of this kubeconfig instead of the embedded one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "kubeconfig")]
     pub(super) kubeconfig: Option<String>,
     /// Run on this context of the kubeconfig.
     #[arg(long, value_name = "CONTEXT")]

@@ -10,7 +10,9 @@ pub(super) fn token(what: &'static str) -> CancellationToken {
     let token = CancellationToken::new();
     let ours = token.clone();
     tokio::task::spawn(async move {
-        wait().await;
+        if wait().await == Signal::CtrlC {
+            super::progress::take_back_echo();
+        }
         tell(&format!("interrupted: {what} (again to stop at once)"));
         ours.cancel();
         wait().await;
@@ -20,7 +22,13 @@ pub(super) fn token(what: &'static str) -> CancellationToken {
     token
 }
 
-async fn wait() {
+#[derive(PartialEq, Eq)]
+enum Signal {
+    CtrlC,
+    Terminate,
+}
+
+async fn wait() -> Signal {
     let ctrl_c = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
@@ -37,5 +45,5 @@ async fn wait() {
     };
     #[cfg(not(unix))]
     let terminate = std::future::pending::<()>();
-    tokio::select! { () = ctrl_c => {}, () = terminate => {} }
+    tokio::select! { () = ctrl_c => Signal::CtrlC, () = terminate => Signal::Terminate }
 }

@@ -19,7 +19,12 @@ pub(super) fn root(global: &Global) -> Result<Root, Failure> {
 
 /// The catalog of the root. Mistakes are shown, and are a failure.
 pub(super) fn catalog(global: &Global) -> Result<Arc<Catalog>, Failure> {
-    let (catalog, diagnostics) = Catalog::load(&root(global)?);
+    checked(global, &root(global)?)
+}
+
+/// The same of a certain root.
+pub(super) fn checked(global: &Global, root: &Root) -> Result<Arc<Catalog>, Failure> {
+    let (catalog, diagnostics) = Catalog::load(root);
     show(global, &diagnostics)?;
     if diagnostics.is_empty() { Ok(Arc::new(catalog)) } else { Err(Failure::silent(Code::Input)) }
 }

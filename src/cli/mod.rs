@@ -113,5 +113,5 @@ fn print(text: &str) -> Result<(), Failure> {
 /// A line for people, to stderr.
 fn tell(line: &str) {
     // Where stderr is gone there is nobody to tell.
-    let _told = writeln!(std::io::stderr().lock(), "{line}");
+    let _told = progress::beside_bars(|| writeln!(std::io::stderr().lock(), "{line}"));
 }

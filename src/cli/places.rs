@@ -15,8 +15,8 @@ pub(super) struct Global {
 impl Global {
     /// The folder of the private tools.
     pub(super) fn tools_folder(&self) -> Result<Utf8PathBuf, Failure> {
-        if let Some(dir) = &self.tools {
-            return absolute(dir);
+        if let Some(dir) = self.tools.clone().or_else(|| variable("MICROREMED_TOOLS").map(Utf8PathBuf::from)) {
+            return absolute(&dir);
         }
         let cache = variable("XDG_CACHE_HOME").filter(|c| Utf8Path::new(c).is_absolute()).map(Utf8PathBuf::from);
         let home = || variable("HOME").map(|h| Utf8PathBuf::from(h).join(".cache"));

@@ -1,6 +1,8 @@
 //! Progress of a run: one bar for the run and a line for each live trial, or plain lines without a terminal.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -8,6 +10,26 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::event::{Event, Outcome};
 use crate::ids::TrialId;
 use crate::plan::TrialSpec;
+
+/// The bars on the screen. Whoever prints a line must take them away first.
+static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// Runs `print` with the bars off the screen.
+pub(super) fn beside_bars<T>(print: impl FnOnce() -> T) -> T {
+    let bars = BARS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bars {
+        Some(bars) => bars.suspend(print),
+        None => print(),
+    }
+}
+
+/// Call it when Ctrl-C was pressed. The terminal has shown `^C` where the cursor was, at the end of the last bar, so the cursor
+/// is a line below the bars: takes both back, or the bars would leave rubbish behind.
+pub(super) fn take_back_echo() {
+    if BARS.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        let _shown = std::io::stderr().write_all(b"\r\x1b[2K\x1b[1A");
+    }
+}
 
 /// Shows events as they happen.
 pub(super) struct Progress {
@@ -18,7 +40,7 @@ pub(super) struct Progress {
 }
 
 enum Mode {
-    Bars { all: MultiProgress, run: ProgressBar, trials: BTreeMap<TrialId, ProgressBar> },
+    Bars { all: MultiProgress, run: ProgressBar, trials: BTreeMap<TrialId, (ProgressBar, String)> },
     Lines,
     Silent,
 }
@@ -32,8 +54,9 @@ impl Progress {
             let all = MultiProgress::new();
             let run = all.add(ProgressBar::new(total));
             run.set_position(done);
-            run.set_style(style("{bar:30.cyan/dim} {pos}/{len} trials  {elapsed_precise}  {msg}"));
+            run.set_style(style("{bar:20.cyan/dim} {pos}/{len} {elapsed_precise} {wide_msg}"));
             run.enable_steady_tick(Duration::from_millis(200));
+            *BARS.lock().unwrap_or_else(PoisonError::into_inner) = Some(all.clone());
             Mode::Bars { all, run, trials: BTreeMap::new() }
         } else {
             Mode::Lines
@@ -47,9 +70,9 @@ impl Progress {
             Event::TrialStarted(spec) => self.begin(spec),
             Event::Stage { trial, stage, .. } => {
                 if let Mode::Bars { trials, .. } = &self.mode
-                    && let Some(bar) = trials.get(trial)
+                    && let Some((bar, what)) = trials.get(trial)
                 {
-                    bar.set_message(stage.clone());
+                    bar.set_message(format!("{stage:<8} {what}"));
                 }
             }
             Event::TrialFinished(f) => {
@@ -77,10 +100,11 @@ impl Progress {
     fn begin(&mut self, spec: &TrialSpec) {
         if let Mode::Bars { all, run, trials } = &mut self.mode {
             let bar = all.insert_before(run, ProgressBar::new_spinner());
-            bar.set_style(style("{spinner:.cyan} {prefix} {msg:.dim}"));
-            bar.set_prefix(describe(spec));
+            // `wide_msg` is cut off at the terminal's edge; a line that wraps would leave rubbish behind.
+            bar.set_style(style("{spinner:.cyan} {wide_msg}"));
+            bar.set_message(format!("{:<8} {}", "begin", describe(spec)));
             bar.enable_steady_tick(Duration::from_millis(120));
-            trials.insert(spec.id.clone(), bar);
+            trials.insert(spec.id.clone(), (bar, describe(spec)));
         }
     }
 
@@ -88,7 +112,7 @@ impl Progress {
         let counts = self.counts();
         match &mut self.mode {
             Mode::Bars { all, run, trials } => {
-                if let Some(bar) = trials.remove(&spec.id) {
+                if let Some((bar, _)) = trials.remove(&spec.id) {
                     bar.finish_and_clear();
                     all.remove(&bar);
                 }
@@ -107,16 +131,25 @@ impl Progress {
     }
 
     fn finish(&mut self) {
-        if let Mode::Bars { run, trials, .. } = &mut self.mode {
-            for bar in std::mem::take(trials).into_values() {
+        if let Mode::Bars { all, run, trials } = &mut self.mode {
+            for (bar, _) in std::mem::take(trials).into_values() {
                 bar.finish_and_clear();
+                all.remove(&bar);
             }
             run.finish_and_clear();
+            *BARS.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 
     fn counts(&self) -> String {
         self.scored.iter().map(|(o, n)| format!("{n} {}", o.name())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// However a run ends, later lines find a clean screen.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

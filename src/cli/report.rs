@@ -113,5 +113,5 @@ pub(super) fn read(dir: &Utf8Path) -> Result<(RunDir, Vec<Record>), Failure> {
 
 /// Columns of the terminal.
 pub(super) fn width() -> usize {
-    console::Term::stdout().size_checked().map_or(110, |(_, columns)| usize::from(columns).clamp(60, 200))
+    console::Term::stdout().size_checked().map_or(110, |(_, columns)| usize::from(columns).clamp(40, 200))
 }

@@ -17,7 +17,7 @@ use super::{interrupt, load, plan as plan_command, print, report, select, tell, 
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
-use crate::manifest::Catalog;
+use crate::manifest::{Catalog, Root};
 use crate::model::ChatModel;
 use crate::plan::Plan;
 use crate::record::{Artifacts, JournalWriter, RunDir, RunHead, RunState, read_journal};
@@ -34,14 +34,14 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     let models = open_models(&catalog, &draft)?;
     let (_, versions) = tools::ensure(global, &cancel).await?;
     let plan = select::plan(&catalog, &args.select, &plan_command::identity(&versions.map()))?;
-    let run_dir = RunDir::create(&absolute(&args.out)?, &plan.experiment().name, jiff::Timestamp::now())
+    let run_dir = RunDir::create(&args.out, &plan.experiment().name, jiff::Timestamp::now())
         .map_err(|e| Failure::input(chain(&e)).help("--out names a folder that can be written to"))?;
     let text = serde_json::to_vec(plan.experiment()).map_err(|e| Failure::harness(e.to_string()))?;
     let head = RunHead {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         experiment: plan.experiment().name.clone(),
         experiment_digest: crate::manifest::source::hex(&Sha256::digest(&text)),
-        command_line: std::env::args().skip(1).collect(),
+        command_line: command_line(global, &args)?,
         seed: plan.experiment().seed,
         tools: versions.map(),
     };
@@ -49,6 +49,18 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     let writer = JournalWriter::create(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::harness(chain(&e)))?;
     let state = RunState::default();
     Box::pin(go(global, Session { args, catalog, plan, models, run_dir, writer, state, cancel, resumed: false })).await
+}
+
+/// What to say again to resume: the words of the command line, with paths that hold in any folder.
+fn command_line(global: &Global, args: &RunArgs) -> Result<Vec<String>, Failure> {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(root) = load::root(global)?.path() {
+        words.extend(["--root".to_owned(), absolute(root)?.into_string()]);
+    }
+    if let Some(file) = &args.kubeconfig {
+        words.extend(["--kubeconfig".to_owned(), absolute(Utf8Path::new(file))?.into_string()]);
+    }
+    Ok(words)
 }
 
 /// `resume`: the same command again, minus what the journal holds.
@@ -65,8 +77,10 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     };
     args.jobs = jobs.or(args.jobs);
     args.keep_going |= keep_going;
-    let global = Global { root: global.root.clone().or(first.root), tools: global.tools.clone().or(first.tools), json: global.json };
-    let catalog = load::catalog(&global)?;
+    let root = global.root.clone().or(first.root);
+    let global = Global { root, tools: global.tools.clone().or(first.tools), json: global.json };
+    // A run on the built-in data stays on it, wherever it is resumed.
+    let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
     let models = open_models(&catalog, &draft)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;

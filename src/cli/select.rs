@@ -18,6 +18,7 @@ pub(super) fn plan(catalog: &Catalog, args: &SelectArgs, tools: &str) -> Result<
         };
         return Err(Failure::input(format!("there is no experiment {:?}", args.experiment)).help(help));
     };
+    check_names(catalog, args)?;
     let mut experiment = experiment.clone();
     for setting in &args.set {
         experiment = apply_setting(&experiment, setting).map_err(|e| Failure::input(chain(&e)))?;
@@ -34,6 +35,25 @@ pub(super) fn plan(catalog: &Catalog, args: &SelectArgs, tools: &str) -> Result<
     };
     let plan = expand(catalog, &experiment, &selection, tools).map_err(|e| Failure::input(chain(&e)))?;
     Ok(Arc::new(plan))
+}
+
+/// Names of the command line, all of them: whoever mistypes two hears of both.
+fn check_names(catalog: &Catalog, args: &SelectArgs) -> Result<(), Failure> {
+    let questions: [(&str, &[String], Vec<&str>); 5] = [
+        ("system", &args.system, catalog.systems.keys().map(String::as_str).collect()),
+        ("sequence", &args.sequence, catalog.sequences.keys().map(String::as_str).collect()),
+        ("fault", &args.fault, catalog.faults.keys().map(String::as_str).collect()),
+        ("method", &args.method, catalog.methods().into_iter().collect()),
+        ("model", &args.model, catalog.models.keys().map(String::as_str).collect()),
+    ];
+    let mut wrong = Vec::new();
+    for (word, names, known) in &questions {
+        for name in names.iter().filter(|n| !known.contains(&n.as_str())) {
+            let help = did_you_mean(name, known.iter().copied()).unwrap_or_else(|| format!("there are: {}", known.join(", ")));
+            wrong.push(format!("there is no {word} `{name}`; {help}"));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::input(wrong.join("\n       "))) }
 }
 
 fn shard(text: &str) -> Result<Shard, Failure> {

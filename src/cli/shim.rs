@@ -25,7 +25,7 @@ pub fn dispatch(argv: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let args: Vec<OsString> = argv.collect();
     let clock = clock::SimClock::from_environment();
     match (name.as_str(), clock) {
-        ("sleep", Some(clock)) => Some(sleep(clock, &args)),
+        ("sleep", Some(clock)) => Some(sleep(&clock, &args)),
         ("timeout", Some(clock)) => Some(timeout::run(clock, &args)),
         ("kubectl", clock) => Some(kubectl::run(clock, args)),
         ("sudo", _) => Some(sudo(&args)),
@@ -35,7 +35,7 @@ pub fn dispatch(argv: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
 }
 
 /// Operands add up, as GNU's do; what we do not understand is left to the real one.
-fn sleep(clock: clock::SimClock, args: &[OsString]) -> ExitCode {
+fn sleep(clock: &clock::SimClock, args: &[OsString]) -> ExitCode {
     let total = args.iter().map(|a| duration::gnu(a.to_str()?)).sum::<Option<std::time::Duration>>();
     match total {
         Some(total) if !args.is_empty() => {

@@ -33,9 +33,9 @@ pub struct AuditRecord {
 }
 
 /// Gives the traffic of a service between two seconds of the cluster's time: `(namespace, service, from, to)`.
-pub type TrafficSource = Arc<dyn Fn(&str, &str, u64, u64) -> Vec<TrafficSecond> + Send + Sync>;
+pub(super) type TrafficSource = Arc<dyn Fn(&str, &str, u64, u64) -> Vec<TrafficSecond> + Send + Sync>;
 /// Gives the audit log so far.
-pub type AuditSource = Arc<dyn Fn() -> Vec<AuditRecord> + Send + Sync>;
+pub(super) type AuditSource = Arc<dyn Fn() -> Vec<AuditRecord> + Send + Sync>;
 
 /// The optional sources.
 #[derive(Clone, Default)]

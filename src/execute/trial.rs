@@ -100,8 +100,12 @@ impl Trial {
         let mut end = tokio::select! {
             end = self.steps(&pipeline.steps) => end,
             () = cancel.cancelled() => Err(Stop::Cancelled),
-            () = tokio::time::sleep(limit) => Err(Stop::Infra(format!("the trial did not end within its budget trial_time = {:?}", self.inputs.budgets.trial_time))),
+            () = tokio::time::sleep(limit) => Err(self.out_of_time(limit)),
         };
+        if cancel.is_cancelled() && end.is_err() {
+            // Whatever broke first, it broke because of the interruption.
+            end = Err(Stop::Cancelled);
+        }
         self.in_method = false;
         let cleanup = tokio::time::timeout(CLEANUP_LIMIT, self.steps(&pipeline.finally)).await;
         let cleanup = cleanup.unwrap_or_else(|_| Err(Stop::Infra(format!("clean-up did not end within {} s", CLEANUP_LIMIT.as_secs()))));
@@ -118,6 +122,12 @@ impl Trial {
             Err(Stop::Journal(why)) => Err(Stop::Journal(why)),
             _ => Ok(finished),
         }
+    }
+
+    /// The real time of the trial is used up: the model's doing when it spent most of it, else ours.
+    fn out_of_time(&self, limit: Duration) -> Stop {
+        let text = format!("the trial did not end within its budget trial_time = {:?}", self.inputs.budgets.trial_time);
+        if self.tally.model * 2 > limit { Stop::Budget(text) } else { Stop::Infra(text) }
     }
 
     fn result(&self, end: &Result<(), Stop>, total: Duration) -> TrialFinished {

@@ -114,7 +114,7 @@ impl Catalog {
             Ok(document) => document,
             Err(e) => return diagnostics.push(about("syntax", e.message).at(e.span, "")),
         };
-        let mistakes = schema::check(&schema::of(kind), &value);
+        let mistakes = schema::check_kind(kind, &value);
         for mistake in &mistakes {
             let span = if mistake.path.is_empty() {
                 Some(0..file.text.lines().next().map_or(0, str::len))

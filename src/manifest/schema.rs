@@ -3,6 +3,9 @@
 //! serde stops at the first mistake; the walk reports all unknown and missing keys, wrong types and wrong words, each at
 //! its place. It knows the schemas that our types yield, not JSON Schema at large.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::kind::Kind;
@@ -20,6 +23,13 @@ pub fn of(kind: Kind) -> Value {
         Kind::Model => schemars::schema_for!(crate::model::ModelSpec),
     }
     .to_value()
+}
+
+static ALL: LazyLock<BTreeMap<Kind, Value>> = LazyLock::new(|| Kind::ALL.into_iter().map(|k| (k, of(k))).collect());
+
+/// Every mistake of shape in a manifest of a kind.
+pub fn check_kind(kind: Kind, value: &Value) -> Vec<Mistake> {
+    ALL.get(&kind).map(|schema| check(schema, value)).unwrap_or_default()
 }
 
 /// The text of schemas/KIND.json.

@@ -40,7 +40,7 @@ pub fn apply_setting(experiment: &ExperimentManifest, setting: &str) -> Result<E
         place = map.entry((*part).to_owned()).or_insert_with(|| Value::Object(Map::new()));
     }
     *place = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
-    if let Some(mistake) = schema::check(&schema::of(Kind::Experiment), &whole).into_iter().next() {
+    if let Some(mistake) = schema::check_kind(Kind::Experiment, &whole).into_iter().next() {
         let help = mistake.help.map_or_else(String::new, |h| format!("; {h}"));
         return Err(unfit(mistake.message + &help));
     }

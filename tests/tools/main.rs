@@ -1,5 +1,7 @@
 //! The real Ansible and kubectl, installed into `target/tools` on the first run (a minute, from the package index).
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -17,9 +17,10 @@ fn tasks(lines: &str) -> String {
 }
 
 #[track_caller]
-fn took(o: &CommandOutcome, cluster_s: std::ops::Range<f64>, real_s: f64) {
+fn took(o: &CommandOutcome, cluster_s: std::ops::Range<f64>) {
+    // The fake clock moves only when somebody asks it to, so this also says that nothing slept in real time. Real time
+    // itself is no measure on a crowded machine.
     assert!(cluster_s.contains(&o.cluster_s), "{o:?}");
-    assert!(o.real_s < real_s, "{o:?}");
 }
 
 #[track_caller]
@@ -33,16 +34,16 @@ async fn pause_wait_for_and_sleep_skip() {
     let o = bench
         .play(
             &tasks(
-                "    - pause: {seconds: 90}\n      register: p\n    - wait_for: {timeout: 60}\n      register: w\n    \
-                 - shell: sleep 30\n      register: s\n    \
+                "    - pause: {seconds: 300}\n      register: p\n    - wait_for: {timeout: 250}\n      register: w\n    \
+                 - shell: sleep 200\n      register: s\n    \
                  - debug: {msg: 'p={{ p.delta }} w={{ w.elapsed }} s={{ s.rc }}'}\n",
             ),
-            400,
+            1000,
         )
         .await;
     all_ok(&o);
-    took(&o.command, 180.0..183.0, 30.0);
-    assert_eq!(o.tasks[3].message, "p=90 w=60 s=0", "{o:?}");
+    took(&o.command, 750.0..755.0);
+    assert_eq!(o.tasks[3].message, "p=300 w=250 s=0", "{o:?}");
 }
 
 #[tokio::test]
@@ -52,24 +53,24 @@ async fn loops_that_measure_their_own_time_out_end_in_time() {
         .play(
             &tasks(
                 "    - wait_for: {port: 9, host: 127.0.0.1, timeout: 40}\n      register: w\n      ignore_errors: true\n    \
-                 - shell: exit 1\n      register: r\n      until: r.rc == 0\n      retries: 4\n      delay: 15\n      ignore_errors: true\n    \
+                 - shell: exit 1\n      register: r\n      until: r.rc == 0\n      retries: 4\n      delay: 60\n      ignore_errors: true\n    \
                  - debug: {msg: 'w={{ w.elapsed }} r={{ r.attempts }}'}\n",
             ),
-            400,
+            1000,
         )
         .await;
     all_ok(&o);
-    took(&o.command, 85.0..106.0, 30.0);
+    took(&o.command, 220.0..290.0);
     assert!(["w=40 r=4", "w=41 r=4"].contains(&o.tasks[2].message.as_str()), "{o:?}");
 }
 
 #[tokio::test]
 async fn asynchronous_tasks_are_polled_in_the_cluster_time() {
     let (bench, _clock) = bench().await;
-    let o = bench.play(&tasks("    - shell: sleep 60 && echo done\n      async: 120\n      poll: 10\n"), 400).await;
+    let o = bench.play(&tasks("    - shell: sleep 300 && echo done\n      async: 600\n      poll: 50\n"), 1000).await;
     all_ok(&o);
     assert_eq!(o.tasks[0].message, "done");
-    took(&o.command, 60.0..90.0, 30.0);
+    took(&o.command, 300.0..360.0);
 }
 
 #[tokio::test]
@@ -77,17 +78,17 @@ async fn the_time_limit_is_the_cluster_s() {
     let (bench, _clock) = bench().await;
     let o = bench.play(&tasks("    - shell: sleep 100000\n"), 100).await;
     assert_eq!(o.command.finish, Finish::TimedOut);
-    took(&o.command, 100.0..131.0, 20.0);
+    took(&o.command, 100.0..161.0);
 }
 
 #[tokio::test]
 async fn sleepers_side_by_side_share_the_time() {
     let (bench, _clock) = bench().await;
     let o = bench
-        .command("sleep 20 & sleep 30 & python -c 'import time; a=time.time(); time.sleep(25); print(round(time.time()-a))' & wait", 90);
+        .command("sleep 20 & sleep 30 & python -c 'import time; a=time.time(); time.sleep(25); print(round(time.time()-a))' & wait", 300);
     let o = o.await;
     assert_eq!(o.stdout, "25\n", "{o:?}");
-    took(&o, 30.0..31.0, 5.0);
+    took(&o, 30.0..31.0);
 }
 
 #[tokio::test]
@@ -98,27 +99,41 @@ async fn threads_of_one_process_share_the_time_too() {
         t = [threading.Thread(target=time.sleep, args=(20,)) for _ in range(3)]\n\
         [x.start() for x in t]; [x.join() for x in t]\n\
         print(round(time.monotonic() - a), round((datetime.datetime.now() - b).total_seconds()))\n";
-    let o = bench.command(&format!("python -c '{script}'"), 90).await;
+    let o = bench.command(&format!("python -c '{script}'"), 300).await;
     assert_eq!(o.stdout, "20 20\n", "{o:?}");
+}
+
+#[tokio::test]
+async fn computing_between_sleeps_is_no_waiting() {
+    let (bench, _clock) = bench().await;
+    let script = "import time\n\
+        start, rounds = time.time(), 0\n\
+        while time.time() - start < 20:\n    \
+            until = time.process_time() + 0.3\n    \
+            while time.process_time() < until: pass\n    \
+            time.sleep(2); rounds += 1\n\
+        print(rounds, round(time.time() - start))\n";
+    let o = bench.command(&format!("python -c '{script}'"), 300).await;
+    assert_eq!(o.stdout, "10 20\n", "{o:?}");
 }
 
 #[tokio::test]
 async fn timeout_is_the_cluster_s() {
     let (bench, clock) = bench().await;
-    let o = bench.command("timeout 20 sleep 50; echo $?; timeout 50 sh -c 'sleep 5; exit 7'; echo $?", 200).await;
+    let o = bench.command("timeout 20 sleep 50; echo $?; timeout 50 sh -c 'sleep 5; exit 7'; echo $?", 300).await;
     assert_eq!(o.stdout, "124\n7\n", "{o:?}");
-    took(&o, 25.0..26.0, 10.0);
-    assert!(clock.asked().iter().all(|ms| *ms <= 10_000), "{:?}", clock.asked());
-    let o = bench.command("timeout -k 5 10 sh -c 'trap : TERM; while :; do sleep 1; done'; echo $?", 200).await;
+    took(&o, 25.0..26.0);
+    assert!(clock.asked().iter().all(|ms| *ms <= 30_000), "{:?}", clock.asked());
+    let o = bench.command("timeout -k 5 10 sh -c 'trap : TERM; while :; do sleep 1; done'; echo $?", 300).await;
     assert_eq!(o.stdout, "137\n", "{o:?}");
-    let o = bench.command("timeout 5 no-such-program; echo $?", 200).await;
+    let o = bench.command("timeout 5 no-such-program; echo $?", 300).await;
     assert_eq!(o.stdout, "127\n", "{o:?}");
 }
 
 #[tokio::test]
 async fn a_shim_ends_with_its_child_and_hands_signals_on() {
     let (bench, _clock) = bench().await;
-    let o = bench.command("timeout 100 sleep 50 & pid=$!; /bin/sleep 0.3; kill $pid; wait $pid; echo $?", 200).await;
+    let o = bench.command("timeout 100 sleep 50 & pid=$!; /bin/sleep 0.3; kill $pid; wait $pid; echo $?", 300).await;
     assert_eq!(o.finish, Finish::Exited(0), "{o:?}");
     assert!(o.stdout == "143\n" || o.cluster_s >= 50.0, "{o:?}");
 }

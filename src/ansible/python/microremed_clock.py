@@ -6,11 +6,12 @@ import os
 import time
 
 SHORTEST = 0.05  # seconds; shorter waits are polling between processes, not waiting for the cluster
-LONGEST = 10.0  # asked at once, so that the runner's own deadline is noticed between two jumps
+LONGEST = 30.0  # asked at once, so that the runner's own deadline is noticed between two jumps
 
 _sleep = time.sleep
 _monotonic = time.monotonic
 _offset = 0.0
+_read = None  # the shifted monotonic time when a clock was last read
 
 
 def _ask(milliseconds):
@@ -41,22 +42,38 @@ def sleep(seconds, /):
     if not isinstance(seconds, (int, float)) or not seconds >= SHORTEST:
         return _sleep(seconds)
     left = float(seconds)
+    # Counted from the last reading of a clock, not from now: what was computed since then is paid out of the sleep, so
+    # that a loop of checks and sleeps sees the cluster's time however slow the machine is, while no reading after the
+    # sleep is less than one before it plus the sleep. Threads that sleep side by side share the time.
+    end = _monotonic() + _offset if _read is None else _read
     while left > 0:
         part = min(left, LONGEST)
-        # From the offset at the start, not the one at the end: two threads that sleep side by side share the time.
-        offset, start = _offset, _monotonic()
         if not _ask(max(1, round(part * 1000))):
             return _sleep(left)
-        _offset = max(_offset, offset + part - (_monotonic() - start))
+        end += part
+        # Also back towards real time, when the answer took longer than the sleep; never behind another thread's reading.
+        _offset = max(end, end if _read is None else _read) - _monotonic()
         left -= part
+
+
+def _note():
+    global _read
+    _read = _monotonic() + _offset
 
 
 def _shift(name):
     real = getattr(time, name)
     if name.endswith("_ns"):
-        shifted = lambda: real() + int(_offset * 1e9)
+
+        def shifted():
+            _note()
+            return real() + int(_offset * 1e9)
     else:
-        shifted = lambda: real() + _offset
+
+        def shifted():
+            _note()
+            return real() + _offset
+
     shifted.__name__ = shifted.__qualname__ = name
     shifted.__module__ = "time"
     setattr(time, name, shifted)
@@ -72,6 +89,7 @@ def _shift_datetime():
     real_now, real_utcnow, delta = methods["now"], methods["utcnow"], _datetime.timedelta
 
     def now(cls, tz=None):
+        _note()
         moment = real_now.__get__(None, cls)(_datetime.timezone.utc)
         if not _offset:
             return real_now.__get__(None, cls)(tz)
@@ -79,6 +97,7 @@ def _shift_datetime():
         return moment.astimezone(tz) if tz is not None else moment.astimezone().replace(tzinfo=None)
 
     def utcnow(cls):
+        _note()
         return real_utcnow.__get__(None, cls)() + delta(seconds=_offset)
 
     methods["now"], methods["utcnow"] = classmethod(now), classmethod(utcnow)

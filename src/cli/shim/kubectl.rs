@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn other_verbs_only_when_asked() {
         let timed_out = "error: timed out waiting for the condition".to_owned();
-        assert_eq!(limit("rollout status deploy/web --timeout=60s"), Limit::Message(Duration::from_secs(60), timed_out));
+        assert_eq!(limit("rollout status deploy/web --timeout=60s"), Limit::Message(Duration::from_mins(1), timed_out));
         for text in [
             "rollout status deploy/web",
             "rollout restart deploy/web --timeout=60s",

@@ -35,6 +35,7 @@ const CLOSE: u8 = 255;
 
 /// What the query asks for.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the query")]
 struct Wish {
     argv: Vec<String>,
     stdin: bool,
@@ -88,10 +89,12 @@ async fn converse<H: Host>(mut socket: WebSocket, wish: Wish, host: Arc<H>) {
             biased;
             Some(piece) = output.recv() => if !send(&mut socket, &wish, piece).await { return },
             exit = &mut command => break exit,
-            permit = room => match (permit, waiting.pop_front()) {
-                (Some(permit), Some(piece)) => permit.send(piece),
+            permit = room => if let (Some(permit), Some(piece)) = (permit, waiting.pop_front()) {
+                permit.send(piece);
+            } else {
                 // The command reads no more.
-                _ => { waiting.clear(); closing = true; }
+                waiting.clear();
+                closing = true;
             },
             message = socket.recv(), if waiting.len() < QUEUE => match message {
                 Some(Ok(Message::Binary(data))) => match data.as_ref() {

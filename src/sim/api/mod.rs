@@ -59,7 +59,12 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
     let config = engine.with(|w| Arc::clone(&w.config));
     let call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
         Ok(call) => call,
-        Err(status) => return Answer::from(status).into_response(),
+        Err(status) => {
+            let (at, path) = (engine.now(), parts.uri.path().to_owned());
+            let verb = parts.method.as_str().to_ascii_lowercase();
+            engine.with(|w| w.audit.push(AuditEntry { at, user: String::new(), verb, path, code: status.code }));
+            return Answer::from(status).into_response();
+        }
     };
     let body = match axum::body::to_bytes(body, BODY_MAX).await {
         Ok(body) => body,
@@ -69,7 +74,11 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         }
     };
     let target = match Target::parse(&call.path) {
-        None => return plain(&call).into_response(),
+        None => {
+            let answer = plain(&call);
+            engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
+            return answer.into_response();
+        }
         Some(Err(status)) => {
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), status.code));
             return Answer::from(status).into_response();

@@ -149,34 +149,15 @@ pub(super) fn patch(world: &mut World, call: &Call, target: &Target, body: &[u8]
         let name = new["metadata"]["name"].as_str().unwrap_or_default();
         return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", key.name)));
     }
-    if call.content_type == "application/strategic-merge-patch+json"
-        && let Some(wanted) =
-            schema::decode_error(&kind.api_version(), &kind.kind, &new).as_deref().and_then(|e| e.split_once(" of type ")).map(|e| e.1)
-    {
-        return Err(bad_patch(&change, wanted));
+    let strategic = (call.content_type == "application/strategic-merge-patch+json").then_some(&change);
+    if let Some(cause) = patch::result_error(&kind.api_version(), &kind.kind, &new, strategic) {
+        let mut status = Status::new(422, "Invalid", format!(" \"\" is invalid: {}", cause.text()));
+        status.details = json!({"causes": [cause.body()]});
+        return Err(status);
     }
     let warnings = known_fields(call, kind, &mut new)?;
     let new = versions::to_stored(kind, new, Some(&old));
     finish(world, call, target, new, warnings)
-}
-
-/// What the server says when a strategic patch puts a value of the wrong type somewhere.
-fn bad_patch(change: &Value, wanted: &str) -> Status {
-    let message = format!("Invalid value: \"{}\": unrecognized type: {wanted}", go(change));
-    let mut s = Status::new(422, "Invalid", format!(" \"\" is invalid: patch: {message}"));
-    s.details = json!({"causes": [{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]});
-    s
-}
-
-/// A value as Go prints it: `map[spec:map[replicas:two]]`.
-fn go(value: &Value) -> String {
-    match value {
-        Value::Object(m) => format!("map[{}]", m.iter().map(|(k, v)| format!("{k}:{}", go(v))).collect::<Vec<_>>().join(" ")),
-        Value::Array(a) => format!("[{}]", a.iter().map(go).collect::<Vec<_>>().join(" ")),
-        Value::String(s) => s.clone(),
-        Value::Null => "<nil>".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 /// Applies a patch of the content type given.
@@ -191,8 +172,11 @@ pub(super) fn patched(call: &Call, kind: &Kind, original: &Value, change: &Value
         "application/strategic-merge-patch+json" if !custom => {
             patch::strategic(&kind.api_version(), &kind.kind, original, change).map_err(Status::bad_request)
         }
-        "application/json-patch+json" => patch::json(original, change).map_err(|_| {
-            let mut s = Status::new(422, "Invalid", "the server rejected our request due to an error in our request");
+        "application/json-patch+json" => patch::json(original, change).map_err(|text| {
+            if text != patch::NOT_APPLICABLE {
+                return Status::bad_request(text);
+            }
+            let mut s = Status::new(422, "Invalid", text);
             s.details = json!({});
             s
         }),

@@ -137,3 +137,71 @@ fn a_recreated_pod_has_no_fault_and_the_experiment_can_still_be_deleted() {
     assert!(usage(&w).0 < 0.1);
     remove(&mut w, &k);
 }
+
+#[test]
+fn the_pause_annotation_takes_the_fault_out_and_back_in() {
+    let mut w = healthy();
+    let k = inject(&mut w, "NetworkChaos", "delay", json!({"action": "delay", "delay": {"latency": "50ms"}, "direction": "to"}));
+    let faulty = |w: &World| !w.runtime.pod(&pods(w, "web")[0].0).unwrap().net.is_empty();
+    let mark = |w: &mut World, value: &str| {
+        let mut c = (**w.store.get(&k).unwrap()).clone();
+        object::annotate(&mut c, "experiment.chaos-mesh.org/pause", value);
+        registry::update(w, &k, c, registry::Part::Main).unwrap();
+        w.settle();
+        advance(w, 5.0);
+    };
+    assert!(faulty(&w));
+    mark(&mut w, "true");
+    assert!(!faulty(&w));
+    assert!(object::condition_true(w.store.get(&k).unwrap(), "Paused"));
+    mark(&mut w, "false");
+    assert!(faulty(&w));
+    assert!(object::condition_true(w.store.get(&k).unwrap(), "AllInjected"));
+}
+
+#[test]
+fn kills_are_done_once() {
+    let mut w = healthy();
+    let (before, _) = pods(&w, "web").remove(0);
+    let k = inject(&mut w, "PodChaos", "container", json!({"action": "container-kill", "containerNames": ["web"]}));
+    advance(&mut w, 10.0);
+    assert_eq!(ready(&w)["status"]["containerStatuses"][1]["restartCount"], 1);
+    remove(&mut w, &k);
+    let k = inject(&mut w, "PodChaos", "pod", json!({"action": "pod-kill"}));
+    advance(&mut w, 10.0);
+    let (after, p) = pods(&w, "web").remove(0);
+    assert!(after != before && object::ready(&p));
+    remove(&mut w, &k);
+    assert_eq!(pods(&w, "web")[0].0, after);
+}
+
+#[test]
+fn nothing_selected_is_said_and_tried_again() {
+    let mut w = world();
+    let k = key("podchaos", "early");
+    let object = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "PodChaos", "metadata": {"name": "early"},
+        "spec": {"action": "pod-failure", "mode": "all", "selector": {"namespaces": [NS], "labelSelectors": {"app": "web"}}}});
+    registry::create(&mut w, &k.resource, NS, object).unwrap();
+    w.settle();
+    advance(&mut w, 5.0);
+    assert_eq!(object::condition(&w.store.get(&k).unwrap()["status"], "Selected").unwrap()["status"], "False");
+    deploy(&mut w, "web", 2);
+    advance(&mut w, 30.0);
+    let c = w.store.get(&k).unwrap();
+    assert!(object::condition_true(c, "AllInjected"), "{c:#}");
+    assert_eq!(c["status"]["experiment"]["containerRecords"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_fault_between_two_pods_leaves_other_traffic_alone() {
+    let mut w = healthy();
+    deploy(&mut w, "peer", 1);
+    advance(&mut w, 10.0);
+    let target = json!({"mode": "all", "selector": {"namespaces": [NS], "labelSelectors": {"app": "peer"}}});
+    inject(&mut w, "NetworkChaos", "split", json!({"action": "partition", "direction": "both", "target": target}));
+    let run = |app: &str| w.runtime.pod(&pods(&w, app)[0].0).unwrap();
+    let (web, peer) = (run("web"), run("peer"));
+    let lost = |from: &kubelet::PodRun, to| kubelet::network::egress(from, to).loss > 0.99;
+    assert!(lost(web, peer.address) && lost(peer, web.address));
+    assert!(!lost(web, None) && !lost(peer, None));
+}

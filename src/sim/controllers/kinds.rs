@@ -29,6 +29,8 @@ kinds! {
     SERVICE_ACCOUNTS = "", "serviceaccounts";
     /// Persistent volume claims.
     CLAIMS = "", "persistentvolumeclaims";
+    /// Persistent volumes.
+    VOLUMES = "", "persistentvolumes";
     /// Events.
     EVENTS = "", "events";
     /// Endpoint slices.

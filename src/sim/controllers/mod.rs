@@ -1,6 +1,7 @@
 //! Controllers: what follows from objects. Input: changes in the store; output: more changes and scheduled events.
 
 pub mod bootstrap;
+pub mod claims;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
@@ -94,7 +95,10 @@ fn react(world: &mut World, change: &Change) {
             super::traffic::invalidate(world);
         }
         ("", "endpoints") => super::traffic::invalidate(world),
-        ("", "namespaces") | ("apps", "deployments" | "statefulsets" | "daemonsets") | ("batch", "jobs") | ("chaos-mesh.org", _) => {
+        ("", "namespaces" | "persistentvolumeclaims")
+        | ("apps", "deployments" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs")
+        | ("chaos-mesh.org", _) => {
             enqueue(world, key);
         }
         _ => {}
@@ -206,6 +210,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("batch", "jobs") => job::reconcile(world, key),
         ("", "services") => endpoints::reconcile(world, key),
         ("", "namespaces") => namespace::reconcile(world, key),
+        ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
         _ if key.resource == *PODS => scheduler::schedule(world, key),
         _ if key.resource == *NODES => retry_scheduling(world),

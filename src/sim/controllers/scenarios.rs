@@ -226,6 +226,25 @@ fn stateful_sets_come_up_in_order_and_daemon_sets_everywhere_and_jobs_end() {
 }
 
 #[test]
+fn claims_are_bound_and_their_volumes_go_with_them() {
+    let mut w = world();
+    let claims = Resource::new("", "persistentvolumeclaims");
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    registry::create(&mut w, &claims, NS, claim).unwrap();
+    w.settle();
+    advance(&mut w, 1.0);
+    let key = Key::new(&claims, NS, "data");
+    assert_eq!(w.store.get(&key).unwrap()["status"]["phase"], "Bound");
+    let volumes = Resource::new("", "persistentvolumes");
+    assert_eq!(w.store.list(&volumes, None).count(), 1);
+    w.store.remove(&key);
+    w.settle();
+    advance(&mut w, 1.0);
+    assert_eq!(w.store.list(&volumes, None).count(), 0);
+}
+
+#[test]
 fn a_failing_container_backs_off() {
     let mut w = world();
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad", "labels": {"app": "bad"}},

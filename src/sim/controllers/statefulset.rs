@@ -132,7 +132,6 @@ fn create(world: &mut World, key: &Key, set: &Value, i: i64, revision: &str) {
             let object = json!({
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                 "metadata": {"name": claim_name, "labels": set["spec"]["selector"]["matchLabels"]}, "spec": claim["spec"],
-                "status": {"phase": "Bound"},
             });
             // It can only exist already.
             let _there = registry::create(world, &CLAIMS, &key.namespace, object);

@@ -123,6 +123,8 @@ pub struct End {
     pub code: i32,
     /// `Completed`, `Error`, `OOMKilled`.
     pub reason: &'static str,
+    /// What the runtime said, if anything.
+    pub message: String,
     /// When it had started.
     pub started: SimTime,
     /// When it ended.

@@ -5,11 +5,12 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::container::{Container, End, Life, Next, ProbeState, Run};
-use super::image;
+use super::checks::check;
+use super::container::{Container, End, Life, Next, Run};
+use super::launch::{CREATE, pull, start, up};
 use super::model::{Behaviour, LIVENESS, PodModel, READINESS, Restart, STARTUP};
 use super::runtime::PodRun;
-use super::{probe, resources, status};
+use super::{resources, status};
 use crate::sim::controllers::events::{self, Report, Source};
 use crate::sim::controllers::kinds::NODES;
 use crate::sim::controllers::object;
@@ -19,18 +20,12 @@ use crate::sim::store::{Change, ChangeKind};
 use crate::sim::time::SimTime;
 use crate::sim::world::{Event, World};
 
-/// CPU work of starting any container, in its own control group.
-pub(super) const START_CPU: f64 = 0.1;
 /// Time to make a pod's sandbox and network.
 const SANDBOX: Duration = Duration::from_millis(400);
-/// Time to create and start a container.
-const CREATE: Duration = Duration::from_millis(150);
-/// Time to pull an image that is not on the node.
-const PULL: Duration = Duration::from_millis(1800);
 /// Time a server takes to end after SIGTERM.
-const GRACEFUL: Duration = Duration::from_millis(300);
+pub(super) const GRACEFUL: Duration = Duration::from_millis(300);
 /// Back-off between restarts: first, longest, and the uptime after which it starts afresh.
-const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5), Duration::from_mins(10));
+pub(super) const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5), Duration::from_mins(10));
 /// Most steps in a row without time passing.
 const STEPS: usize = 32;
 
@@ -255,7 +250,7 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
                 && at <= now
             {
                 let reason = if code == 0 { "Completed" } else { "Error" };
-                finish(world, key, pod, i, code, reason);
+                finish(world, pod, i, code, reason);
                 return true;
             }
             if run.listening.is_none() && run.work <= 1e-9 && run.not_before <= now {
@@ -311,154 +306,20 @@ fn go_duration(d: Duration) -> String {
     if s >= 60 { format!("{}m{}s", s / 60, s % 60) } else { format!("{s}s") }
 }
 
-fn tell(world: &mut World, key: &Key, node: &str, report: Report<'_>) {
+/// Records an event about a pod.
+pub(super) fn tell(world: &mut World, key: &Key, node: &str, report: Report<'_>) {
     if let Some(pod) = world.store.get(key).cloned() {
         events::emit(world, key, &pod, Source::kubelet(node), report);
     }
 }
 
-fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
+/// Ends the run of a container.
+pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reason: &'static str) {
     let now = world.now;
-    let node = pod.model.node.clone();
-    let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { return };
-    let name = model.name.clone();
-    let image = model.image.clone();
-    let present = world.runtime.images.contains(&(node.clone(), image::canonical(&image)));
-    if present && model.pull != "Always" {
-        c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(CREATE), Next::Start)) };
-        let text = format!("Container image \"{image}\" already present on machine");
-        tell(world, key, &node, Report::normal("Pulled", text).about(&name));
-        return;
-    }
-    let configured = !world.config.workloads.is_empty()
-        && matches!(model.behaviour, Behaviour::Serve(..))
-        && world.config.workloads.iter().any(|w| w.container.as_deref() == Some(&name));
-    let problem = if model.pull == "Never" && !present {
-        Some(("ErrImageNeverPull", format!("Container image \"{image}\" is not present with pull policy of Never")))
-    } else {
-        image::obstacle(&image, configured)
-    };
-    tell(world, key, &node, Report::normal("Pulling", format!("Pulling image \"{image}\"")).about(&name));
-    let Some(c) = pod.containers.get_mut(i) else { return };
-    match problem {
-        None => {
-            let took = if present { Duration::from_millis(400) } else { PULL };
-            world.runtime.images.insert((node.clone(), image::canonical(&image)));
-            let ms = took.as_millis();
-            let secs = format!("{}.{:03}s", ms / 1000, ms % 1000);
-            c.pull_failures = 0;
-            c.life =
-                Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(took + CREATE), Next::Start)) };
-            let text = format!("Successfully pulled image \"{image}\" in {secs} ({secs} including waiting). Image size: 52428800 bytes.");
-            tell(world, key, &node, Report::normal("Pulled", text).about(&name));
-        }
-        Some((reason, text)) => {
-            c.pull_failures += 1;
-            let wait = (BACK_OFF.0 * 2u32.saturating_pow(c.pull_failures - 1)).min(BACK_OFF.1);
-            let (shown, message) = if c.pull_failures > 1 && reason == "ErrImagePull" {
-                ("ImagePullBackOff", format!("Back-off pulling image \"{image}\": ErrImagePull: {text}"))
-            } else {
-                (reason, text.clone())
-            };
-            c.life = Life::Waiting { reason: shown, message, next: Some((now.after(wait), Next::Pull)) };
-            let failed = if reason == "ErrImagePull" { format!("Failed to pull image \"{image}\": {text}") } else { text };
-            tell(world, key, &node, Report::warning("Failed", failed).about(&name));
-            tell(world, key, &node, Report::warning("Failed", format!("Error: {shown}")).about(&name));
-            if reason == "ErrImagePull" {
-                tell(world, key, &node, Report::normal("BackOff", format!("Back-off pulling image \"{image}\"")).about(&name));
-            }
-        }
-    }
-    pod.dirty = true;
-}
-
-fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) {
-    let now = world.now;
-    let node = pod.model.node.clone();
-    let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return };
-    // A restart with another image pulls that first.
-    if again && !world.runtime.images.contains(&(node.clone(), image::canonical(&model.image))) {
-        pull(world, key, pod, i);
-        return;
-    }
-    world.runtime.sequence += 1;
-    let seed = u64::from(pod.address.map_or(0, u32::from)) << 32 | (world.runtime.sequence & 0xffff_ffff);
-    let mix = |n: u64| (seed ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    c.id = format!("{:016x}{:016x}{:016x}{:016x}", mix(1), mix(2), mix(3), mix(4));
-    c.image.clone_from(&model.image);
-    if c.last.is_some() {
-        c.restarts += 1;
-    }
-    let mut run = Run { since: now, work: 0.0, rate: (0.0, now), not_before: now, listening: None, ends: None, stopping: false };
-    match &model.behaviour {
-        Behaviour::Serve(p, _) => {
-            run.work = p.startup_cpu_s + START_CPU;
-            run.not_before = now.after(p.startup_delay);
-            if let Some(code) = p.exit_code {
-                run.ends = Some((now.after(p.exits_after), code));
-            }
-        }
-        Behaviour::Sleep(Some(d)) => run.ends = Some((now.after(*d), 0)),
-        Behaviour::Exit(code, _) => run.ends = Some((now.after(Duration::from_millis(50)), *code)),
-        Behaviour::Sleep(None) | Behaviour::Pause => {}
-    }
-    c.life = Life::Running(run);
-    c.stress.clear();
-    c.files = crate::sim::shell::files::Files::default();
-    c.prepared = false;
-    c.cpu_total = 0.0;
-    c.scraped = None;
-    c.sample = None;
-    c.log.clear();
-    c.started = model.probes[STARTUP].is_none();
-    c.ready = c.started && model.probes[READINESS].is_none();
-    for (state, probe) in c.probes.iter_mut().zip(&model.probes) {
-        *state = ProbeState { next: probe.as_ref().map(|p| now.after(p.initial_delay)), successes: 0, failures: 0 };
-    }
-    if let Behaviour::Exit(_, lines) = &model.behaviour {
-        for l in lines {
-            c.write(now, l.clone());
-        }
-    }
-    let rate = resources::share(&model, c).main.min(1.0);
-    if let Life::Running(r) = &mut c.life {
-        r.rate = (rate, now);
-    }
-    pod.io.retain(|(_, f)| f.container != model.name);
-    pod.dirty = true;
-    // The pause image has one program: whatever else the specification names cannot be executed.
-    if let (Behaviour::Pause, Some(program)) = (&model.behaviour, model.command.first().filter(|p| *p != "/pause")) {
-        let text = format!(
-            "Error: failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"{program}\": executable file not found in $PATH"
-        );
-        finish(world, key, pod, i, 128, "StartError");
-        tell(world, key, &node, Report::warning("Failed", text).about(&model.name));
-        return;
-    }
-    tell(world, key, &node, Report::normal("Created", format!("Created container: {}", model.name)).about(&model.name));
-    tell(world, key, &node, Report::normal("Started", format!("Started container {}", model.name)).about(&model.name));
-}
-
-/// The process is up: it says so in its log.
-fn up(model: &super::model::ContainerModel, c: &mut Container, now: SimTime) {
-    let Some(p) = model.profile().cloned() else { return };
-    for line in &p.log {
-        c.write(now, line.clone());
-    }
-    if p.log.is_empty()
-        && let Some(port) = model.ports.first()
-    {
-        c.write(now, format!("listening on 0.0.0.0:{port}"));
-    }
-}
-
-fn finish(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, code: i32, reason: &'static str) {
-    let now = world.now;
-    let _ = key;
     if let Some(c) = pod.containers.get_mut(i)
         && let Life::Running(run) = &c.life
     {
-        c.life = Life::Ended(End { code, reason, started: run.since, finished: now, id: c.id.clone() });
+        c.life = Life::Ended(End { code, reason, message: String::new(), started: run.since, finished: now, id: c.id.clone() });
         c.ready = false;
         c.started = false;
         c.stress.clear();
@@ -484,7 +345,7 @@ pub(super) fn out_of_memory(world: &mut World, key: &Key) {
                 20_000 + world.runtime.sequence,
                 m.name
             );
-            finish(world, key, &mut pod, i, 137, "OOMKilled");
+            finish(world, &mut pod, i, 137, "OOMKilled");
             let at = Key::new(&NODES, "", &node);
             if let Some(n) = world.store.get(&at).cloned() {
                 let source = Source { component: "kernel-monitor", host: &node };
@@ -500,7 +361,7 @@ pub(super) fn out_of_memory(world: &mut World, key: &Key) {
 pub fn kill(world: &mut World, key: &Key, container: &str, code: i32) {
     let Some(mut pod) = world.runtime.pods.remove(key) else { return };
     if let Some(i) = pod.index(container) {
-        finish(world, key, &mut pod, i, code, if code == 0 { "Completed" } else { "Error" });
+        finish(world, &mut pod, i, code, if code == 0 { "Completed" } else { "Error" });
     }
     world.runtime.pods.insert(key.clone(), pod);
     step(world, key);
@@ -532,75 +393,6 @@ fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
             }
             Life::Waiting { next, .. } => *next = None,
             Life::Ended(_) => {}
-        }
-    }
-}
-
-/// Runs a probe if it is due, and draws the conclusions.
-fn check(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, which: usize) {
-    let now = world.now;
-    let Some(model) = pod.model.containers.get(i).cloned() else { return };
-    let Some(Some(spec)) = model.probes.get(which) else { return };
-    {
-        let Some(c) = pod.containers.get_mut(i) else { return };
-        if c.run().is_none_or(|r| r.stopping) || (which != STARTUP && !c.started) {
-            return;
-        }
-        if which == STARTUP && c.started {
-            return;
-        }
-        let Some(state) = c.probes.get_mut(which) else { return };
-        if state.next.is_none_or(|n| n > now) {
-            return;
-        }
-        state.next = Some(now.after(spec.period));
-    }
-    let Some(c) = pod.containers.get(i) else { return };
-    let outcome = probe::attempt(world, pod, &model, c, spec);
-    let Some(c) = pod.containers.get_mut(i) else { return };
-    let Some(state) = c.probes.get_mut(which) else { return };
-    let node = pod.model.node.clone();
-    let word = ["Readiness", "Liveness", "Startup"].get(which).copied().unwrap_or_default();
-    match outcome {
-        Ok(()) => {
-            state.failures = 0;
-            state.successes = state.successes.saturating_add(1);
-            if state.successes >= spec.successes {
-                match which {
-                    READINESS if !c.ready => {
-                        c.ready = true;
-                        pod.dirty = true;
-                    }
-                    STARTUP => {
-                        c.started = true;
-                        c.ready = model.probes.get(READINESS).is_none_or(Option::is_none);
-                        pod.dirty = true;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Err(text) => {
-            state.successes = 0;
-            state.failures = state.failures.saturating_add(1);
-            let over = state.failures >= spec.failures;
-            if over && which == READINESS && c.ready {
-                c.ready = false;
-                pod.dirty = true;
-            }
-            let die = over && which != READINESS;
-            if die && let Life::Running(run) = &mut c.life {
-                run.stopping = true;
-                let deaf = !matches!(model.behaviour, Behaviour::Serve(..));
-                run.ends = Some((now.after(if deaf { pod.model.grace } else { GRACEFUL }), 137));
-                c.ready = false;
-                pod.dirty = true;
-            }
-            tell(world, key, &node, Report::warning("Unhealthy", format!("{word} probe failed: {text}")).about(&model.name));
-            if die {
-                let text = format!("Container {} failed {} probe, will be restarted", model.name, word.to_lowercase());
-                tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
-            }
         }
     }
 }

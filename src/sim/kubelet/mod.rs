@@ -2,12 +2,14 @@
 //!
 //! Input: pods bound to a node. Output: their status, events, metrics, logs, and [`ContainerHost`]s for `exec`.
 
+mod checks;
 pub mod container;
 mod disk;
 mod environment;
 mod files;
 mod host;
 pub mod image;
+mod launch;
 mod lifecycle;
 mod logs;
 mod metrics;

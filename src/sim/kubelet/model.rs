@@ -62,6 +62,8 @@ pub struct ContainerModel {
     pub cpu_limit: Option<f64>,
     /// Memory limit in bytes.
     pub memory_limit: Option<u64>,
+    /// Requests and limits as written.
+    pub resources: Value,
     /// Readiness, liveness and startup probe.
     pub probes: [Option<Probe>; 3],
     /// Mounted volumes.
@@ -215,6 +217,7 @@ impl ContainerModel {
             env_from: list(&c["envFrom"]).cloned().collect(),
             cpu_limit: limit("cpu").filter(|l| *l > 0.0),
             memory_limit: quantity::bytes(&c["resources"]["limits"]["memory"]).filter(|l| *l > 0),
+            resources: c["resources"].clone(),
             probes: [probe("readinessProbe"), probe("livenessProbe"), probe("startupProbe")],
             mounts: list(&c["volumeMounts"])
                 .filter_map(|m| {

@@ -44,10 +44,7 @@ pub(super) fn attempt(world: &mut World, pod: &PodRun, model: &ContainerModel, c
             let url = format!("Get \"{scheme}://{address}:{port}{path}\"");
             match exchange(world, pod, model, c, *port, timeout) {
                 Ok(_) => match status_of(model, path) {
-                    code @ 200..=399 => {
-                        let _ = code;
-                        Ok(())
-                    }
+                    200..=399 => Ok(()),
                     code => Err(format!("HTTP probe failed with statuscode: {code}")),
                 },
                 Err(Fault::Refused) => Err(format!("{url}: dial tcp {address}:{port}: connect: connection refused")),

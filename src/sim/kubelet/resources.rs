@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::container::{Container, Life};
-use super::lifecycle;
 use super::metrics::SCRAPE;
 use super::model::{Behaviour, ContainerModel};
+use super::{launch, lifecycle};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
@@ -59,7 +59,7 @@ fn resident(model: &ContainerModel, c: &Container) -> u64 {
                 return p.memory;
             }
             // Memory grows with the work done.
-            let done = 1.0 - (run.work / (p.startup_cpu_s + lifecycle::START_CPU)).clamp(0.0, 1.0);
+            let done = 1.0 - (run.work / (p.startup_cpu_s + launch::START_CPU)).clamp(0.0, 1.0);
             scale(p.memory, 0.3 + 0.7 * done)
         }
         _ => BARE_MEMORY,

@@ -70,6 +70,11 @@ impl Runtime {
         out
     }
 
+    /// The claim is gone, and its files with it.
+    pub fn forget_claim(&mut self, claim: &Key) {
+        self.claims.remove(claim);
+    }
+
     /// The state of a pod.
     pub fn pod(&self, key: &Key) -> Option<&PodRun> {
         self.pods.get(key)

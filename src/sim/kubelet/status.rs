@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::container::{Container, End, Life};
 use super::image;
-use super::model::{ContainerModel, Restart};
+use super::model::ContainerModel;
 use super::runtime::PodRun;
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::Key;
@@ -14,7 +14,7 @@ use crate::sim::world::World;
 /// Writes the status of a pod, if it changed.
 pub(super) fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
     let Some(stored) = world.store.get(key).cloned() else { return };
-    let status = build(world.now, key, pod, &stored);
+    let status = build(world.now, pod, &stored);
     if stored["status"] != status {
         let mut new = (*stored).clone();
         new["status"] = status;
@@ -51,7 +51,7 @@ pub(super) fn init_done(model: &ContainerModel, c: &Container) -> bool {
     }
 }
 
-fn build(now: SimTime, key: &Key, pod: &mut PodRun, stored: &Value) -> Value {
+fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
     let phase = phase(pod);
     let initialized = inits_done(pod) || matches!(phase, "Succeeded" | "Running");
     let unready: Vec<&str> = pod
@@ -115,7 +115,6 @@ fn build(now: SimTime, key: &Key, pod: &mut PodRun, stored: &Value) -> Value {
         }
         conditions.push(c);
     }
-    let id = format!("{}_{}({})", key.name, key.namespace, pod.uid);
     let statuses = |from: usize, to: usize| -> Vec<Value> {
         let mut all: Vec<Value> = pod
             .model
@@ -125,7 +124,7 @@ fn build(now: SimTime, key: &Key, pod: &mut PodRun, stored: &Value) -> Value {
             .skip(from)
             .take(to - from)
             .enumerate()
-            .map(|(i, (m, c))| container(m, c, &id, from + i < pod.model.init, pod.model.restart))
+            .map(|(i, (m, c))| container(m, c, from + i < pod.model.init))
             .collect();
         if from >= pod.model.init {
             all.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
@@ -155,7 +154,7 @@ fn build(now: SimTime, key: &Key, pod: &mut PodRun, stored: &Value) -> Value {
     status
 }
 
-fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: Restart) -> Value {
+fn container(m: &ContainerModel, c: &Container, init: bool) -> Value {
     let state = match &c.life {
         Life::Waiting { reason, message, .. } => {
             let mut w =
@@ -168,7 +167,6 @@ fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: 
         Life::Running(r) => json!({"running": {"startedAt": r.since.rfc3339()}}),
         Life::Ended(e) => json!({"terminated": ended(e)}),
     };
-    let _ = (pod, restart);
     let last = c.last.as_ref().map_or_else(|| json!({}), |e| json!({"terminated": ended(e)}));
     let ran = !c.id.is_empty();
     let ready = if init { init_done(m, c) } else { c.ready };
@@ -181,6 +179,12 @@ fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: 
     if ran {
         out["containerID"] = format!("containerd://{}", c.id).into();
     }
+    if c.run().is_some() && m.resources.as_object().is_some_and(|r| !r.is_empty()) {
+        out["resources"] = m.resources.clone();
+        if m.resources["requests"].is_object() {
+            out["allocatedResources"] = m.resources["requests"].clone();
+        }
+    }
     if !m.mounts.is_empty() {
         out["volumeMounts"] = m.mounts.iter().map(|x| json!({"name": x.volume, "mountPath": x.path})).collect::<Vec<_>>().into();
     }
@@ -188,8 +192,12 @@ fn container(m: &ContainerModel, c: &Container, pod: &str, init: bool, restart: 
 }
 
 fn ended(e: &End) -> Value {
-    json!({
+    let mut out = json!({
         "exitCode": e.code, "reason": e.reason, "startedAt": e.started.rfc3339(), "finishedAt": e.finished.rfc3339(),
         "containerID": format!("containerd://{}", e.id),
-    })
+    });
+    if !e.message.is_empty() {
+        out["message"] = e.message.as_str().into();
+    }
+    out
 }

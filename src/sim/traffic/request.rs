@@ -19,6 +19,10 @@ pub const POD_RTT: f64 = 0.0004;
 pub const OUTSIDE_RTT: f64 = 0.008;
 /// Address of the API server's Service.
 const API_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// Address of the name server, how often it is asked and how long each question waits for its answer, in seconds.
+const DNS_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+const LOOKUPS: u32 = 2;
+const LOOKUP_PATIENCE: f64 = 5.0;
 /// Most calls below each other.
 const DEPTH: u32 = 16;
 
@@ -207,6 +211,12 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
     for call in calls.iter().filter(|c| c.on.is_empty() || c.on.iter().any(|p| path_matches(p, plain_path(ask.path)))) {
         let path = if call.path == "*" { ask.path } else { &call.path };
         let timeout = call.timeout.as_secs_f64();
+        let Some(looked_up) = look_up(world, key) else {
+            let text = format!("GET http://{}:{}{path}: temporary failure in name resolution", call.service, call.port);
+            complain(world, key, i, &text);
+            return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took + f64::from(LOOKUPS) * LOOKUP_PATIENCE);
+        };
+        took += looked_up;
         let address =
             graph.named(&call.service, &key.namespace).and_then(|s| s.address.or_else(|| s.ports.values().flatten().next().map(|b| b.0)));
         let outcome = match address {
@@ -236,6 +246,12 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
 
 fn plain_path(path: &str) -> &str {
     path.split('?').next().unwrap_or(path)
+}
+
+/// Asks the name server, which the pod's own faults may hinder: the time it took, or `None` when it never answered.
+fn look_up(world: &mut World, key: &Key) -> Option<f64> {
+    let faults = egress(world.runtime.pod(key)?, Some(DNS_IP));
+    (0..LOOKUPS).find_map(|n| faults.packet(world, 80.0).map(|t| POD_RTT + t + f64::from(n) * LOOKUP_PATIENCE))
 }
 
 /// Health checks answer for the process alone.

@@ -74,3 +74,12 @@ fn a_paused_backend_makes_errors_in_front() {
     let log = crate::sim::kubelet::logs(&w, &front, "front", false).unwrap();
     assert!(log.iter().any(|l| l.text.contains("connection refused")), "{log:?}");
 }
+
+#[test]
+fn loss_at_a_caller_reaches_its_name_lookups() {
+    let mut w = busy();
+    chaos(&mut w, "networkchaos", "NetworkChaos", "front", json!({"action": "loss", "loss": {"loss": "80"}, "direction": "to"}));
+    let front = crate::sim::controllers::tests::pods(&w, "front").remove(0).0;
+    let log = crate::sim::kubelet::logs(&w, &front, "front", false).unwrap();
+    assert!(log.iter().any(|l| l.text.contains("temporary failure in name resolution")), "{log:?}");
+}

@@ -1,0 +1,79 @@
+//! What follows from probes: readiness, the end of start-up, restarts.
+
+use super::container::Life;
+use super::lifecycle::{GRACEFUL, tell};
+use super::model::{Behaviour, READINESS, STARTUP};
+use super::probe;
+use super::runtime::PodRun;
+use crate::sim::controllers::events::Report;
+use crate::sim::resource::Key;
+use crate::sim::world::World;
+
+/// Runs a probe if it is due, and draws the conclusions.
+pub(super) fn check(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, which: usize) {
+    let now = world.now;
+    let Some(model) = pod.model.containers.get(i).cloned() else { return };
+    let Some(Some(spec)) = model.probes.get(which) else { return };
+    {
+        let Some(c) = pod.containers.get_mut(i) else { return };
+        if c.run().is_none_or(|r| r.stopping) || (which != STARTUP && !c.started) {
+            return;
+        }
+        if which == STARTUP && c.started {
+            return;
+        }
+        let Some(state) = c.probes.get_mut(which) else { return };
+        if state.next.is_none_or(|n| n > now) {
+            return;
+        }
+        state.next = Some(now.after(spec.period));
+    }
+    let Some(c) = pod.containers.get(i) else { return };
+    let outcome = probe::attempt(world, pod, &model, c, spec);
+    let Some(c) = pod.containers.get_mut(i) else { return };
+    let Some(state) = c.probes.get_mut(which) else { return };
+    let node = pod.model.node.clone();
+    let word = ["Readiness", "Liveness", "Startup"].get(which).copied().unwrap_or_default();
+    match outcome {
+        Ok(()) => {
+            state.failures = 0;
+            state.successes = state.successes.saturating_add(1);
+            if state.successes >= spec.successes {
+                match which {
+                    READINESS if !c.ready => {
+                        c.ready = true;
+                        pod.dirty = true;
+                    }
+                    STARTUP => {
+                        c.started = true;
+                        c.ready = model.probes.get(READINESS).is_none_or(Option::is_none);
+                        pod.dirty = true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Err(text) => {
+            state.successes = 0;
+            state.failures = state.failures.saturating_add(1);
+            let over = state.failures >= spec.failures;
+            if over && which == READINESS && c.ready {
+                c.ready = false;
+                pod.dirty = true;
+            }
+            let die = over && which != READINESS;
+            if die && let Life::Running(run) = &mut c.life {
+                run.stopping = true;
+                let deaf = !matches!(model.behaviour, Behaviour::Serve(..));
+                run.ends = Some((now.after(if deaf { pod.model.grace } else { GRACEFUL }), 137));
+                c.ready = false;
+                pod.dirty = true;
+            }
+            tell(world, key, &node, Report::warning("Unhealthy", format!("{word} probe failed: {text}")).about(&model.name));
+            if die {
+                let text = format!("Container {} failed {} probe, will be restarted", model.name, word.to_lowercase());
+                tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Images and starts: from a waiting container to a running process.
+
+use std::time::Duration;
+
+use super::container::{Container, Life, Next, ProbeState, Run};
+use super::lifecycle::{BACK_OFF, finish, tell};
+use super::model::{Behaviour, ContainerModel, READINESS, STARTUP};
+use super::runtime::PodRun;
+use super::{image, resources};
+use crate::sim::controllers::events::Report;
+use crate::sim::resource::Key;
+use crate::sim::time::SimTime;
+use crate::sim::world::World;
+
+/// CPU work of starting any container, in its own control group.
+pub(super) const START_CPU: f64 = 0.1;
+/// Time to create and start a container.
+pub(super) const CREATE: Duration = Duration::from_millis(150);
+/// Time to pull an image that is not on the node.
+const PULL: Duration = Duration::from_millis(1800);
+
+/// Pulls the image of a container, or says why that fails.
+pub(super) fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
+    let now = world.now;
+    let node = pod.model.node.clone();
+    let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { return };
+    let name = model.name.clone();
+    let image = model.image.clone();
+    let present = world.runtime.images.contains(&(node.clone(), image::canonical(&image)));
+    if present && model.pull != "Always" {
+        c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(CREATE), Next::Start)) };
+        let text = format!("Container image \"{image}\" already present on machine");
+        tell(world, key, &node, Report::normal("Pulled", text).about(&name));
+        return;
+    }
+    let configured = !world.config.workloads.is_empty()
+        && matches!(model.behaviour, Behaviour::Serve(..))
+        && world.config.workloads.iter().any(|w| w.container.as_deref() == Some(&name));
+    let problem = if model.pull == "Never" && !present {
+        Some(("ErrImageNeverPull", format!("Container image \"{image}\" is not present with pull policy of Never")))
+    } else {
+        image::obstacle(&image, configured)
+    };
+    tell(world, key, &node, Report::normal("Pulling", format!("Pulling image \"{image}\"")).about(&name));
+    let Some(c) = pod.containers.get_mut(i) else { return };
+    match problem {
+        None => {
+            let took = if present { Duration::from_millis(400) } else { PULL };
+            world.runtime.images.insert((node.clone(), image::canonical(&image)));
+            let ms = took.as_millis();
+            let secs = format!("{}.{:03}s", ms / 1000, ms % 1000);
+            c.pull_failures = 0;
+            c.life =
+                Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(took + CREATE), Next::Start)) };
+            let text = format!("Successfully pulled image \"{image}\" in {secs} ({secs} including waiting). Image size: 52428800 bytes.");
+            tell(world, key, &node, Report::normal("Pulled", text).about(&name));
+        }
+        Some((reason, text)) => {
+            c.pull_failures += 1;
+            let wait = (BACK_OFF.0 * 2u32.saturating_pow(c.pull_failures - 1)).min(BACK_OFF.1);
+            let (shown, message) = if c.pull_failures > 1 && reason == "ErrImagePull" {
+                ("ImagePullBackOff", format!("Back-off pulling image \"{image}\": ErrImagePull: {text}"))
+            } else {
+                (reason, text.clone())
+            };
+            c.life = Life::Waiting { reason: shown, message, next: Some((now.after(wait), Next::Pull)) };
+            let failed = if reason == "ErrImagePull" { format!("Failed to pull image \"{image}\": {text}") } else { text };
+            tell(world, key, &node, Report::warning("Failed", failed).about(&name));
+            tell(world, key, &node, Report::warning("Failed", format!("Error: {shown}")).about(&name));
+            if reason == "ErrImagePull" {
+                tell(world, key, &node, Report::normal("BackOff", format!("Back-off pulling image \"{image}\"")).about(&name));
+            }
+        }
+    }
+    pod.dirty = true;
+}
+
+/// Starts a container whose image is there.
+pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) {
+    let now = world.now;
+    let node = pod.model.node.clone();
+    let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return };
+    // A restart with another image pulls that first.
+    if again && !world.runtime.images.contains(&(node.clone(), image::canonical(&model.image))) {
+        pull(world, key, pod, i);
+        return;
+    }
+    world.runtime.sequence += 1;
+    let seed = u64::from(pod.address.map_or(0, u32::from)) << 32 | (world.runtime.sequence & 0xffff_ffff);
+    let mix = |n: u64| (seed ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    c.id = format!("{:016x}{:016x}{:016x}{:016x}", mix(1), mix(2), mix(3), mix(4));
+    c.image.clone_from(&model.image);
+    if c.last.is_some() {
+        c.restarts += 1;
+    }
+    let mut run = Run { since: now, work: 0.0, rate: (0.0, now), not_before: now, listening: None, ends: None, stopping: false };
+    match &model.behaviour {
+        Behaviour::Serve(p, _) => {
+            run.work = p.startup_cpu_s + START_CPU;
+            run.not_before = now.after(p.startup_delay);
+            if let Some(code) = p.exit_code {
+                run.ends = Some((now.after(p.exits_after), code));
+            }
+        }
+        Behaviour::Sleep(Some(d)) => run.ends = Some((now.after(*d), 0)),
+        Behaviour::Exit(code, _) => run.ends = Some((now.after(Duration::from_millis(50)), *code)),
+        Behaviour::Sleep(None) | Behaviour::Pause => {}
+    }
+    c.life = Life::Running(run);
+    c.stress.clear();
+    c.files = crate::sim::shell::files::Files::default();
+    c.prepared = false;
+    c.cpu_total = 0.0;
+    c.scraped = None;
+    c.sample = None;
+    c.log.clear();
+    c.started = model.probes[STARTUP].is_none();
+    c.ready = c.started && model.probes[READINESS].is_none();
+    for (state, probe) in c.probes.iter_mut().zip(&model.probes) {
+        *state = ProbeState { next: probe.as_ref().map(|p| now.after(p.initial_delay)), successes: 0, failures: 0 };
+    }
+    if let Behaviour::Exit(_, lines) = &model.behaviour {
+        for l in lines {
+            c.write(now, l.clone());
+        }
+    }
+    let rate = resources::share(&model, c).main.min(1.0);
+    if let Life::Running(r) = &mut c.life {
+        r.rate = (rate, now);
+    }
+    pod.io.retain(|(_, f)| f.container != model.name);
+    pod.dirty = true;
+    // The pause image has one program: whatever else the specification names cannot be executed.
+    if let (Behaviour::Pause, Some(program)) = (&model.behaviour, model.command.first().filter(|p| *p != "/pause")) {
+        let text = format!(
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"{program}\": executable file not found in $PATH"
+        );
+        finish(world, pod, i, 128, "StartError");
+        if let Some(Life::Ended(e)) = pod.containers.get_mut(i).map(|c| &mut c.life) {
+            e.message.clone_from(&text);
+        }
+        tell(world, key, &node, Report::warning("Failed", format!("Error: {text}")).about(&model.name));
+        return;
+    }
+    tell(world, key, &node, Report::normal("Created", format!("Created container: {}", model.name)).about(&model.name));
+    tell(world, key, &node, Report::normal("Started", format!("Started container {}", model.name)).about(&model.name));
+}
+
+/// The process is up: it says so in its log.
+pub(super) fn up(model: &ContainerModel, c: &mut Container, now: SimTime) {
+    let Some(p) = model.profile().cloned() else { return };
+    for line in &p.log {
+        c.write(now, line.clone());
+    }
+    if p.log.is_empty()
+        && let Some(port) = model.ports.first()
+    {
+        c.write(now, format!("listening on 0.0.0.0:{port}"));
+    }
+}
