@@ -40,8 +40,8 @@ pub(super) struct Trial {
     pub(super) baseline: Baseline,
     /// Objects that the injection created.
     pub(super) injected: Vec<ObjectRef>,
-    /// Object that the injection patched: as it was, and as it was made.
-    pub(super) patched: Option<(ObjectRef, Value, Value)>,
+    /// Objects that the injection patched: as they were, and as they were made.
+    pub(super) patched: Vec<(ObjectRef, Value, Value)>,
     /// Journaled and not yet undone.
     pub(super) owes_undo: bool,
     pub(super) conversation: Vec<Message>,
@@ -80,7 +80,7 @@ impl Trial {
             tally: Tally::default(),
             baseline: Baseline::default(),
             injected: Vec::new(),
-            patched: None,
+            patched: Vec::new(),
             owes_undo: false,
             conversation: Vec::new(),
             scope,

@@ -28,6 +28,7 @@ pub struct SystemManifest {
     #[serde(default)]
     pub traffic: Vec<Entry>,
     /// Which services a fault may hit, by fault name; faults not named may hit every service with `target = true`.
+    /// A list of `!service` leaves these out.
     #[serde(default)]
     pub targets: IndexMap<String, Vec<String>>,
     /// Free values for the templates (`vars.*`).
@@ -111,9 +112,13 @@ impl SystemManifest {
 
     /// Names of the services that a fault may hit, in the order of the manifest.
     pub fn targets_of(&self, fault: &str) -> Vec<&str> {
+        let all = self.services.iter().filter(|s| s.target).map(|s| s.name.as_str());
         match self.targets.get(fault) {
+            Some(list) if list.iter().all(|t| t.starts_with('!')) => {
+                all.filter(|name| !list.iter().any(|t| t.strip_prefix('!') == Some(name))).collect()
+            }
             Some(list) => list.iter().map(String::as_str).collect(),
-            None => self.services.iter().filter(|s| s.target).map(|s| s.name.as_str()).collect(),
+            None => all.collect(),
         }
     }
 

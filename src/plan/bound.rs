@@ -109,6 +109,7 @@ impl Cell<'_> {
             Step::Remedy(_) => self.steps(self.method),
             Step::Undo(_) => match &self.fault.undo {
                 Undo::Delete(d) => time(&d.timeout),
+                Undo::All(a) => time(&a.timeout),
                 Undo::Restore(_) => Duration::ZERO,
             },
             Step::Restore(r) => time(&r.timeout),

@@ -44,13 +44,15 @@ pub enum Injection {
         api_version: String,
         /// Kind.
         kind: String,
-        /// Name.
-        name: String,
+        /// Name; none: every object of that kind.
+        name: Option<String>,
         /// `strategic`, `merge` or `json`.
         patch_type: String,
         /// The patch.
         patch: Value,
     },
+    /// Pods to delete: a label selector.
+    Evict(String),
 }
 
 /// What the executor needs for a trial.
@@ -175,21 +177,30 @@ impl TrialInputs {
         Ok(objects)
     }
 
-    /// What injects the fault.
-    pub fn render_injection(&self) -> Result<Injection, InputsError> {
-        match &self.fault.inject {
-            Inject::Apply(apply) => Ok(Injection::Objects(self.documents(&format!("faults/{}", apply.template), &self.context())?)),
+    /// What injects the fault, in order.
+    pub fn render_injection(&self) -> Result<Vec<Injection>, InputsError> {
+        self.fault.inject.parts().into_iter().map(|part| self.render_part(part)).collect()
+    }
+
+    fn render_part(&self, part: &Inject) -> Result<Injection, InputsError> {
+        let context = self.context();
+        match part {
+            Inject::Apply(apply) => Ok(Injection::Objects(self.documents(&format!("faults/{}", apply.template), &context)?)),
             Inject::Patch(patch) => {
                 let path = format!("faults/{}", patch.template);
-                let one = self.documents(&path, &self.context())?.pop();
+                let one = self.documents(&path, &context)?.pop();
+                let name = patch.name.as_ref().map(|n| template::render(&format!("{path} (name)"), n, &context)).transpose()?;
                 Ok(Injection::Patch {
                     api_version: patch.api_version.clone(),
-                    kind: patch.kind.clone(),
-                    name: template::render(&format!("{path} (name)"), &patch.name, &self.context())?,
+                    kind: template::render(&format!("{path} (kind)"), &patch.kind, &context)?,
+                    name,
                     patch_type: patch.patch_type.clone(),
                     patch: one.ok_or_else(|| InputsError::Yaml { file: path, message: "it is empty".to_owned() })?,
                 })
             }
+            Inject::Evict(evict) => Ok(Injection::Evict(template::render("evict.selector", &evict.selector, &context)?)),
+            // `parts` has taken these apart.
+            Inject::All(_) => Ok(Injection::Objects(Vec::new())),
         }
     }
 

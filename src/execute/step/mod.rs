@@ -114,7 +114,7 @@ impl Trial {
             Err(Stop::Budget(why)) => self.tally.exhausted = Some(why),
             Err(other) => return Err(other),
         }
-        let patched = self.patched.as_ref().map(|(at, _, after)| (at.clone(), after.clone()));
+        let patched: Vec<_> = self.patched.iter().map(|(at, _, after)| (at.clone(), after.clone())).collect();
         self.audit = super::strategy::audit(
             &self.cluster,
             &super::strategy::Scene {
@@ -122,7 +122,7 @@ impl Trial {
                 target: &self.spec.target,
                 baseline: &self.baseline,
                 injected: &self.injected,
-                patched: patched.as_ref(),
+                patched: &patched,
                 since_ms: from,
             },
         )

@@ -52,7 +52,16 @@ fn one(s: &mut Subject<'_>, system: &SystemManifest) {
         s.not_empty(&path, targets.len(), "service");
         s.once(|i| item(&path, i), "service", targets.iter().map(String::as_str));
         for (i, target) in targets.iter().enumerate() {
-            s.named(&item(&path, i), "service", target, services.iter().copied());
+            s.named(&item(&path, i), "service", target.strip_prefix('!').unwrap_or(target), services.iter().copied());
+        }
+        let without = targets.iter().filter(|t| t.starts_with('!')).count();
+        if without != 0 && without != targets.len() {
+            s.add(
+                &path,
+                "mixed_targets",
+                "either all of these name services to hit, or all begin with `!` and name those to leave out",
+                None,
+            );
         }
     }
 }

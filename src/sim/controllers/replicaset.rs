@@ -92,9 +92,12 @@ fn report(world: &mut World, key: &Key, set: &Value, active: &[(Key, Arc<Value>)
         }
     }
     if let Some(message) = failure {
-        let since = object::condition(&current["status"], "ReplicaFailure")
-            .map_or_else(|| world.now.rfc3339().into(), |c| c["lastTransitionTime"].clone());
-        status["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "lastTransitionTime": since, "reason": "FailedCreate", "message": message}]);
+        // A condition that is there stays as it is, like the real one: each message names another pod, and a status that
+        // changes every time would have the set looked at for ever.
+        let condition = object::condition(&current["status"], "ReplicaFailure").cloned().unwrap_or_else(|| {
+            json!({"type": "ReplicaFailure", "status": "True", "lastTransitionTime": world.now.rfc3339(), "reason": "FailedCreate", "message": message})
+        });
+        status["conditions"] = json!([condition]);
     }
     if current["status"] != status {
         let mut new = (*current).clone();

@@ -5,6 +5,7 @@
 
 mod immutable;
 mod kinds;
+mod quota;
 
 use std::sync::Arc;
 
@@ -171,6 +172,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     if world.store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &key.name));
     }
+    quota::admit(world, &key, &mut object)?;
     Ok((key, object))
 }
 
