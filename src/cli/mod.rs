@@ -22,6 +22,7 @@ mod schema;
 mod select;
 pub mod shim;
 mod tools;
+mod work_folder;
 
 use std::io::Write as _;
 use std::process::ExitCode;

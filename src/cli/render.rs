@@ -9,6 +9,8 @@ use crate::plan::{Injection, Plan, TrialInputs, TrialSpec};
 
 /// Trials searched for an id.
 const SEARCHED: usize = 1_000_000;
+/// Digits of a number in the plan; longer ones are ids.
+const LONGEST_NUMBER: usize = 7;
 
 pub(super) fn render(global: &Global, args: &SelectArgs, trial: Option<&str>, manifests_only: bool) -> Result<(), Failure> {
     let catalog = load::catalog(global)?;
@@ -67,12 +69,18 @@ fn find(plan: &Plan, wanted: Option<&str>) -> Result<TrialSpec, Failure> {
             .help("microremed plan EXPERIMENT lists them; give an id, the start of one, or a number from 1")
     };
     let Some(wanted) = wanted else { return plan.get(0).ok_or_else(none) };
-    if let Some(n) = wanted.parse::<u64>().ok().filter(|_| wanted.len() < 16) {
-        if let Some(spec) = n.checked_sub(1).and_then(|n| plan.get(n)) {
-            return Ok(spec);
-        }
+    // Short numbers are places in the plan, never the start of an id that happens to have digits only.
+    if wanted.len() <= LONGEST_NUMBER
+        && let Ok(n) = wanted.parse::<u64>()
+    {
+        return n.checked_sub(1).and_then(|n| plan.get(n)).ok_or_else(none);
     }
-    plan.iter().take(SEARCHED).find(|t| t.id.0.starts_with(wanted)).ok_or_else(none)
+    let mut found = plan.iter().take(SEARCHED).filter(|t| t.id.0.starts_with(wanted));
+    let first = found.next().ok_or_else(none)?;
+    if found.next().is_some() {
+        return Err(Failure::input(format!("several trials begin with {wanted}")).help("give more of the id"));
+    }
+    Ok(first)
 }
 
 fn heading(text: &str) -> String {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use clap::Parser as _;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use super::failure::{Code, Failure, chain};
 use super::journal::Journal;
 use super::places::{Global, absolute, variable};
 use super::progress::Progress;
+use super::work_folder::WorkFolder;
 use super::{interrupt, load, plan as plan_command, print, report, select, tell, tools};
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{ClusterChoice, RunEnd, RunRequest};
@@ -127,12 +128,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         resumed,
         roles: roles(&catalog, &plan),
     };
-    let work = tempfile::Builder::new()
-        .prefix("microremed-")
-        .tempdir()
-        .map_err(|e| Failure::harness(format!("failed to make a temporary folder: {e}")))?;
-    let work_path = Utf8PathBuf::from_path_buf(work.path().to_owned())
-        .map_err(|p| Failure::harness(format!("the path of the temporary folder is not UTF-8: {}", p.display())))?;
+    let work = WorkFolder::create()?;
     let trials = (0..plan.len()).filter_map({
         let plan = Arc::clone(&plan);
         move |n| plan.get(n)
@@ -147,9 +143,10 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
         toolchain,
         models,
+        spent_usd: state.spent().cost_usd,
         give_up_after: (!args.keep_going).then_some(GIVE_UP_AFTER),
         program: std::env::current_exe().ok(),
-        work: work_path,
+        work: work.path().to_owned(),
         cancel,
     };
     let sink = Journal { writer, artifacts: Artifacts::new(&run_dir), progress, json: global.json };
@@ -175,6 +172,10 @@ fn finish(global: &Global, run_dir: &RunDir, end: &RunEnd) -> Result<(), Failure
             "when the reason is mended, microremed resume {} goes on; with --keep-going it does whatever happens",
             run_dir.path()
         )));
+    }
+    if end.spent {
+        return Err(Failure::harness("stopped: the run's budget cost_total_usd is used up")
+            .help(format!("raise it in the experiment, then microremed resume {} goes on", run_dir.path())));
     }
     let lost = end.outcomes.get(&Outcome::InfraError).copied().unwrap_or(0);
     if lost > 0 {

@@ -53,6 +53,8 @@ pub struct RunRequest {
     pub models: BTreeMap<String, Arc<dyn ChatModel>>,
     /// Trials in a row that end as `infra_error` before no more are begun; none: all are tried.
     pub give_up_after: Option<u32>,
+    /// Dollars that earlier starts of this run have spent; they count in its budget.
+    pub spent_usd: f64,
     /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
     pub program: Option<std::path::PathBuf>,
     /// Folder for the private folders of the trials.
@@ -70,6 +72,8 @@ pub struct RunEnd {
     pub interrupted: bool,
     /// Too many trials in a row could not be run.
     pub gave_up: bool,
+    /// The run's budget of dollars is used up, and trials are left.
+    pub spent: bool,
     /// The journal failed; the text says how.
     pub failed: Option<String>,
 }
@@ -92,7 +96,7 @@ pub async fn run<S: Sink + 'static>(request: RunRequest, sink: S) -> (RunEnd, Op
     let result = drive(request, &events, &mut end).await;
     let how = match (&result, end.interrupted) {
         (Err(_), _) => "failed",
-        (Ok(()), false) if end.gave_up => "failed",
+        (Ok(()), false) if end.gave_up || end.spent => "failed",
         (Ok(()), true) => "interrupted",
         (Ok(()), false) => "done",
     };
@@ -115,6 +119,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         toolchain,
         models,
         give_up_after,
+        mut spent_usd,
         program,
         work,
         cancel,
@@ -126,6 +131,11 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
     let mut running: JoinSet<Result<TrialFinished, Stop>> = JoinSet::new();
     let (mut more, mut in_a_row) = (true, 0_u32);
     loop {
+        let over_budget = experiment.budgets.cost_total_usd.is_some_and(|limit| spent_usd >= limit);
+        if more && over_budget {
+            more = false;
+            end.spent = trials.any(|t| !settled.contains(&t.id));
+        }
         while more && running.len() < jobs && !cancel.is_cancelled() {
             let Some(spec) = trials.find(|t| !settled.contains(&t.id)) else {
                 more = false;
@@ -147,6 +157,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
             None => break,
             Some(Ok(Ok(finished))) => {
                 *end.outcomes.entry(finished.outcome).or_default() += 1;
+                spent_usd += finished.cost_usd.unwrap_or(0.0);
                 in_a_row = if finished.outcome == Outcome::InfraError { in_a_row + 1 } else { 0 };
                 if more && give_up_after.is_some_and(|limit| in_a_row >= limit) {
                     (more, end.gave_up) = (false, true);

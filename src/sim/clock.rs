@@ -6,6 +6,7 @@
 //! `Scaled`: a ticker moves simulated time along with real time.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,24 +19,44 @@ use super::world::Engine;
 /// Says whether a group of outside processes only waits. Called often: must be quick.
 pub type IdleProbe = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// How many idle samples in a row count as idle, and the real time between them: outside processes are watched by
-/// sampling, and one sample may catch a process between two steps of a computation.
-const IDLE_SAMPLES: u32 = 3;
+/// Real time between two samples of the outside processes, and how long all of them must be idle: one sample may catch a
+/// process between two steps of a computation.
 const SAMPLE_EVERY: Duration = Duration::from_millis(3);
+const IDLE_FOR: Duration = Duration::from_millis(9);
+/// On a crowded machine something may be on its way between two processes for as long as either is kept from the
+/// processor. How late we wake ourselves tells how long that is; so many times as long must everybody be idle.
+const LATENESS_FACTOR: u32 = 4;
 /// Step of the ticker in `Scaled` mode, in real time.
 const TICK: Duration = Duration::from_millis(10);
 /// The longest single jump when nobody set a timer and only watches are open.
 const WATCH_JUMP_MAX: Duration = Duration::from_secs(60);
 
+type Timers = BTreeMap<(SimTime, u64), oneshot::Sender<()>>;
+
 #[derive(Default)]
 struct State {
     next_id: u64,
     holds: usize,
-    watchers: usize,
-    timers: BTreeMap<(SimTime, u64), oneshot::Sender<()>>,
+    /// Open watches, with the revision up to which their clients have been told.
+    watchers: BTreeMap<u64, Arc<AtomicU64>>,
+    timers: Timers,
+    /// Timers of outside processes: like [`State::timers`], but only while there are such processes. One whose process was
+    /// killed is there a little longer, and must not move time.
+    outside: Timers,
     /// Fire when their time comes and bound every jump, but are no reason for one.
-    deadlines: BTreeMap<(SimTime, u64), oneshot::Sender<()>>,
+    deadlines: Timers,
     externals: BTreeMap<u64, IdleProbe>,
+}
+
+/// Who waits for time to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// Somebody computes, or nobody is there.
+    Nobody,
+    /// Only those in this process: all of them are known to wait.
+    Inside,
+    /// Outside processes, too: whether they wait must be found out.
+    Outside,
 }
 
 struct Shared {
@@ -69,9 +90,14 @@ impl Clock {
     /// Somebody waits for a watch event: time may jump to the next event.
     #[must_use]
     pub fn watcher(&self) -> Watcher {
-        self.state().watchers += 1;
+        let told = Arc::new(AtomicU64::new(u64::MAX));
+        let mut s = self.state();
+        s.next_id += 1;
+        let id = s.next_id;
+        s.watchers.insert(id, Arc::clone(&told));
+        drop(s);
         self.0.kick.notify_one();
-        Watcher(self.clone())
+        Watcher { clock: self.clone(), id, told }
     }
 
     /// Outside processes are at work until the guard is dropped; `idle` tells when they only wait.
@@ -88,11 +114,20 @@ impl Clock {
 
     /// A receiver that resolves when simulated time reaches `at`. The caller must not hold a [`Hold`] while it waits.
     pub fn timer(&self, at: SimTime) -> oneshot::Receiver<()> {
+        self.timer_in(at, |s| &mut s.timers)
+    }
+
+    /// A [`Clock::timer`] for an outside process: it moves time only while there are any ([`Clock::external`]).
+    pub fn outside_timer(&self, at: SimTime) -> oneshot::Receiver<()> {
+        self.timer_in(at, |s| &mut s.outside)
+    }
+
+    fn timer_in(&self, at: SimTime, list: fn(&mut State) -> &mut Timers) -> oneshot::Receiver<()> {
         let (tx, rx) = oneshot::channel();
         let mut s = self.state();
         s.next_id += 1;
         let id = s.next_id;
-        s.timers.insert((at, id), tx);
+        list(&mut s).insert((at, id), tx);
         drop(s);
         self.0.kick.notify_one();
         rx
@@ -101,23 +136,18 @@ impl Clock {
     /// A receiver that resolves when simulated time reaches `at`, for a limit on somebody else's waiting: unlike a
     /// [`Clock::timer`] it never makes time jump by itself, so that it cannot overtake an answer on its way.
     pub fn deadline(&self, at: SimTime) -> oneshot::Receiver<()> {
-        let (tx, rx) = oneshot::channel();
-        let mut s = self.state();
-        s.next_id += 1;
-        let id = s.next_id;
-        s.deadlines.insert((at, id), tx);
-        rx
+        self.timer_in(at, |s| &mut s.deadlines)
     }
 
     /// Wakes the timers due at `now`, in order. Called by [`Engine::advance_to`].
     pub(super) fn fire(&self, now: SimTime) {
         let mut s = self.state();
         // A receiver that went away no longer waits: nothing to wake.
-        while let Some(entry) = s.deadlines.first_entry().filter(|e| e.key().0 <= now) {
-            let _gone = entry.remove().send(());
-        }
-        while let Some(entry) = s.timers.first_entry().filter(|e| e.key().0 <= now) {
-            let _gone = entry.remove().send(());
+        let State { timers, outside, deadlines, .. } = &mut *s;
+        for list in [deadlines, timers, outside] {
+            while let Some(entry) = list.first_entry().filter(|e| e.key().0 <= now) {
+                let _gone = entry.remove().send(());
+            }
         }
     }
 
@@ -140,32 +170,61 @@ impl Clock {
 
     async fn skip(engine: &Engine, stop: &tokio_util::sync::CancellationToken) {
         let clock = &engine.clock;
-        let mut idle = 0;
+        let mut idle_since = None;
+        let mut lateness = Duration::ZERO;
         loop {
-            let (waiting, externals) = {
-                let mut s = clock.state();
-                s.timers.retain(|_, t| !t.is_closed());
-                s.deadlines.retain(|_, t| !t.is_closed());
-                (s.holds == 0 && (!s.timers.is_empty() || s.watchers > 0), !s.externals.is_empty())
-            };
-            if !waiting {
-                idle = 0;
+            let waiting = clock.waiting();
+            if waiting == Waiting::Nobody {
+                idle_since = None;
                 tokio::select! { () = stop.cancelled() => return, () = clock.0.kick.notified() => continue }
             }
-            if externals {
-                idle = if clock.externals_idle() { idle + 1 } else { 0 };
-                if idle < IDLE_SAMPLES {
-                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(SAMPLE_EVERY) => continue }
+            if waiting == Waiting::Outside {
+                let revision = engine.with(|w| w.store.revision());
+                let now = tokio::time::Instant::now();
+                let idle = clock.told(revision) && clock.externals_idle();
+                let since = *idle_since.get_or_insert(now);
+                if !idle {
+                    idle_since = None;
                 }
-            } else if !clock.has_timers() {
-                // Only watches, and nobody is known to wait for them: leave time alone.
-                tokio::select! { () = stop.cancelled() => return, () = clock.0.kick.notified() => continue }
+                if !idle || since.elapsed() < IDLE_FOR + lateness * LATENESS_FACTOR {
+                    let asleep = tokio::time::Instant::now();
+                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(SAMPLE_EVERY) => {} }
+                    // Timers of tokio are exact to a millisecond; what is beyond that is the machine's load. It is forgotten
+                    // slowly, since a crowded machine is not late each time.
+                    let late = asleep.elapsed().saturating_sub(SAMPLE_EVERY + Duration::from_millis(1));
+                    lateness = late.max(lateness * 9 / 10);
+                    continue;
+                }
             }
-            idle = 0;
+            idle_since = None;
             clock.jump(engine);
             // Those who were woken take their holds before the next look.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Who waits, when nobody computes in here.
+    fn waiting(&self) -> Waiting {
+        let mut s = self.state();
+        let State { timers, outside, deadlines, .. } = &mut *s;
+        for list in [timers, outside, deadlines] {
+            list.retain(|_, t| !t.is_closed());
+        }
+        let outside = !s.externals.is_empty();
+        if s.holds > 0 {
+            Waiting::Nobody
+        } else if outside && !(s.timers.is_empty() && s.outside.is_empty() && s.watchers.is_empty()) {
+            Waiting::Outside
+        } else if !outside && !s.timers.is_empty() {
+            Waiting::Inside
+        } else {
+            Waiting::Nobody
+        }
+    }
+
+    /// Whether the client of every watch has been told of everything up to `revision`.
+    fn told(&self, revision: u64) -> bool {
+        self.state().watchers.values().all(|w| w.load(Ordering::Acquire) >= revision)
     }
 
     /// Moves to the next moment at which somebody outside may see something: a timer, or a change in the store.
@@ -175,8 +234,9 @@ impl Clock {
             if s.holds > 0 {
                 return;
             }
-            let first = s.timers.keys().chain(s.deadlines.keys()).map(|(at, _)| *at).min();
-            (first, s.watchers > 0)
+            let outside = s.outside.keys().filter(|_| !s.externals.is_empty());
+            let first = s.timers.keys().chain(s.deadlines.keys()).chain(outside).map(|(at, _)| *at).min();
+            (first, !s.externals.is_empty() && !s.watchers.is_empty())
         };
         let end = timer.unwrap_or_else(|| engine.now().after(WATCH_JUMP_MAX));
         if !watched {
@@ -197,10 +257,6 @@ impl Clock {
         self.state().externals.values().all(|idle| idle())
     }
 
-    fn has_timers(&self) -> bool {
-        !self.state().timers.is_empty()
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,11 +273,22 @@ impl Drop for Hold {
 }
 
 /// An open watch.
-pub struct Watcher(Clock);
+pub struct Watcher {
+    clock: Clock,
+    id: u64,
+    told: Arc<AtomicU64>,
+}
+
+impl Watcher {
+    /// The client has been told of every change up to `revision`. Until this is first called, it counts as up to date.
+    pub fn told(&self, revision: u64) {
+        self.told.store(revision, Ordering::Release);
+    }
+}
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.0.state().watchers -= 1;
+        self.clock.state().watchers.remove(&self.id);
     }
 }
 
@@ -253,4 +320,89 @@ pub async fn sleep(engine: &Engine, hold: Hold, d: Duration) -> Hold {
     // The clock is dropped only with the engine, which we borrow.
     let _fired = timer.await;
     engine.clock.hold()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::sim::config::SimConfig;
+
+    fn running() -> (Arc<Engine>, CancellationToken) {
+        let (engine, stop) = (Engine::new(SimConfig::default()), CancellationToken::new());
+        tokio::task::spawn(Clock::start(Arc::clone(&engine), stop.clone()));
+        (engine, stop)
+    }
+
+    fn at(ms: u64) -> SimTime {
+        SimTime(ms)
+    }
+
+    /// Real time in which the clock would have moved if it were to.
+    async fn a_while() {
+        tokio::time::sleep(Duration::from_millis(120)).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn waiting_takes_no_real_time_and_computing_no_simulated_time() {
+        let (engine, stop) = running();
+        let hold = engine.clock.hold();
+        let timer = engine.clock.timer(at(3_600_000));
+        a_while().await;
+        assert_eq!(engine.now(), at(0));
+        drop(hold);
+        timer.await.unwrap();
+        assert_eq!(engine.now(), at(3_600_000));
+        stop.cancel();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn deadlines_bound_a_jump_and_cause_none() {
+        let (engine, stop) = running();
+        let deadline = engine.clock.deadline(at(2_000));
+        a_while().await;
+        assert_eq!(engine.now(), at(0));
+        let timer = engine.clock.timer(at(20_000));
+        deadline.await.unwrap();
+        timer.await.unwrap();
+        assert_eq!(engine.now(), at(20_000));
+        stop.cancel();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn outside_processes_are_waited_for_and_their_timers_end_with_them() {
+        let (engine, stop) = running();
+        let idle = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&idle);
+        let external = engine.clock.external(Box::new(move || asked.load(Ordering::SeqCst)));
+        let timer = engine.clock.outside_timer(at(5_000));
+        a_while().await;
+        assert_eq!(engine.now(), at(0), "they compute");
+        idle.store(true, Ordering::SeqCst);
+        timer.await.unwrap();
+        assert_eq!(engine.now(), at(5_000));
+        let _left_behind = engine.clock.outside_timer(at(900_000));
+        drop(external);
+        a_while().await;
+        assert!(engine.now() < at(900_000), "a timer of a process that is gone moved time");
+        engine.clock.timer(at(1_000_000)).await.unwrap();
+        stop.cancel();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_watch_holds_time_until_its_client_was_told() {
+        let (engine, stop) = running();
+        let _external = engine.clock.external(Box::new(|| true));
+        let watcher = engine.clock.watcher();
+        watcher.told(0);
+        let timer = engine.clock.outside_timer(at(1_000));
+        a_while().await;
+        assert_eq!(engine.now(), at(0));
+        watcher.told(u64::MAX);
+        timer.await.unwrap();
+        stop.cancel();
+    }
 }

@@ -156,9 +156,11 @@ fn an_interrupted_run_leaves_nothing_running_and_goes_on_later() {
     // At several moments, so that several stages are hit.
     for after_ms in [300, 1200, 2500] {
         let folder = out.path().join(after_ms.to_string());
+        let temporary = tempfile::tempdir().unwrap();
         let child = program()
             .args(["run", "quickstart", "--fault", "cpu-stress", "--fault", "disk-io", "--out", folder.to_str().unwrap()])
             .current_dir(root())
+            .env("TMPDIR", temporary.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -173,8 +175,12 @@ fn an_interrupted_run_leaves_nothing_running_and_goes_on_later() {
         assert!(Command::new("kill").args(["-INT", &id.to_string()]).status().unwrap().success());
         let ended = child.wait_with_output().unwrap();
         assert_eq!(ended.status.code(), Some(130), "{}", text(&ended.stderr));
-        assert_eq!(children_of(id), Vec::<String>::new(), "left running");
         let run_folder = run_dir(&folder);
+        assert!(text(&ended.stderr).contains(&format!("microremed resume {}", run_folder.display())), "{}", text(&ended.stderr));
+        assert_eq!(processes_of(temporary.path()), Vec::<String>::new(), "left running");
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "left in the temporary folder");
+        let journal = fs::read_to_string(run_folder.join("events.jsonl")).unwrap();
+        assert!(journal.lines().next_back().unwrap().contains(r#"{"run_finished":{"how":"interrupted"}}"#), "{journal}");
         let resumed = run(&["resume", run_folder.to_str().unwrap()], root());
         assert!(resumed.status.success(), "{}", text(&resumed.stderr));
         let rows = rows(&run_folder);
@@ -183,20 +189,20 @@ fn an_interrupted_run_leaves_nothing_running_and_goes_on_later() {
     }
 }
 
-/// Command lines of processes whose environment shows that they belong to a trial of the process `id`.
+/// Command lines of processes that know the folder: children of trials have it in their arguments or their environment.
 #[cfg(unix)]
-fn children_of(id: u32) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        // Parent and session: children are sessions or groups of their own, adopted by init when their parent is gone.
-        if fields.get(1) == Some(&id.to_string().as_str()) {
-            found.push(fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default());
-        }
-    }
-    found
+fn processes_of(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let read = |path: PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\0', " ");
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().chars().all(|c| c.is_ascii_digit()))
+        .map(|e| (read(e.path().join("cmdline")), read(e.path().join("environ"))))
+        .filter(|(line, environment)| line.contains(folder) || environment.contains(folder))
+        .map(|(line, _)| line)
+        .collect()
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) async fn serve(
             let until = engine.now().after(Duration::from_millis(ms).min(LONGEST));
             tokio::select! {
                 // The sender lives in the clock, which the engine keeps alive.
-                _fired = engine.clock.timer(until) => engine.now().0.to_string().into_response(),
+                _fired = engine.clock.outside_timer(until) => engine.now().0.to_string().into_response(),
                 () = stop.cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "the cluster is going down\n").into_response(),
             }
         }

@@ -34,7 +34,7 @@ struct Stream {
     columns: bool,
     ended: bool,
     stop: CancellationToken,
-    _watcher: Watcher,
+    watcher: Watcher,
 }
 
 /// Opens a watch.
@@ -50,7 +50,7 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
         .param("timeoutSeconds")
         .and_then(|t| t.parse::<u64>().ok())
         .filter(|t| *t > 0)
-        .map(|t| engine.clock.timer(engine.now().after(Duration::from_secs(t))));
+        .map(|t| engine.clock.deadline(engine.now().after(Duration::from_secs(t))));
     let mut stream = Stream {
         engine: Arc::clone(engine),
         selector,
@@ -61,7 +61,7 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
         columns: true,
         ended: false,
         stop,
-        _watcher: engine.clock.watcher(),
+        watcher: engine.clock.watcher(),
         call,
         target,
     };
@@ -186,6 +186,8 @@ impl Stream {
             if self.ended {
                 return None;
             }
+            // What was returned before has been handed on by the time that more is asked for.
+            self.watcher.told(self.seen);
             let timer = self.timer.as_mut();
             let timeout = async {
                 match timer {

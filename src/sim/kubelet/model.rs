@@ -157,7 +157,8 @@ impl PodModel {
         let spec = &pod["spec"];
         let inits = list(&spec["initContainers"]);
         let init = list(&spec["initContainers"]).count();
-        let containers = inits.chain(list(&spec["containers"])).map(|c| Arc::new(ContainerModel::read(c, pod, config))).collect();
+        let all = inits.chain(list(&spec["containers"])).enumerate();
+        let containers = all.map(|(i, c)| Arc::new(ContainerModel::read(c, pod, config, i < init))).collect();
         let volumes = list(&spec["volumes"]).filter_map(|v| Some((v["name"].as_str()?.to_owned(), v.clone()))).collect();
         Self {
             node: spec["nodeName"].as_str().unwrap_or_default().to_owned(),
@@ -193,7 +194,7 @@ fn qos(spec: &Value) -> &'static str {
 }
 
 impl ContainerModel {
-    fn read(c: &Value, pod: &Value, config: &SimConfig) -> Self {
+    fn read(c: &Value, pod: &Value, config: &SimConfig, init: bool) -> Self {
         let ports: Vec<u16> = list(&c["ports"]).filter_map(|p| u16::try_from(p["containerPort"].as_u64()?).ok()).collect();
         let named = |p: &Value| -> u16 {
             match p {
@@ -231,7 +232,7 @@ impl ContainerModel {
                 .collect(),
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",
-            behaviour: behaviour(c, &command, pod, config),
+            behaviour: behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always"),
             command,
             ports,
         }
@@ -273,13 +274,15 @@ impl Probe {
 }
 
 /// Commands that can be understood are; otherwise the configured profile decides; otherwise the image.
-fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig) -> Behaviour {
+///
+/// Init containers, and containers of pods that are meant to end, do whatever else they do at once and successfully.
+fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init: bool) -> Behaviour {
     let image = c["image"].as_str().unwrap_or_default();
     if super::image::is_pause(image) {
         return Behaviour::Pause;
     }
     if let Some(b) = understand(command) {
-        return b;
+        return if init && b == Behaviour::Sleep(None) { Behaviour::Exit(0, Vec::new()) } else { b };
     }
     let labels = &pod["metadata"]["labels"];
     let name = c["name"].as_str().unwrap_or_default();
@@ -288,10 +291,11 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig) -> 
             && w.labels.iter().all(|(k, v)| labels[k.as_str()] == v.as_str())
     };
     let named = config.workloads.iter().filter(fits).find(|w| w.container.as_deref() == Some(name));
-    if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none())) {
+    if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none() && !init)) {
         return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone().into());
     }
-    if command.is_empty() && super::image::is_shell(image) && c["stdin"] != true {
+    let meant_to_end = init || (!command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
+    if meant_to_end || (command.is_empty() && super::image::is_shell(image) && c["stdin"] != true) {
         return Behaviour::Exit(0, Vec::new());
     }
     if command.is_empty() && super::image::is_shell(image) {

@@ -54,6 +54,26 @@ fn a_bad_image_waits_and_a_killed_container_comes_back() {
     assert!(object::ready(&p), "{:#}", p["status"]);
 }
 
+#[test]
+fn init_containers_come_first_and_end() {
+    let mut w = world();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"app": "p"}}, "spec": {
+        "initContainers": [
+            {"name": "pause", "image": "busybox:1.35", "command": ["sleep", "20"]},
+            {"name": "wait", "image": "busybox:1.35", "command": ["/bin/sh", "-c", "set -e\nwhile ! wget -q db; do sleep 1; done"]}],
+        "containers": [{"name": "c", "image": "nginx:1"}]}});
+    registry::create(&mut w, &PODS, NS, pod).unwrap();
+    w.settle();
+    advance(&mut w, 10.0);
+    let (_, p) = pods(&w, "p").remove(0);
+    assert_eq!(p["status"]["phase"], "Pending");
+    assert!(p["status"]["initContainerStatuses"][0]["state"]["running"].is_object(), "{:#}", p["status"]);
+    advance(&mut w, 20.0);
+    let (_, p) = pods(&w, "p").remove(0);
+    assert!(object::ready(&p), "{:#}", p["status"]);
+    assert_eq!(p["status"]["initContainerStatuses"][1]["state"]["terminated"]["exitCode"], 0);
+}
+
 /// An engine with one ready deployment of two containers, its clock running.
 fn engine() -> (Arc<Engine>, Key, CancellationToken) {
     let profile = Profile { family: Some("debian-slim".to_owned()), ..Profile::default() };
