@@ -82,6 +82,7 @@ fn profile(system: &SystemManifest, name: &str) -> Result<Profile, String> {
         cpu_per_request_s: p.cpu_per_request_s,
         latency: span(&p.latency)?,
         memory,
+        listens: p.listens,
         exit_code: p.exit_code,
         exits_after: span(&p.exits_after)?,
         log: p.log.clone(),

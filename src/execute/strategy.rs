@@ -24,8 +24,8 @@ pub(super) struct Scene<'a> {
     pub(super) baseline: &'a Baseline,
     /// Objects that the injection created.
     pub(super) injected: &'a [ObjectRef],
-    /// Objects that the injection patched, as they were made.
-    pub(super) patched: &'a [(ObjectRef, Value)],
+    /// Objects that the injection patched: as they were, and as they were made.
+    pub(super) patched: &'a [(ObjectRef, Value, Value)],
     /// The cluster's time when the method began.
     pub(super) since_ms: u64,
 }
@@ -42,7 +42,14 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
             classes.push("injector_removed");
         }
     }
-    let is_patched = |at: &ObjectRef| patched.iter().any(|(p, _)| p == at);
+    let is_patched = |at: &ObjectRef| patched.iter().any(|(p, _, _)| p == at);
+    // Objects that the baseline does not hold, such as nodes.
+    for (at, before, injected) in patched.iter().filter(|(at, _, _)| !baseline.objects.contains_key(at)) {
+        let Some(after) = cluster.get(at).await? else { continue };
+        if after["spec"] != injected["spec"] {
+            classes.push(if after["spec"] == before["spec"] { "config_restored" } else { "other" });
+        }
+    }
     for (at, before) in &baseline.objects {
         let Some(after) = now.get(at) else {
             if at.name == target {
@@ -52,8 +59,12 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
             }
             continue;
         };
+        if is_patched(at) && before["spec"] == after["spec"] && before["data"] == after["data"] {
+            classes.push("config_restored");
+            continue;
+        }
         // A patched object is compared with what the injection made of it.
-        let before = patched.iter().find(|(p, _)| p == at).map_or(before, |(_, injected)| injected);
+        let before = patched.iter().find(|(p, _, _)| p == at).map_or(before, |(_, _, injected)| injected);
         if before["spec"] == after["spec"] && before["data"] == after["data"] {
             continue;
         }

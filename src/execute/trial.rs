@@ -267,6 +267,7 @@ pub(super) fn scope(inputs: &TrialInputs) -> Map<String, Value> {
     put("reply", json!({"tool": "", "text": "", "arguments": {}, "malformed": "", "none": true}));
     put("probe", json!({"stdout": "", "stderr": "", "exit": null, "timed_out": false, "text": ""}));
     put("playbook", json!({"succeeded": false, "exit": null, "valid": false, "timed_out": false, "text": ""}));
+    put("syntax", json!({"valid": false, "text": ""}));
     put("verdict", json!({"recovered": false, "checks": []}));
     scope
 }

@@ -231,6 +231,9 @@ pub struct Profile {
     pub latency: String,
     /// Resident memory (`28Mi`).
     pub memory: String,
+    /// Whether it accepts connections: on its container's declared ports, or on any where none is declared.
+    #[serde(default = "yes")]
+    pub listens: bool,
     /// The process ends by itself with this code; none: it runs until it is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,

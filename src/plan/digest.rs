@@ -95,6 +95,7 @@ fn prompts_of<'a>(steps: &'a [Step], found: &mut Vec<&'a str>) {
             Step::Say(s) => found.push(&s.prompt),
             Step::Probe(p) => found.push(&p.answer),
             Step::Playbook(p) => found.extend(p.answer.as_deref()),
+            Step::CheckSyntax(c) => found.extend(c.answer.as_deref()),
             Step::Repeat(r) => prompts_of(&r.steps, found),
             Step::When(w) => {
                 prompts_of(&w.then, found);

@@ -81,9 +81,24 @@ pub struct TrialInputs {
     files: std::collections::BTreeMap<String, Arc<str>>,
 }
 
-/// A fault with an experiment's parameters.
+/// A system in the namespace that an experiment gives it.
+pub(super) fn with_namespace(system: &SystemManifest, experiment: &ExperimentManifest) -> SystemManifest {
+    let mut system = system.clone();
+    if let Some(namespace) = experiment.runner.namespace.get(&system.name) {
+        system.namespace.clone_from(namespace);
+    }
+    system
+}
+
+/// A fault with an experiment's parameters and times.
 pub(super) fn with_params(fault: &FaultManifest, experiment: &ExperimentManifest) -> FaultManifest {
     let mut fault = fault.clone();
+    if let Some(seconds) = experiment.runner.wait_interval {
+        fault.confirm.poll = format!("{seconds}s");
+    }
+    if let Some(seconds) = experiment.runner.injection_timeout {
+        fault.confirm.timeout = format!("{seconds}s");
+    }
     for (key, value) in experiment.params.get(&fault.name).into_iter().flatten() {
         fault.params.insert(key.clone(), value.clone());
     }
@@ -93,6 +108,13 @@ pub(super) fn with_params(fault: &FaultManifest, experiment: &ExperimentManifest
 /// A pipeline with an experiment's options.
 pub(super) fn with_options(pipeline: &PipelineManifest, experiment: &ExperimentManifest) -> PipelineManifest {
     let mut pipeline = pipeline.clone();
+    if let Some(strict) = experiment.runner.enable_strict_restart {
+        for step in &mut pipeline.steps {
+            if let crate::manifest::Step::Healthy(healthy) = step {
+                healthy.redeploys = u32::from(strict);
+            }
+        }
+    }
     for (key, value) in experiment.options.get(&pipeline.name).into_iter().flatten() {
         pipeline.options.insert(key.clone(), value.clone());
     }
@@ -109,7 +131,10 @@ impl TrialInputs {
         let method = catalog.pipelines.get(&spec.method).ok_or_else(|| missing("method", &spec.method))?;
         let trial = catalog.pipelines.get(TRIAL_PIPELINE).ok_or_else(|| missing("pipeline", TRIAL_PIPELINE))?;
         let model = catalog.models.get(&spec.model).ok_or_else(|| missing("model", &spec.model))?;
-        let fault = with_params(fault, experiment);
+        let mut fault = with_params(fault, experiment);
+        for (key, value) in &spec.params {
+            fault.params.insert(key.clone(), value.clone());
+        }
         let trial = with_options(trial, experiment);
         let mut method = with_options(method, experiment);
         for (name, tool) in &trial.tools {
@@ -125,7 +150,7 @@ impl TrialInputs {
         }
         Ok(Self {
             spec: spec.clone(),
-            system: system.clone(),
+            system: with_namespace(system, experiment),
             service: service.clone(),
             fault,
             method,
@@ -150,6 +175,7 @@ impl TrialInputs {
             "service": self.service,
             "container": self.service.main_container(),
             "options": self.method.options,
+            "state": self.method.state,
             "budgets": self.budgets,
         });
         if let (Value::Object(all), Value::Object(own)) = (&mut context, own) {
@@ -239,6 +265,7 @@ pub fn blank_state() -> Value {
         "probe": { "stdout": "", "stderr": "", "exit": 0, "text": "" },
         "playbook": { "succeeded": false, "exit": 0, "valid": false, "timed_out": false, "text": "" },
         "verdict": { "recovered": false, "checks": {} },
+        "syntax": { "valid": false, "text": "" },
     })
 }
 

@@ -119,6 +119,8 @@ pub struct Profile {
     pub memory: u64,
     /// Paths answered with 200, with `*` at the end for all that begin so; empty: every path. Others get 404.
     pub paths: Vec<String>,
+    /// Whether it accepts connections: on its container's declared ports, or on any where none is declared.
+    pub listens: bool,
     /// `Some(code)`: the process ends by itself with that code after [`Profile::exits_after`].
     pub exit_code: Option<i32>,
     /// When it ends by itself.
@@ -139,6 +141,7 @@ impl Default for Profile {
             latency: Duration::from_millis(2),
             memory: 16 << 20,
             paths: Vec::new(),
+            listens: true,
             exit_code: None,
             exits_after: Duration::ZERO,
             log: Vec::new(),

@@ -79,6 +79,8 @@ pub(super) fn pipeline(manifest: &PipelineManifest, in_repeat: bool) -> Value {
         "probe": { "stdout": null, "stderr": null, "exit": null, "text": null },
         "playbook": { "succeeded": null, "exit": null, "valid": null, "timed_out": null, "text": null },
         "verdict": { "recovered": null, "checks": null },
+        "syntax": { "valid": null, "text": null },
+        "state": keys(manifest.state.keys()),
     });
     let scope = join(trial_facts(), more);
     if in_repeat { join(scope, json!({ "loop": { "index": null } })) } else { scope }

@@ -85,7 +85,7 @@ fn serves(model: &ContainerModel, c: &Container) -> bool {
 
 /// Whether the process accepts connections on a port. A container without declared ports listens wherever it is asked.
 pub fn accepts(model: &ContainerModel, c: &Container, port: u16) -> bool {
-    model.profile().is_some() && c.listening() && (model.ports.is_empty() || model.ports.contains(&port))
+    model.profile().is_some_and(|p| p.listens) && c.listening() && (model.ports.is_empty() || model.ports.contains(&port))
 }
 
 fn connect(world: &mut World, pod: &PodRun, model: &ContainerModel, c: &Container, port: u16, timeout: f64) -> Result<f64, Fault> {
