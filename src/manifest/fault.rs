@@ -280,11 +280,19 @@ pub struct ExecCheck {
     pub from: String,
     /// Time limit; reaching it fails.
     pub timeout: String,
-    /// The last output line must be an integer and pass this minijinja expression over `value` (`value <= 1000`).
+    /// What `value` is: `output`, the last line, which must be a number; or `elapsed`, the milliseconds that the command
+    /// took, which asks nothing of the clock in the image.
+    #[serde(default = "output")]
+    pub measure: String,
+    /// `value` must pass this minijinja expression over `value` (`value <= 1000`).
     pub pass: String,
     /// The exit code must be 0.
     #[serde(default)]
     pub exit_zero: bool,
+}
+
+fn output() -> String {
+    "output".to_owned()
 }
 
 fn target() -> String {

@@ -1,4 +1,4 @@
-//! A command in the target's pods whose last line is a number.
+//! A command in the target's pods: the number in its last line, or the time that it took.
 
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ExecCheck) ->
     for pod in &pods {
         let name = text(&pod["metadata"]["name"]);
         let container = check.container.clone().or_else(|| if check.from.ends_with("probe") { probe_container(judge, pod) } else { None });
+        let begun = judge.cluster.pace().now_ms();
         let outcome = judge.cluster.exec(judge.namespace, &name, container.as_deref(), &command, limit).await?;
         findings.push(if outcome.timed_out {
             Finding::fail(name, None, format!("no answer within {}", check.timeout))
@@ -29,7 +30,10 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ExecCheck) ->
             let why = if outcome.failure.is_empty() { outcome.stderr.trim() } else { outcome.failure.trim() };
             Finding::fail(name, None, format!("the command failed: {why}"))
         } else {
-            match outcome.stdout.trim().lines().last().and_then(|l| l.trim().parse::<f64>().ok()) {
+            let said = || outcome.stdout.trim().lines().last().and_then(|l| l.trim().parse::<f64>().ok());
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of one command")]
+            let elapsed = || judge.cluster.pace().now_ms().saturating_sub(begun) as f64;
+            match if check.measure == "elapsed" { Some(elapsed()) } else { said() } {
                 None => Finding::fail(name, None, "the last line is no number"),
                 Some(value) => {
                     let passed = template::evaluate(&check.pass, &json!({"value": value})).map_err(broken)?;

@@ -149,6 +149,7 @@ fn one_check(s: &mut Subject<'_>, check: &Check, path: &str, scope: &Value) {
             for (i, word) in e.command.iter().enumerate() {
                 s.inline_template(&item(&at("command"), i), word, scope);
             }
+            s.word(&at("measure"), &e.measure, &["output", "elapsed"]);
             s.pause(&at("timeout"), &e.timeout);
             s.expression(&at("pass"), &e.pass, &json!({ "value": null }));
         }
