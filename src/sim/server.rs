@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,14 @@ use super::world::Engine;
 
 /// How long a shutdown waits for open connections.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Small pieces of an answer are sent at once. Otherwise the second event of a watch waits up to 40 ms for the
+/// acknowledgement of the first, while everybody seems to be idle and simulated time runs on.
+fn send_at_once(connection: &mut tokio::net::TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection stays slow");
+    }
+}
 
 /// Why a cluster did not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +59,8 @@ impl Sim {
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
         let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());
         tasks.spawn(async move {
-            let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+            let served =
+                axum::serve(listener.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the embedded cluster's listener ended");
             }

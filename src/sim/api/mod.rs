@@ -11,6 +11,7 @@ mod call;
 pub(crate) mod definitions;
 mod discovery;
 mod exec;
+mod held;
 mod logs;
 mod metrics;
 mod pod;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::answer::Answer;
 use self::call::{Call, Target};
+use super::clock::Hold;
 use super::config::ClockMode;
 use super::kubelet;
 use super::registry;
@@ -54,7 +56,18 @@ pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
     Router::new().route("/.sim/{*what}", axum::routing::get(time::serve)).fallback(serve).with_state((engine, stop))
 }
 
+/// Serves a request. Simulated time stands still from its first byte to the last one of the answer, but for what
+/// [`respond`] does without a hold.
 async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
+    let mut hold = Some(engine.clock.hold());
+    let response = respond(engine, stop, request, &mut hold).await;
+    match hold {
+        Some(hold) => held::until_sent(response, hold),
+        None => response,
+    }
+}
+
+async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request, hold: &mut Option<Hold>) -> Response {
     let (mut parts, body) = request.into_parts();
     let config = engine.with(|w| Arc::clone(&w.config));
     let call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
@@ -85,7 +98,6 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         }
         Some(Ok(target)) => target,
     };
-    let hold = engine.clock.hold();
     if engine.clock.mode() == ClockMode::Skip {
         engine.charge(config.request_cost);
     }
@@ -94,7 +106,7 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         let opened = watch::open(&engine, stop, call.clone(), target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
-        drop(hold);
+        hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     if target.subresource.as_deref() == Some("exec") {
@@ -102,14 +114,14 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, "exec", code));
         // The command's host has a hold of its own.
-        drop(hold);
+        hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     if target.subresource.as_deref() == Some("log") && verb == "get" {
         let opened = logs::open(&engine, stop, &call, &target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
-        drop(hold);
+        hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     let answer = engine.with(|w| {
@@ -118,7 +130,6 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         audit(w, &call, verb, answer.code);
         answer
     });
-    drop(hold);
     answer.into_response()
 }
 
