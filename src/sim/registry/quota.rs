@@ -62,7 +62,7 @@ fn status(world: &World, namespace: &str, hard: &Value) -> Value {
 fn total(world: &World, namespace: &str, name: &str) -> f64 {
     let pods = Resource::new("", "pods");
     let over = |p: &Value| matches!(p["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    world.store.list(&pods, Some(namespace)).filter(|(_, p)| !over(p)).filter_map(|(_, p)| amount(p, name)).sum()
+    world.store.list(&pods, Some(namespace)).filter(|(_, p)| !over(p)).filter_map(|(_, p)| amount(p, name)).fold(0.0, |sum, a| sum + a)
 }
 
 /// What a pod takes of a resource; `None` for those that are not counted here.
