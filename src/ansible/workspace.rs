@@ -133,6 +133,22 @@ impl Workspace {
         Ok(PlaybookOutcome { command, tasks: events.tasks, stats: events.stats, valid })
     }
 
+    /// Has Ansible read a playbook, given as text, without running it: exit code 0 when it could.
+    pub async fn check_syntax(
+        &self,
+        tools: &Toolchain,
+        playbook: &str,
+        time_limit: Duration,
+        time: &Timekeeping,
+        cancel: &CancellationToken,
+    ) -> Result<CommandOutcome, ChildError> {
+        let run = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let file = self.control().join(format!("draft-{run}.yml"));
+        write_private(&file, playbook)?;
+        let program = tools.ansible_playbook();
+        child::run(&self.child(&program, vec!["--syntax-check".into(), file.into()], time_limit, tools), time, cancel).await
+    }
+
     /// Runs a command line with the shell, as it is written.
     pub async fn run_command(
         &self,

@@ -208,9 +208,9 @@ pub(super) struct RunArgs {
     /// What to run.
     #[command(flatten)]
     pub(super) select: SelectArgs,
-    /// Folder for run folders.
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub(super) out: Utf8PathBuf,
+    /// Folder for run folders. Default: the experiment's `runner.save_path`, else `results`.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<Utf8PathBuf>,
     /// Trials side by side. Default: the number of cores.
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub(super) jobs: Option<usize>,

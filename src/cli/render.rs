@@ -27,11 +27,15 @@ pub(super) fn render(global: &Global, args: &SelectArgs, trial: Option<&str>, ma
     print(&heading(&format!("manifests of {}", spec.system)))?;
     print(&documents(&manifests)?)?;
     print(&heading(&format!("injection of {}", spec.fault)))?;
-    match inputs.render_injection().map_err(failed)? {
-        Injection::Objects(objects) => print(&documents(&objects)?)?,
-        Injection::Patch { kind, name, patch_type, patch, .. } => {
-            print(&format!("# {patch_type} patch of {kind}/{name}"))?;
-            print(&yaml(&patch)?)?;
+    for part in inputs.render_injection().map_err(failed)? {
+        match part {
+            Injection::Objects(objects) => print(&documents(&objects)?)?,
+            Injection::Patch { kind, name, patch_type, patch, .. } => {
+                let name = name.unwrap_or_else(|| "(all)".to_owned());
+                print(&format!("# {patch_type} patch of {kind}/{name}"))?;
+                print(&yaml(&patch)?)?;
+            }
+            Injection::Evict(selector) => print(&format!("# deletion of the pods {selector}"))?,
         }
     }
     for (name, set) in &inputs.checks {

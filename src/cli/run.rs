@@ -37,7 +37,9 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(global, &cancel).await?;
     let plan = select::plan(&catalog, &args.select, &plan_command::identity(&versions.map()))?;
-    let run_dir = RunDir::create(&args.out, &plan.experiment().name, jiff::Timestamp::now())
+    let saved = plan.experiment().runner.save_path.as_deref().unwrap_or("results");
+    let out = args.out.as_deref().unwrap_or(Utf8Path::new(saved));
+    let run_dir = RunDir::create(out, &plan.experiment().name, jiff::Timestamp::now())
         .map_err(|e| Failure::input(chain(&e)).help("--out names a folder that can be written to"))?;
     let text = serde_json::to_vec(plan.experiment()).map_err(|e| Failure::harness(e.to_string()))?;
     let head = RunHead {

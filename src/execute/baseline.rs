@@ -57,11 +57,14 @@ impl Baseline {
         self.objects.iter().find(|(r, _)| r.kind == kind && r.name == name).map(|(_, v)| v)
     }
 
+    /// The deployed workload of a name, whatever its kind.
+    pub(super) fn workload(&self, name: &str) -> Option<&Value> {
+        ["Deployment", "StatefulSet", "DaemonSet"].iter().find_map(|kind| self.object(kind, name))
+    }
+
     /// The deployed containers of a workload, by name.
     pub(super) fn containers(&self, workload: &str) -> BTreeMap<String, Value> {
-        ["Deployment", "StatefulSet", "DaemonSet"]
-            .iter()
-            .find_map(|kind| self.object(kind, workload))
+        self.workload(workload)
             .and_then(|o| o["spec"]["template"]["spec"]["containers"].as_array())
             .into_iter()
             .flatten()

@@ -16,7 +16,13 @@ pub fn of_system(system: &SystemManifest, time: &TimeSection, seed: u64) -> Resu
         let mut calls = Vec::new();
         for call in &service.calls {
             let port = system.services.iter().find(|s| s.name == call.service).map_or(80, SystemService::entry_port);
-            calls.push(Call { service: call.service.clone(), port, path: call.path.clone(), timeout: span(&call.timeout)? });
+            calls.push(Call {
+                service: call.service.clone(),
+                port,
+                path: call.path.clone(),
+                timeout: span(&call.timeout)?,
+                on: call.on.clone(),
+            });
         }
         let mut main = profile(system, &service.profile)?;
         main.paths.clone_from(&service.paths);
@@ -76,6 +82,7 @@ fn profile(system: &SystemManifest, name: &str) -> Result<Profile, String> {
         cpu_per_request_s: p.cpu_per_request_s,
         latency: span(&p.latency)?,
         memory,
+        listens: p.listens,
         exit_code: p.exit_code,
         exits_after: span(&p.exits_after)?,
         log: p.log.clone(),

@@ -125,6 +125,7 @@ impl Judge<'_> {
             Check::Restored(c) => check::resources::restored(self, c).await,
             Check::Requests(c) => Ok(check::requests::measure(self, c)),
             Check::Others(_) => check::others::measure(self).await,
+            Check::Object(c) => check::object::measure(self, c).await,
             Check::NotExpired(_) => check::not_expired::measure(self).await,
         }
     }
@@ -194,6 +195,7 @@ fn name(check: &Check) -> &'static str {
         Check::Others(_) => "others",
         Check::NotExpired(_) => "not_expired",
         Check::Restored(_) => "restored",
+        Check::Object(_) => "object",
     }
 }
 

@@ -24,8 +24,8 @@ pub(super) struct Scene<'a> {
     pub(super) baseline: &'a Baseline,
     /// Objects that the injection created.
     pub(super) injected: &'a [ObjectRef],
-    /// The object that the injection patched, as it was made.
-    pub(super) patched: Option<&'a (ObjectRef, Value)>,
+    /// Objects that the injection patched: as they were, and as they were made.
+    pub(super) patched: &'a [(ObjectRef, Value, Value)],
     /// The cluster's time when the method began.
     pub(super) since_ms: u64,
 }
@@ -42,7 +42,14 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
             classes.push("injector_removed");
         }
     }
-    let is_patched = |at: &ObjectRef| patched.is_some_and(|(p, _)| p == at);
+    let is_patched = |at: &ObjectRef| patched.iter().any(|(p, _, _)| p == at);
+    // Objects that the baseline does not hold, such as nodes.
+    for (at, before, injected) in patched.iter().filter(|(at, _, _)| !baseline.objects.contains_key(at)) {
+        let Some(after) = cluster.get(at).await? else { continue };
+        if after["spec"] != injected["spec"] {
+            classes.push(if after["spec"] == before["spec"] { "config_restored" } else { "other" });
+        }
+    }
     for (at, before) in &baseline.objects {
         let Some(after) = now.get(at) else {
             if at.name == target {
@@ -52,15 +59,16 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
             }
             continue;
         };
+        if is_patched(at) && before["spec"] == after["spec"] && before["data"] == after["data"] {
+            classes.push("config_restored");
+            continue;
+        }
         // A patched object is compared with what the injection made of it.
-        let before = match patched {
-            Some((p, injected)) if p == at => injected,
-            _ => before,
-        };
+        let before = patched.iter().find(|(p, _, _)| p == at).map_or(before, |(_, _, injected)| injected);
         if before["spec"] == after["spec"] && before["data"] == after["data"] {
             continue;
         }
-        if at.name != target {
+        if at.name != target && !is_patched(at) {
             collateral.push(format!("{at} changed"));
             continue;
         }
@@ -74,7 +82,7 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
         pods.iter().any(|p| label(p) == target && !baseline.pods.get(target).is_some_and(|b| b.contains(&text(&p["metadata"]["uid"]))));
     if recreated
         && !classes.iter().any(|c| ["restarted", "scaled", "limits_raised", "limits_dropped", "config_restored"].contains(c))
-        && patched.is_none()
+        && patched.is_empty()
     {
         classes.push("pod_recreated");
     }

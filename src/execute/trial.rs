@@ -40,8 +40,8 @@ pub(super) struct Trial {
     pub(super) baseline: Baseline,
     /// Objects that the injection created.
     pub(super) injected: Vec<ObjectRef>,
-    /// Object that the injection patched: as it was, and as it was made.
-    pub(super) patched: Option<(ObjectRef, Value, Value)>,
+    /// Objects that the injection patched: as they were, and as they were made.
+    pub(super) patched: Vec<(ObjectRef, Value, Value)>,
     /// Journaled and not yet undone.
     pub(super) owes_undo: bool,
     pub(super) conversation: Vec<Message>,
@@ -80,7 +80,7 @@ impl Trial {
             tally: Tally::default(),
             baseline: Baseline::default(),
             injected: Vec::new(),
-            patched: None,
+            patched: Vec::new(),
             owes_undo: false,
             conversation: Vec::new(),
             scope,
@@ -270,6 +270,7 @@ pub(super) fn scope(inputs: &TrialInputs) -> Map<String, Value> {
     put("reply", json!({"tool": "", "text": "", "arguments": {}, "malformed": "", "none": true}));
     put("probe", json!({"stdout": "", "stderr": "", "exit": null, "timed_out": false, "text": ""}));
     put("playbook", json!({"succeeded": false, "exit": null, "valid": false, "timed_out": false, "text": ""}));
+    put("syntax", json!({"valid": false, "text": ""}));
     put("verdict", json!({"recovered": false, "checks": []}));
     scope
 }

@@ -30,6 +30,9 @@ pub struct ExperimentManifest {
     /// Overrides of fault parameters: `[params.network-loss] loss = 80`.
     #[serde(default)]
     pub params: IndexMap<String, IndexMap<String, Value>>,
+    /// Options of the published program, under its names.
+    #[serde(default, skip_serializing_if = "Runner::is_empty")]
+    pub runner: Runner,
     /// Overrides of method options: `[options.thinkremed] t_max = 3`.
     #[serde(default)]
     pub options: IndexMap<String, IndexMap<String, Value>>,
@@ -44,7 +47,7 @@ fn one() -> u32 {
 }
 
 /// The axes. A trial is one combination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
     /// Systems.
@@ -55,6 +58,38 @@ pub struct Matrix {
     pub method: Vec<String>,
     /// Models.
     pub model: Vec<String>,
+    /// Values of fault parameters to go through: `[matrix.params.network-loss] loss = [10, 30, 50, 80]`. Every trial of the
+    /// fault is run once for each combination, on the same target and cluster.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub params: IndexMap<String, IndexMap<String, Vec<Value>>>,
+}
+
+/// Options of the published program, under its names; those that are not given leave everything as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runner {
+    /// Seconds between looks at whether a fault shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_interval: Option<u32>,
+    /// Seconds within which it must show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub injection_timeout: Option<u32>,
+    /// Whether a system that is not healthy before the fault is deployed again (once).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_strict_restart: Option<bool>,
+    /// Namespaces by system, instead of the systems' own.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub namespace: IndexMap<String, String>,
+    /// Folder for the run's folder, where `--out` names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_path: Option<String>,
+}
+
+impl Runner {
+    /// Whether nothing is given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Bounds of a trial and a run.

@@ -38,8 +38,35 @@ pub struct FaultManifest {
 pub enum Inject {
     /// Objects to create.
     Apply(Apply),
-    /// A patch of an existing object.
+    /// A patch of existing objects.
     Patch(Patch),
+    /// Pods to delete, so that their controllers make them anew.
+    Evict(Evict),
+    /// Several of these, in order: one fault that needs more than one change, or several faults at once.
+    All(Vec<Inject>),
+}
+
+impl Inject {
+    /// The single injections, in order.
+    pub fn parts(&self) -> Vec<&Inject> {
+        match self {
+            Inject::All(list) => list.iter().flat_map(Inject::parts).collect(),
+            one => vec![one],
+        }
+    }
+}
+
+/// Pods to delete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evict {
+    /// Label selector: a template.
+    #[serde(default = "of_target")]
+    pub selector: String,
+}
+
+fn of_target() -> String {
+    "app={{ target }}".to_owned()
 }
 
 /// Objects to create: a template of YAML documents, relative to faults/.
@@ -50,16 +77,17 @@ pub struct Apply {
     pub template: String,
 }
 
-/// A strategic merge patch of an existing object.
+/// A patch of one existing object, or of all of a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Patch {
     /// API version of the object.
     pub api_version: String,
-    /// Kind.
+    /// Kind: a template (`{{ service.kind }}`).
     pub kind: String,
-    /// Name: a template.
-    pub name: String,
+    /// Name: a template; none: every object of that kind (of the namespace, where the kind has them).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `strategic`, `merge` or `json`.
     #[serde(default = "strategic", rename = "type")]
     pub patch_type: String,
@@ -160,6 +188,24 @@ pub enum Check {
     NotExpired(NotExpiredCheck),
     /// Fields of the deployed objects have their deployed values again.
     Restored(RestoredCheck),
+    /// Objects of the cluster are as an expression says.
+    Object(ObjectCheck),
+}
+
+/// See [`Check::Object`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectCheck {
+    /// API version.
+    pub api_version: String,
+    /// Kind: a template (`{{ service.kind }}`).
+    pub kind: String,
+    /// Name: a template; an object that is missing fails. None: every object of that kind, of which there may be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Must hold of each: an expression over `object` and what other templates of the fault see
+    /// (`object.status.readyReplicas == object.spec.replicas`).
+    pub pass: String,
 }
 
 /// See [`Check::Usage`].
@@ -228,13 +274,29 @@ pub struct ExecCheck {
     /// Container; none: the pod's default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// Whose pods run it: `target`, all of them; `peer`, one ready pod of another service; `probe`, the target's again, in the
+    /// service's probe container; `peer-probe`, that of the other service.
+    #[serde(default = "target")]
+    pub from: String,
     /// Time limit; reaching it fails.
     pub timeout: String,
-    /// The last output line must be an integer and pass this minijinja expression over `value` (`value <= 1000`).
+    /// What `value` is: `output`, the last line, which must be a number; or `elapsed`, the milliseconds that the command
+    /// took, which asks nothing of the clock in the image.
+    #[serde(default = "output")]
+    pub measure: String,
+    /// `value` must pass this minijinja expression over `value` (`value <= 1000`).
     pub pass: String,
     /// The exit code must be 0.
     #[serde(default)]
     pub exit_zero: bool,
+}
+
+fn output() -> String {
+    "output".to_owned()
+}
+
+fn target() -> String {
+    "target".to_owned()
 }
 
 /// See [`Check::Ready`].
@@ -298,8 +360,21 @@ pub struct RestoredCheck {
 pub enum Undo {
     /// Delete the injected objects; finalizers are emptied when they are still there after the time-out.
     Delete(UndoDelete),
-    /// Bring the patched object back to its state before the injection.
+    /// Bring the patched objects back to their state before the injection.
     Restore(UndoRestore),
+    /// Both, and on request delete the target's pods, so that nothing of the fault lives on in them.
+    All(UndoAll),
+}
+
+/// See [`Undo::All`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UndoAll {
+    /// Wait so long for the objects applied to go.
+    pub timeout: String,
+    /// Delete the target's pods afterwards.
+    #[serde(default)]
+    pub evict: bool,
 }
 
 /// See [`Undo::Delete`].

@@ -13,7 +13,7 @@ use crate::model::{Role, ToolChoice};
 /// (names), `attempt` (playbooks run so far), `probes` (probe commands run so far), `reply` (of the last ask: `tool`,
 /// `text`, `arguments`, `malformed`, `none`), `probe` (of the last probe: `stdout`, `stderr`, `exit`, `text`), `playbook`
 /// (of the last run: `succeeded`, `exit`, `valid`, `timed_out`, `text`), `verdict` (of the last verify: `recovered`,
-/// `checks`), `loop` in a repeat (`index` from 1). Before its first ask, probe, run or verify each of these four is as
+/// `checks`), `syntax` (of the last check-syntax: `valid`, `text`), `state` (what `set` steps have stored), `loop` in a repeat (`index` from 1). Before its first ask, probe, run or verify each of these four is as
 /// `plan::blank_state` says: nothing called, nothing succeeded, nothing recovered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +26,9 @@ pub struct PipelineManifest {
     /// Values seen as `options.*`; experiments may override them.
     #[serde(default)]
     pub options: IndexMap<String, Value>,
+    /// Values seen as `state.*`, as they are at first; `set` steps change them.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub state: IndexMap<String, Value>,
     /// Tools by name; the trial pipeline's are inherited by every method.
     #[serde(default)]
     pub tools: IndexMap<String, ToolManifest>,
@@ -81,6 +84,10 @@ pub enum Step {
     Probe(Probe),
     /// Run a playbook of the model.
     Playbook(Playbook),
+    /// Have Ansible read a playbook without running it.
+    CheckSyntax(CheckSyntax),
+    /// Store a value.
+    Set(Set),
     /// Judge by a check set of the fault.
     Verify(Verify),
     /// Let time pass.
@@ -161,6 +168,37 @@ pub struct Playbook {
     /// Prompt that renders the outcome as the tool's answer; none: the call is not answered (the conversation ends there).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+}
+
+/// See [`Step::CheckSyntax`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSyntax {
+    /// Expression that yields the playbook's text (`reply.arguments.code`). No text is not valid.
+    pub code: String,
+    /// Time limit.
+    #[serde(default = "syntax_limit")]
+    pub timeout: String,
+    /// Characters of output shown to the model.
+    #[serde(default = "max_output")]
+    pub max_output: usize,
+    /// Prompt that renders the outcome as the tool's answer; none: the call is not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+fn syntax_limit() -> String {
+    "60s".to_owned()
+}
+
+/// See [`Step::Set`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Set {
+    /// Which of the pipeline's `state`.
+    pub name: String,
+    /// Expression that yields its new value (`state.drafts + [reply.arguments.code]`).
+    pub value: String,
 }
 
 /// See [`Step::Verify`].

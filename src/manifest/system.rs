@@ -27,7 +27,8 @@ pub struct SystemManifest {
     /// Load from outside on the entry services (embedded cluster).
     #[serde(default)]
     pub traffic: Vec<Entry>,
-    /// Which services a fault may hit, by fault name; faults not named may hit every service.
+    /// Which services a fault may hit, by fault name; faults not named may hit every service with `target = true`.
+    /// A list of `!service` leaves these out.
     #[serde(default)]
     pub targets: IndexMap<String, Vec<String>>,
     /// Free values for the templates (`vars.*`).
@@ -51,6 +52,12 @@ pub struct Deploy {
 pub struct Service {
     /// Name of the Deployment, its `app` label and its Service.
     pub name: String,
+    /// Kind of the workload: `Deployment` or `StatefulSet`.
+    #[serde(default = "deployment")]
+    pub kind: String,
+    /// Whether faults may hit it that `targets` does not name.
+    #[serde(default = "yes")]
+    pub target: bool,
     /// Name of the main container; none: the service's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
@@ -67,7 +74,7 @@ pub struct Service {
     /// Services that serving one request calls.
     #[serde(default)]
     pub calls: Vec<ServiceCall>,
-    /// Paths it answers; empty: all.
+    /// Paths it answers; one that ends in `*` stands for all that begin so. Empty: all.
     #[serde(default)]
     pub paths: Vec<String>,
     /// CPU request and limit.
@@ -105,9 +112,13 @@ impl SystemManifest {
 
     /// Names of the services that a fault may hit, in the order of the manifest.
     pub fn targets_of(&self, fault: &str) -> Vec<&str> {
+        let all = self.services.iter().filter(|s| s.target).map(|s| s.name.as_str());
         match self.targets.get(fault) {
+            Some(list) if list.iter().all(|t| t.starts_with('!')) => {
+                all.filter(|name| !list.iter().any(|t| t.strip_prefix('!') == Some(name))).collect()
+            }
             Some(list) => list.iter().map(String::as_str).collect(),
-            None => self.services.iter().map(|s| s.name.as_str()).collect(),
+            None => all.collect(),
         }
     }
 
@@ -129,8 +140,21 @@ impl Service {
     }
 }
 
+/// Whether a path is one that a pattern stands for: the same, or beginning with what stands before a `*` at its end.
+pub fn path_matches(pattern: &str, path: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == path, |start| path.starts_with(start))
+}
+
 fn one() -> u32 {
     1
+}
+
+fn deployment() -> String {
+    "Deployment".to_owned()
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A further container of a workload's pods.
@@ -157,7 +181,7 @@ pub struct Sidecar {
 pub struct ServiceCall {
     /// The service called.
     pub service: String,
-    /// Path asked for.
+    /// Path asked for; `*`: the path that the caller was asked for.
     #[serde(default = "slash")]
     pub path: String,
     /// The caller's time-out.
@@ -207,6 +231,9 @@ pub struct Profile {
     pub latency: String,
     /// Resident memory (`28Mi`).
     pub memory: String,
+    /// Whether it accepts connections: on its container's declared ports, or on any where none is declared.
+    #[serde(default = "yes")]
+    pub listens: bool,
     /// The process ends by itself with this code; none: it runs until it is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,

@@ -87,10 +87,11 @@ impl Cell<'_> {
 
     fn step(&self, step: &Step) -> Duration {
         match step {
-            Step::Say(_) | Step::Inject(_) => Duration::ZERO,
+            Step::Say(_) | Step::Set(_) | Step::Inject(_) => Duration::ZERO,
             Step::Ask(_) => self.ask,
             Step::Probe(p) => time(&p.timeout),
             Step::Playbook(p) => time(&p.timeout),
+            Step::CheckSyntax(c) => time(&c.timeout),
             Step::Verify(v) => self.sets(&v.checks),
             Step::Wait(w) => template::render("wait", &w.duration, self.context).map(|t| time(t.trim())).unwrap_or_default(),
             Step::Repeat(r) => {
@@ -105,6 +106,7 @@ impl Cell<'_> {
             Step::Remedy(_) => self.steps(self.method),
             Step::Undo(_) => match &self.fault.undo {
                 Undo::Delete(d) => time(&d.timeout),
+                Undo::All(a) => time(&a.timeout),
                 Undo::Restore(_) => Duration::ZERO,
             },
             Step::Restore(r) => time(&r.timeout),

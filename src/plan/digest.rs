@@ -64,11 +64,12 @@ pub(super) fn system(catalog: &Catalog, system: &SystemManifest) -> String {
 }
 
 pub(super) fn fault(catalog: &Catalog, fault: &FaultManifest) -> String {
-    let inject = match &fault.inject {
-        Inject::Apply(a) => &a.template,
-        Inject::Patch(p) => &p.template,
-    };
-    let templates = [inject, &fault.gold.playbook].map(|t| format!("faults/{t}"));
+    let injected = fault.inject.parts().into_iter().filter_map(|part| match part {
+        Inject::Apply(a) => Some(&a.template),
+        Inject::Patch(p) => Some(&p.template),
+        Inject::Evict(_) | Inject::All(_) => None,
+    });
+    let templates = injected.chain([&fault.gold.playbook]).map(|t| format!("faults/{t}"));
     of(&(plain(fault, &[]), files(catalog, templates)))
 }
 
@@ -96,6 +97,7 @@ fn prompts_of<'a>(steps: &'a [Step], found: &mut Vec<&'a str>) {
             Step::Say(s) => found.push(&s.prompt),
             Step::Probe(p) => found.push(&p.answer),
             Step::Playbook(p) => found.extend(p.answer.as_deref()),
+            Step::CheckSyntax(c) => found.extend(c.answer.as_deref()),
             Step::Repeat(r) => prompts_of(&r.steps, found),
             Step::When(w) => {
                 prompts_of(&w.then, found);

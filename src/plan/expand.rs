@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use crate::diagnostic::did_you_mean;
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, ExperimentManifest, Kind, TRIAL_PIPELINE};
+use indexmap::IndexMap;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::TrialSpec;
 use super::digest;
 use super::draw::Slot;
-use super::inputs::{with_options, with_params};
+use super::inputs::{with_namespace, with_options, with_params};
 
 /// What of an experiment is wanted; empty lists and `None` keep what the experiment says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,8 +106,34 @@ struct Block {
     system: String,
     system_digest: String,
     sequence: String,
-    /// Position in the sequence, fault, target.
-    entries: Vec<(u32, String, String)>,
+    entries: Vec<Entry>,
+}
+
+/// A place in a sequence with one combination of parameters.
+#[derive(Debug, Clone)]
+struct Entry {
+    index: u32,
+    fault: String,
+    target: String,
+    params: BTreeMap<String, Value>,
+}
+
+/// Every combination of the values of some axes, the last axis fastest; one empty combination where there is none.
+fn combinations(axes: Option<&IndexMap<String, Vec<Value>>>) -> Vec<BTreeMap<String, Value>> {
+    let mut all = vec![BTreeMap::new()];
+    for (key, values) in axes.into_iter().flatten() {
+        all = all
+            .iter()
+            .flat_map(|c| {
+                values.iter().map(move |v| {
+                    let mut c = c.clone();
+                    c.insert(key.clone(), v.clone());
+                    c
+                })
+            })
+            .collect();
+    }
+    all
 }
 
 /// Trials, in order, without being stored.
@@ -176,7 +204,7 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
     let mut blocks = Vec::new();
     for system_name in &experiment.matrix.system {
         let Some(system) = catalog.systems.get(system_name) else { continue };
-        let system_digest = digest::system(catalog, system);
+        let system_digest = digest::system(catalog, &with_namespace(system, &experiment));
         for sequence_name in &experiment.matrix.sequence {
             let Some(sequence) = catalog.sequences.get(sequence_name) else { continue };
             let mut entries = Vec::new();
@@ -195,7 +223,9 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
                     .choose(targets.len())
                     .and_then(|i| targets.get(i))
                     .ok_or_else(|| PlanError::NoTarget { system: system_name.clone(), fault: fault.clone() })?;
-                entries.push((index, fault.clone(), (*target).to_owned()));
+                for params in combinations(experiment.matrix.params.get(fault)) {
+                    entries.push(Entry { index, fault: fault.clone(), target: (*target).to_owned(), params });
+                }
             }
             let (system, sequence) = (system_name.clone(), sequence_name.clone());
             blocks.push(Block { system, system_digest: system_digest.clone(), sequence, entries });
@@ -294,7 +324,7 @@ impl Plan {
         };
         let (model, model_digest) = self.models.get(digit(self.models.len())?)?;
         let (method, method_digest) = self.methods.get(digit(self.methods.len())?)?;
-        let (index, fault, target) = block.entries.get(digit(block.entries.len())?)?;
+        let Entry { index, fault, target, params } = block.entries.get(digit(block.entries.len())?)?;
         let repeat = u32::try_from(rest).ok()?;
         let slot = Slot { seed: self.experiment.seed, system: &block.system, sequence: &block.sequence, index: *index, fault };
         let seed = slot.cluster_seed(repeat);
@@ -318,6 +348,9 @@ impl Plan {
         for n in [u64::from(*index), u64::from(repeat), seed, self.experiment.seed] {
             hash.update(n.to_le_bytes());
         }
+        if !params.is_empty() {
+            hash.update(digest::of(params).as_bytes());
+        }
         let id = crate::manifest::source::hex(hash.finalize().get(..8)?);
         Some(TrialSpec {
             id: TrialId(id),
@@ -330,6 +363,7 @@ impl Plan {
             model: model.clone(),
             repeat,
             seed,
+            params: params.clone(),
         })
     }
 

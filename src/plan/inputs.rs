@@ -44,13 +44,15 @@ pub enum Injection {
         api_version: String,
         /// Kind.
         kind: String,
-        /// Name.
-        name: String,
+        /// Name; none: every object of that kind.
+        name: Option<String>,
         /// `strategic`, `merge` or `json`.
         patch_type: String,
         /// The patch.
         patch: Value,
     },
+    /// Pods to delete: a label selector.
+    Evict(String),
 }
 
 /// What the executor needs for a trial.
@@ -79,9 +81,24 @@ pub struct TrialInputs {
     files: std::collections::BTreeMap<String, Arc<str>>,
 }
 
-/// A fault with an experiment's parameters.
+/// A system in the namespace that an experiment gives it.
+pub(super) fn with_namespace(system: &SystemManifest, experiment: &ExperimentManifest) -> SystemManifest {
+    let mut system = system.clone();
+    if let Some(namespace) = experiment.runner.namespace.get(&system.name) {
+        system.namespace.clone_from(namespace);
+    }
+    system
+}
+
+/// A fault with an experiment's parameters and times.
 pub(super) fn with_params(fault: &FaultManifest, experiment: &ExperimentManifest) -> FaultManifest {
     let mut fault = fault.clone();
+    if let Some(seconds) = experiment.runner.wait_interval {
+        fault.confirm.poll = format!("{seconds}s");
+    }
+    if let Some(seconds) = experiment.runner.injection_timeout {
+        fault.confirm.timeout = format!("{seconds}s");
+    }
     for (key, value) in experiment.params.get(&fault.name).into_iter().flatten() {
         fault.params.insert(key.clone(), value.clone());
     }
@@ -91,6 +108,13 @@ pub(super) fn with_params(fault: &FaultManifest, experiment: &ExperimentManifest
 /// A pipeline with an experiment's options.
 pub(super) fn with_options(pipeline: &PipelineManifest, experiment: &ExperimentManifest) -> PipelineManifest {
     let mut pipeline = pipeline.clone();
+    if let Some(strict) = experiment.runner.enable_strict_restart {
+        for step in &mut pipeline.steps {
+            if let crate::manifest::Step::Healthy(healthy) = step {
+                healthy.redeploys = u32::from(strict);
+            }
+        }
+    }
     for (key, value) in experiment.options.get(&pipeline.name).into_iter().flatten() {
         pipeline.options.insert(key.clone(), value.clone());
     }
@@ -107,7 +131,10 @@ impl TrialInputs {
         let method = catalog.pipelines.get(&spec.method).ok_or_else(|| missing("method", &spec.method))?;
         let trial = catalog.pipelines.get(TRIAL_PIPELINE).ok_or_else(|| missing("pipeline", TRIAL_PIPELINE))?;
         let model = catalog.models.get(&spec.model).ok_or_else(|| missing("model", &spec.model))?;
-        let fault = with_params(fault, experiment);
+        let mut fault = with_params(fault, experiment);
+        for (key, value) in &spec.params {
+            fault.params.insert(key.clone(), value.clone());
+        }
         let trial = with_options(trial, experiment);
         let mut method = with_options(method, experiment);
         method.correction = method.correction.or_else(|| trial.correction.clone());
@@ -124,7 +151,7 @@ impl TrialInputs {
         }
         Ok(Self {
             spec: spec.clone(),
-            system: system.clone(),
+            system: with_namespace(system, experiment),
             service: service.clone(),
             fault,
             method,
@@ -149,6 +176,7 @@ impl TrialInputs {
             "service": self.service,
             "container": self.service.main_container(),
             "options": self.method.options,
+            "state": self.method.state,
             "budgets": self.budgets,
         });
         if let (Value::Object(all), Value::Object(own)) = (&mut context, own) {
@@ -176,21 +204,30 @@ impl TrialInputs {
         Ok(objects)
     }
 
-    /// What injects the fault.
-    pub fn render_injection(&self) -> Result<Injection, InputsError> {
-        match &self.fault.inject {
-            Inject::Apply(apply) => Ok(Injection::Objects(self.documents(&format!("faults/{}", apply.template), &self.context())?)),
+    /// What injects the fault, in order.
+    pub fn render_injection(&self) -> Result<Vec<Injection>, InputsError> {
+        self.fault.inject.parts().into_iter().map(|part| self.render_part(part)).collect()
+    }
+
+    fn render_part(&self, part: &Inject) -> Result<Injection, InputsError> {
+        let context = self.context();
+        match part {
+            Inject::Apply(apply) => Ok(Injection::Objects(self.documents(&format!("faults/{}", apply.template), &context)?)),
             Inject::Patch(patch) => {
                 let path = format!("faults/{}", patch.template);
-                let one = self.documents(&path, &self.context())?.pop();
+                let one = self.documents(&path, &context)?.pop();
+                let name = patch.name.as_ref().map(|n| template::render(&format!("{path} (name)"), n, &context)).transpose()?;
                 Ok(Injection::Patch {
                     api_version: patch.api_version.clone(),
-                    kind: patch.kind.clone(),
-                    name: template::render(&format!("{path} (name)"), &patch.name, &self.context())?,
+                    kind: template::render(&format!("{path} (kind)"), &patch.kind, &context)?,
+                    name,
                     patch_type: patch.patch_type.clone(),
                     patch: one.ok_or_else(|| InputsError::Yaml { file: path, message: "it is empty".to_owned() })?,
                 })
             }
+            Inject::Evict(evict) => Ok(Injection::Evict(template::render("evict.selector", &evict.selector, &context)?)),
+            // `parts` has taken these apart.
+            Inject::All(_) => Ok(Injection::Objects(Vec::new())),
         }
     }
 
@@ -214,6 +251,7 @@ impl TrialInputs {
             "gold": self.render_gold()?,
             "namespace": self.system.namespace,
             "target": self.spec.target,
+            "kind": self.service.kind.to_lowercase(),
             "container": self.service.main_container(),
             "fault": self.fault.name,
         }))
@@ -230,6 +268,7 @@ pub fn blank_state() -> Value {
         "probe": { "stdout": "", "stderr": "", "exit": 0, "text": "" },
         "playbook": { "succeeded": false, "exit": 0, "valid": false, "timed_out": false, "text": "" },
         "verdict": { "recovered": false, "checks": {} },
+        "syntax": { "valid": false, "text": "" },
     })
 }
 

@@ -1,5 +1,7 @@
 //! One trial, as planned.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TrialId;
@@ -27,4 +29,7 @@ pub struct TrialSpec {
     pub repeat: u32,
     /// Seed of the embedded cluster: the same for every method and model.
     pub seed: u64,
+    /// Fault parameters that the matrix goes through.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, serde_json::Value>,
 }

@@ -204,6 +204,7 @@ mod tests {
             model: String::new(),
             repeat: 0,
             seed: 0,
+            params: std::collections::BTreeMap::new(),
         };
         let ran = PlaybookOutcome { command: outcome(), tasks: Vec::new(), stats: BTreeMap::new(), valid: false };
         let probed = Event::Probed(Probed { trial: trial.clone(), command: "ls".to_owned(), outcome: outcome() });

@@ -8,7 +8,7 @@ use super::summary::summary;
 use crate::event::{Outcome, TrialFinished};
 
 /// Columns of trials.csv.
-pub const TRIAL_COLUMNS: [&str; 27] = [
+pub const TRIAL_COLUMNS: [&str; 28] = [
     "trial_id",
     "system",
     "sequence",
@@ -36,6 +36,7 @@ pub const TRIAL_COLUMNS: [&str; 27] = [
     "downtime_s",
     "collateral",
     "error",
+    "params",
 ];
 
 /// trials.csv: a row a trial. Booleans are `true`, `false` or empty; collateral is joined by `;`.
@@ -48,7 +49,7 @@ pub fn trials_csv(results: &Results) -> Result<Vec<u8>, csv::Error> {
     finish(csv)
 }
 
-fn trial(row: &TrialFinished) -> [String; 27] {
+fn trial(row: &TrialFinished) -> [String; 28] {
     let s = &row.spec;
     let boolean = |b: Option<bool>| b.map(|b| b.to_string()).unwrap_or_default();
     [
@@ -80,6 +81,7 @@ fn trial(row: &TrialFinished) -> [String; 27] {
         fixed(row.downtime_s, 3),
         row.collateral.join(";"),
         row.error.replace(['\n', '\r'], " "),
+        s.params.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(";"),
     ]
 }
 

@@ -31,6 +31,7 @@ pub(super) fn row(index: u32, method: &str, model: &str, outcome: Outcome, compa
             model: model.to_owned(),
             repeat: 0,
             seed: 42,
+            params: std::collections::BTreeMap::new(),
         },
         category: "resource".to_owned(),
         outcome,

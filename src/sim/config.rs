@@ -82,10 +82,17 @@ pub struct Call {
     pub service: String,
     /// Port of the Service.
     pub port: u16,
-    /// Path asked for.
+    /// Path asked for; `*`: the path that the caller was asked for.
     pub path: String,
     /// The caller's time-out.
     pub timeout: Duration,
+    /// Paths of the caller whose requests make this call, with `*` at the end for all that begin so; empty: all.
+    pub on: Vec<String>,
+}
+
+/// Whether a path is one that a pattern stands for: the same, or beginning with what stands before a `*` at its end.
+pub fn path_matches(pattern: &str, path: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == path, |start| path.starts_with(start))
 }
 
 /// Open-loop load on one service from outside the cluster.
@@ -122,8 +129,10 @@ pub struct Profile {
     pub latency: Duration,
     /// Resident memory after start-up, in bytes.
     pub memory: u64,
-    /// Paths answered with 200; empty: every path. Others get 404.
+    /// Paths answered with 200, with `*` at the end for all that begin so; empty: every path. Others get 404.
     pub paths: Vec<String>,
+    /// Whether it accepts connections: on its container's declared ports, or on any where none is declared.
+    pub listens: bool,
     /// `Some(code)`: the process ends by itself with that code after [`Profile::exits_after`].
     pub exit_code: Option<i32>,
     /// When it ends by itself.
@@ -144,6 +153,7 @@ impl Default for Profile {
             latency: Duration::from_millis(2),
             memory: 16 << 20,
             paths: Vec::new(),
+            listens: true,
             exit_code: None,
             exits_after: Duration::ZERO,
             log: Vec::new(),

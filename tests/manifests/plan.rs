@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use microremed::manifest::source::SourceFile;
 use microremed::manifest::{Catalog, ExperimentManifest};
-use microremed::plan::{Plan, PlanError, Selection, Shard, TrialSpec, apply_setting, expand};
+use microremed::plan::{Plan, PlanError, Selection, Shard, TrialInputs, TrialSpec, apply_setting, expand};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
@@ -170,4 +170,42 @@ fn shards_are_a_partition() {
         parts.extend(part.iter().map(|t| t.id));
     }
     assert_eq!((parts, count), (whole.clone(), whole.len() as u64));
+}
+
+#[test]
+fn parameters_are_an_axis_that_changes_neither_target_nor_cluster() {
+    let plan = plan("dose", &Selection { models: vec!["gold".to_owned()], ..Selection::default() });
+    let trials: Vec<TrialSpec> = plan.iter().collect();
+    let loss: Vec<_> = trials.iter().filter(|t| t.fault == "network-loss").collect();
+    assert_eq!(loss.iter().map(|t| t.params["loss"].as_u64().unwrap()).collect::<Vec<_>>(), [10, 30, 50, 80]);
+    assert_eq!(loss.iter().map(|t| (&t.target, t.seed)).collect::<BTreeSet<_>>().len(), 1);
+    assert_eq!(trials.iter().map(|t| &t.id).collect::<BTreeSet<_>>().len(), 8);
+    let catalog = built_in();
+    let last = TrialInputs::resolve(&catalog, loss[3], plan.experiment()).unwrap();
+    assert!(format!("{:?}", last.render_injection().unwrap()).contains("\"80\""));
+    // A trial without such an axis says nothing about parameters, in the journal and in its identity.
+    assert!(!serde_json::to_string(&self::plan("quickstart", &Selection::default()).get(0).unwrap()).unwrap().contains("params"));
+}
+
+#[test]
+fn the_paper_is_three_systems_by_three_levels_by_two_methods() {
+    let plan = plan("paper", &Selection { models: vec!["gold".to_owned(), "noop".to_owned()], ..Selection::default() });
+    assert_eq!(plan.len(), 3 * (23 + 49 + 80) * 2 * 2);
+    let catalog = built_in();
+    let inputs = TrialInputs::resolve(&catalog, &plan.get(0).unwrap(), plan.experiment()).unwrap();
+    assert_eq!((inputs.fault.confirm.poll.as_str(), inputs.fault.confirm.timeout.as_str()), ("10s", "60s"));
+}
+
+#[test]
+fn a_namespace_of_the_experiment_replaces_the_systems_own() {
+    let catalog = built_in();
+    let mut experiment = catalog.experiments["quickstart"].clone();
+    let before = expand(&catalog, &experiment, &Selection::default(), "").unwrap().get(0).unwrap();
+    experiment.runner.namespace.insert("simple-micro".to_owned(), "elsewhere".to_owned());
+    let spec = expand(&catalog, &experiment, &Selection::default(), "").unwrap().get(0).unwrap();
+    assert_ne!(spec.id, before.id);
+    let inputs = TrialInputs::resolve(&catalog, &spec, &experiment).unwrap();
+    for object in inputs.render_system_manifests().unwrap() {
+        assert_eq!(object["metadata"]["namespace"], "elsewhere");
+    }
 }

@@ -330,3 +330,28 @@ fn what_new_writes_runs_and_separates_gold_from_noop() {
     let expected = [("gold", "true"), ("noop", "false"), ("restart", "false")].map(|(m, v)| (m.to_owned(), v.to_owned()));
     assert_eq!(got, expected);
 }
+
+#[test]
+fn further_faults_and_methods_separate_the_reference_policies_too() {
+    let check = |args: &[&str], count: usize| {
+        let out = tempfile::tempdir().unwrap();
+        let mut all = vec!["run"];
+        all.extend(args);
+        all.extend(["--model", "gold", "--model", "noop", "--out", out.path().to_str().unwrap()]);
+        let done = run(&all, root());
+        assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+        let rows = rows(&run_dir(out.path()));
+        assert_eq!(rows.len(), count);
+        for row in &rows {
+            let verdicts = (row["outcome"].as_str(), row["compat"].as_str(), row["strict"].as_str());
+            if row["model"] == "gold" {
+                assert_eq!(verdicts, ("recovered", "true", "true"), "{row:?}");
+            } else {
+                assert_eq!((verdicts.0, verdicts.2), ("not_recovered", "false"), "{row:?}");
+            }
+        }
+    };
+    check(&["new-faults"], 20);
+    check(&["quickstart", "--method", "react", "--method", "best-of-n", "--fault", "cpu-stress", "--fault", "pod-config-error"], 8);
+    check(&["dose", "--fault", "network-loss"], 8);
+}

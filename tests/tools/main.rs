@@ -72,3 +72,18 @@ async fn the_installation_is_whole() {
     assert!(version.stdout.contains(&format!("[core {}]", versions.ansible_core)), "{version:?}");
     assert_eq!(version.finish, Finish::Exited(0));
 }
+
+#[tokio::test]
+async fn a_playbook_can_be_read_without_being_run() {
+    let bench = Bench::new().await;
+    let read = async |text: &str| {
+        let limit = Duration::from_secs(60);
+        bench.workspace.check_syntax(&bench.tools, text, limit, &bench.time, &CancellationToken::new()).await.unwrap()
+    };
+    let fine = read("- hosts: localhost\n  tasks:\n    - shell: touch was-run\n").await;
+    assert_eq!(fine.finish, microremed::ansible::Finish::Exited(0), "{fine:?}");
+    assert!(!bench.workspace.work().join("was-run").exists());
+    let wrong = read("- hosts: localhost\n  tasks:\n    - no_such_module: {}\n").await;
+    assert_ne!(wrong.finish, microremed::ansible::Finish::Exited(0));
+    assert!(wrong.stderr.contains("no_such_module"), "{wrong:?}");
+}

@@ -2,6 +2,7 @@
 
 pub(super) mod exec;
 pub(super) mod not_expired;
+pub(super) mod object;
 pub(super) mod others;
 pub(super) mod ping;
 pub(super) mod ready;

@@ -17,7 +17,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ReadyCheck) -
         findings.push(Finding::fail("", Some(0.0), "the target has no pods"));
     }
     if check.full {
-        let wanted = judge.baseline.object("Deployment", judge.target).and_then(|d| d["spec"]["replicas"].as_u64()).unwrap_or(1);
+        let wanted = judge.baseline.workload(judge.target).and_then(|d| d["spec"]["replicas"].as_u64()).unwrap_or(1);
         if (pods.len() as u64) < wanted {
             findings.push(Finding::fail("", None, format!("{} pods, deployed were {wanted}", pods.len())));
         }

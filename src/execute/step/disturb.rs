@@ -16,26 +16,68 @@ const DEBT: &str = "fault";
 impl Trial {
     pub(super) async fn inject(&mut self) -> Result<(), Stop> {
         self.enter("inject").await?;
+        let parts = self.inputs.render_injection().map_err(|e| Stop::Infra(e.to_string()))?;
+        let planned = self.look_ahead(&parts).await?;
+        let restore: Vec<Value> = planned.iter().map(|(at, before)| json!({"object": at, "spec": before["spec"]})).collect();
+        // The debt holds everything before the first change is made.
+        self.owe(json!({"delete": self.injected, "restore": restore})).await?;
         let namespace = self.inputs.system.namespace.clone();
-        match self.inputs.render_injection().map_err(|e| Stop::Infra(e.to_string()))? {
-            Injection::Objects(objects) => {
-                self.injected = objects.iter().map(|o| ObjectRef::of(o, &namespace)).collect();
-                self.owe(json!({"delete": self.injected})).await?;
-                for object in &objects {
-                    self.cluster.apply(object, &namespace).await.map_err(refused)?;
+        for part in &parts {
+            match part {
+                Injection::Objects(objects) => {
+                    for object in objects {
+                        self.cluster.apply(object, &namespace).await.map_err(refused)?;
+                    }
                 }
+                Injection::Patch { api_version, kind, name, patch_type, patch } => {
+                    let chosen =
+                        |at: &ObjectRef| at.api_version == *api_version && at.kind == *kind && name.as_ref().is_none_or(|n| *n == at.name);
+                    for (at, before) in planned.iter().filter(|(at, _)| chosen(at)) {
+                        let after = self.cluster.patch(at, patch_type, patch).await.map_err(refused)?;
+                        self.patched.retain(|(p, _, _)| p != at);
+                        self.patched.push((at.clone(), before.clone(), after));
+                    }
+                }
+                Injection::Evict(selector) => self.evict(selector).await?,
             }
-            Injection::Patch { api_version, kind, name, patch_type, patch } => {
-                let at = ObjectRef::new(&api_version, &kind, &namespace, &name);
-                let before = self
-                    .cluster
-                    .get(&at)
-                    .await?
-                    .ok_or_else(|| Stop::Outcome(Outcome::InjectionFailed, format!("there is no {at} to patch")))?;
-                self.owe(json!({"restore": {"object": at, "spec": before["spec"]}})).await?;
-                let after = self.cluster.patch(&at, &patch_type, &patch).await.map_err(refused)?;
-                self.patched = Some((at, before, after));
+        }
+        Ok(())
+    }
+
+    /// Notes the objects that will be created, and reads those that will be patched.
+    async fn look_ahead(&mut self, parts: &[Injection]) -> Result<Vec<(ObjectRef, Value)>, Stop> {
+        let namespace = self.inputs.system.namespace.clone();
+        let mut planned: Vec<(ObjectRef, Value)> = Vec::new();
+        for part in parts {
+            match part {
+                Injection::Objects(objects) => self.injected.extend(objects.iter().map(|o| ObjectRef::of(o, &namespace))),
+                Injection::Patch { api_version, kind, name: Some(name), .. } => {
+                    let at = ObjectRef::new(api_version, kind, &namespace, name);
+                    let before = self.cluster.get(&at).await?;
+                    let before = before.ok_or_else(|| Stop::Outcome(Outcome::InjectionFailed, format!("there is no {at} to patch")))?;
+                    if !planned.iter().any(|(p, _)| *p == at) {
+                        planned.push((at, before));
+                    }
+                }
+                Injection::Patch { api_version, kind, name: None, .. } => {
+                    for object in self.cluster.list(api_version, kind, &namespace, "").await? {
+                        let at = ObjectRef::of(&object, &namespace);
+                        if !planned.iter().any(|(p, _)| *p == at) {
+                            planned.push((at, object));
+                        }
+                    }
+                }
+                Injection::Evict(_) => {}
             }
+        }
+        Ok(planned)
+    }
+
+    /// Deletes pods; their controllers make them anew.
+    async fn evict(&self, selector: &str) -> Result<(), Stop> {
+        let namespace = &self.inputs.system.namespace;
+        for pod in self.cluster.list("v1", "Pod", namespace, selector).await? {
+            self.cluster.delete(&ObjectRef::of(&pod, namespace)).await?;
         }
         Ok(())
     }
@@ -90,29 +132,38 @@ impl Trial {
             return Ok(());
         }
         self.enter("undo").await?;
-        match self.inputs.fault.undo.clone() {
-            Undo::Delete(d) => {
-                let limit = millis(span(&d.timeout)?);
-                for at in self.injected.clone() {
-                    self.remove(&at, limit).await?;
-                }
-            }
-            Undo::Restore(_) => {
-                if let Some((at, before, _)) = self.patched.clone()
-                    && let Some(now) = self.cluster.get(&at).await?
-                    && now["spec"] != before["spec"]
-                {
-                    let mut object = now;
-                    object["spec"] = before["spec"].clone();
-                    if let Some(o) = object.as_object_mut() {
-                        o.remove("status");
-                    }
-                    self.cluster.replace(&object, &at.namespace).await?;
-                }
-            }
+        let (timeout, evict) = match self.inputs.fault.undo.clone() {
+            Undo::Delete(d) => (d.timeout, false),
+            Undo::Restore(_) => ("0s".to_owned(), false),
+            Undo::All(all) => (all.timeout, all.evict),
+        };
+        let limit = millis(span(&timeout)?);
+        for at in self.injected.clone() {
+            self.remove(&at, limit).await?;
+        }
+        for (at, before, _) in self.patched.clone() {
+            self.bring_back(&at, &before).await?;
+        }
+        if evict {
+            self.evict(&format!("app={}", self.spec.target)).await?;
         }
         self.owes_undo = false;
         self.events.send(Event::UndoPaid { trial: self.spec.id.clone(), debt: DEBT.to_owned() }).await
+    }
+
+    /// Gives a patched object the specification that it had.
+    async fn bring_back(&mut self, at: &ObjectRef, before: &Value) -> Result<(), Stop> {
+        if let Some(now) = self.cluster.get(at).await?
+            && now["spec"] != before["spec"]
+        {
+            let mut object = now;
+            object["spec"] = before["spec"].clone();
+            if let Some(o) = object.as_object_mut() {
+                o.remove("status");
+            }
+            self.cluster.replace(&object, &at.namespace).await?;
+        }
+        Ok(())
     }
 
     /// Deletes an object; when a finalizer keeps it longer than `limit`, the finalizers are emptied.

@@ -15,7 +15,7 @@ use super::judge::span;
 use super::stop::Stop;
 use super::trial::Trial;
 use crate::manifest::Step;
-use crate::manifest::pipeline::{Repeat, Verify};
+use crate::manifest::pipeline::{Repeat, Set, Verify};
 use crate::template;
 
 /// Rounds that no manifest can ask for more of: a bound on the bound.
@@ -38,6 +38,8 @@ impl Trial {
             Step::Ask(s) => self.ask(s).await,
             Step::Probe(s) => self.probe(s).await,
             Step::Playbook(s) => self.playbook(s).await,
+            Step::CheckSyntax(s) => self.check_syntax(s).await,
+            Step::Set(s) => self.set(s),
             Step::Verify(s) => self.verify(s).await,
             Step::Wait(s) => {
                 let d = span(&self.render("wait.for", &s.duration)?)?;
@@ -57,6 +59,14 @@ impl Trial {
             Step::Undo(_) => self.undo().await,
             Step::Restore(s) => self.restore(s).await,
         }
+    }
+
+    /// Stores the value of an expression in the method's state.
+    fn set(&mut self, set: &Set) -> Result<(), Stop> {
+        let value = self.evaluate(&set.value)?;
+        let state = self.scope.entry("state").or_insert_with(|| json!({}));
+        state[set.name.as_str()] = value;
+        Ok(())
     }
 
     async fn repeat(&mut self, repeat: &Repeat) -> Result<(), Stop> {
@@ -115,7 +125,6 @@ impl Trial {
             Err(Stop::Budget(why)) => self.tally.exhausted = Some(why),
             Err(other) => return Err(other),
         }
-        let patched = self.patched.as_ref().map(|(at, _, after)| (at.clone(), after.clone()));
         self.audit = super::strategy::audit(
             &self.cluster,
             &super::strategy::Scene {
@@ -123,7 +132,7 @@ impl Trial {
                 target: &self.spec.target,
                 baseline: &self.baseline,
                 injected: &self.injected,
-                patched: patched.as_ref(),
+                patched: &self.patched,
                 since_ms: from,
             },
         )

@@ -13,7 +13,7 @@ use crate::execute::judge::span;
 use crate::execute::stop::Stop;
 use crate::execute::tally::LastPlaybook;
 use crate::execute::trial::Trial;
-use crate::manifest::pipeline::{Playbook, Probe};
+use crate::manifest::pipeline::{CheckSyntax, Playbook, Probe};
 
 impl Trial {
     pub(super) async fn probe(&mut self, probe: &Probe) -> Result<(), Stop> {
@@ -76,6 +76,31 @@ impl Trial {
         }
         let attempt = self.tally.attempts;
         self.events.send(Event::PlaybookRan(PlaybookRan { trial: self.spec.id.clone(), attempt, code, outcome })).await
+    }
+
+    /// Has Ansible read a playbook. It counts as no attempt: nothing is run.
+    pub(super) async fn check_syntax(&mut self, check: &CheckSyntax) -> Result<(), Stop> {
+        let syntax = match self.text_of(&check.code)? {
+            None => json!({"valid": false, "text": "there is no playbook"}),
+            Some(code) => {
+                let begun = Instant::now();
+                let limit = span(&self.render("check-syntax.timeout", &check.timeout)?)?;
+                let time = self.timekeeping();
+                let outcome = self
+                    .workspace
+                    .check_syntax(&self.shared.toolchain, &code, limit, &time, &self.shared.cancel)
+                    .await
+                    .map_err(|e| Stop::Infra(e.to_string()))?;
+                self.tally.children += begun.elapsed();
+                json!({"valid": outcome.finish == Finish::Exited(0), "text": describe(&outcome, check.max_output)["text"]})
+            }
+        };
+        self.scope.insert("syntax".to_owned(), syntax);
+        if let Some(answer) = &check.answer {
+            let text = self.prompt(answer)?;
+            self.answer(text);
+        }
+        Ok(())
     }
 
     /// The text that an expression yields; `None` when it is missing, no text, or blank.

@@ -68,6 +68,33 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
             }
         }
     }
+    for (fault, axes) in &matrix.params {
+        let path = child("matrix.params", fault);
+        s.named_key(&path, "fault", fault, catalog.names(Kind::Fault));
+        let Some(manifest) = catalog.faults.get(fault) else { continue };
+        for (key, values) in axes {
+            let path = child(&path, key);
+            s.named_key(&path, "parameter", key, manifest.params.keys().map(String::as_str));
+            s.not_empty(&path, values.len(), "value");
+            for (i, value) in values.iter().enumerate() {
+                if values.iter().take(i).any(|v| v == value) {
+                    s.add(&item(&path, i), "duplicate_name", format!("the value {value} is named twice"), None);
+                }
+            }
+        }
+    }
+    for (system, namespace) in &experiment.runner.namespace {
+        let path = child("runner.namespace", system);
+        s.named_key(&path, "system", system, catalog.names(Kind::System));
+        if !super::is_dns_label(namespace) {
+            s.add(&path, "bad_name", format!("`{namespace}` cannot name a namespace"), None);
+        }
+    }
+    for (key, value) in [("wait_interval", experiment.runner.wait_interval), ("injection_timeout", experiment.runner.injection_timeout)] {
+        if value == Some(0) {
+            s.add(&child("runner", key), "out_of_range", "this must be at least one second", None);
+        }
+    }
     for (pipeline, options) in &experiment.options {
         let path = child("options", pipeline);
         s.named_key(&path, "method", pipeline, catalog.names(Kind::Pipeline));

@@ -17,22 +17,18 @@ pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
 
 fn one(s: &mut Subject<'_>, fault: &FaultManifest) {
     let scope = scope::fault(fault);
-    match &fault.inject {
-        Inject::Apply(apply) => {
-            s.template_file("inject.apply.template", &format!("faults/{}", apply.template), &scope);
-        }
-        Inject::Patch(patch) => {
-            s.word("inject.patch.type", &patch.patch_type, &["strategic", "merge", "json"]);
-            s.inline_template("inject.patch.name", &patch.name, &scope);
-            s.template_file("inject.patch.template", &format!("faults/{}", patch.template), &scope);
-        }
-    }
-    if matches!((&fault.inject, &fault.undo), (Inject::Apply(_), Undo::Restore(_)) | (Inject::Patch(_), Undo::Delete(_))) {
+    injection(s, &fault.inject, "inject", &scope);
+    let parts = fault.inject.parts();
+    let applies = parts.iter().any(|i| matches!(i, Inject::Apply(_)));
+    let patches = parts.iter().any(|i| matches!(i, Inject::Patch(_)));
+    if (applies && matches!(fault.undo, Undo::Restore(_))) || (patches && matches!(fault.undo, Undo::Delete(_))) {
         let message = "this does not undo that injection: objects applied are deleted, objects patched are restored";
         s.add("undo", "undo_differs", message, None);
     }
-    if let Undo::Delete(delete) = &fault.undo {
-        s.pause("undo.delete.timeout", &delete.timeout);
+    match &fault.undo {
+        Undo::Delete(delete) => s.pause("undo.delete.timeout", &delete.timeout),
+        Undo::All(all) => s.pause("undo.all.timeout", &all.timeout),
+        Undo::Restore(_) => {}
     }
     s.template_file("gold.playbook", &format!("faults/{}", fault.gold.playbook), &scope);
 
@@ -59,6 +55,30 @@ fn one(s: &mut Subject<'_>, fault: &FaultManifest) {
                 format!("the trial pipeline judges by a check set `{needed}`, which is missing here"),
                 None,
             );
+        }
+    }
+}
+
+fn injection(s: &mut Subject<'_>, inject: &Inject, path: &str, scope: &Value) {
+    match inject {
+        Inject::Apply(apply) => {
+            s.template_file(&format!("{path}.apply.template"), &format!("faults/{}", apply.template), scope);
+        }
+        Inject::Patch(patch) => {
+            s.word(&format!("{path}.patch.type"), &patch.patch_type, &["strategic", "merge", "json"]);
+            s.inline_template(&format!("{path}.patch.kind"), &patch.kind, scope);
+            if let Some(name) = &patch.name {
+                s.inline_template(&format!("{path}.patch.name"), name, scope);
+            }
+            s.template_file(&format!("{path}.patch.template"), &format!("faults/{}", patch.template), scope);
+        }
+        Inject::Evict(evict) => s.inline_template(&format!("{path}.evict.selector"), &evict.selector, scope),
+        Inject::All(list) => {
+            let path = format!("{path}.all");
+            s.not_empty(&path, list.len(), "injection");
+            for (i, one) in list.iter().enumerate() {
+                injection(s, one, &item(&path, i), scope);
+            }
         }
     }
 }
@@ -125,9 +145,11 @@ fn one_check(s: &mut Subject<'_>, check: &Check, path: &str, scope: &Value) {
         Check::Exec(e) => {
             let at = |key: &str| format!("{path}.exec.{key}");
             s.not_empty(&at("command"), e.command.len(), "word");
+            s.word(&at("from"), &e.from, &["target", "peer", "probe", "peer-probe"]);
             for (i, word) in e.command.iter().enumerate() {
                 s.inline_template(&item(&at("command"), i), word, scope);
             }
+            s.word(&at("measure"), &e.measure, &["output", "elapsed"]);
             s.pause(&at("timeout"), &e.timeout);
             s.expression(&at("pass"), &e.pass, &json!({ "value": null }));
         }
@@ -137,6 +159,16 @@ fn one_check(s: &mut Subject<'_>, check: &Check, path: &str, scope: &Value) {
             positive(s, format!("{path}.requests.max_latency_times"), r.max_latency_times);
         }
         Check::Restored(r) => positive(s, format!("{path}.restored.resources_at_least"), r.resources_at_least),
+        Check::Object(o) => {
+            let at = |key: &str| format!("{path}.object.{key}");
+            s.inline_template(&at("kind"), &o.kind, scope);
+            if let Some(name) = &o.name {
+                s.inline_template(&at("name"), name, scope);
+            }
+            let mut scope = scope.clone();
+            scope["object"] = Value::Null;
+            s.expression(&at("pass"), &o.pass, &scope);
+        }
         Check::Ready(_) | Check::Others(_) | Check::NotExpired(_) => {}
     }
 }

@@ -72,6 +72,8 @@ fn name_of(step: &Step) -> &'static str {
         Step::Ask(_) => "ask",
         Step::Probe(_) => "probe",
         Step::Playbook(_) => "playbook",
+        Step::CheckSyntax(_) => "check-syntax",
+        Step::Set(_) => "set",
         Step::Verify(_) => "verify",
         Step::Wait(_) => "wait",
         Step::Repeat(_) => "repeat",
@@ -98,7 +100,8 @@ impl Walk<'_> {
         let name = name_of(step);
         let path = child(path, name);
         let at = |key: &str| child(&path, key);
-        let of_model = matches!(step, Step::Say(_) | Step::Ask(_) | Step::Probe(_) | Step::Playbook(_));
+        let of_model =
+            matches!(step, Step::Say(_) | Step::Ask(_) | Step::Probe(_) | Step::Playbook(_) | Step::CheckSyntax(_) | Step::Set(_));
         let of_both = matches!(step, Step::Verify(_) | Step::Wait(_) | Step::Repeat(_) | Step::When(_));
         if !of_both && of_model == self.is_trial {
             let place = if self.is_trial { "a method, not to the trial" } else { "the trial, not to a method" };
@@ -131,6 +134,17 @@ impl Walk<'_> {
                 if let Some(answer) = &x.answer {
                     prompt(s, &at("answer"), answer, &scope);
                 }
+            }
+            Step::CheckSyntax(x) => {
+                s.expression(&at("code"), &x.code, &scope);
+                s.pause(&at("timeout"), &x.timeout);
+                if let Some(answer) = &x.answer {
+                    prompt(s, &at("answer"), answer, &scope);
+                }
+            }
+            Step::Set(x) => {
+                s.named(&at("name"), "state", &x.name, self.pipeline.state.keys().map(String::as_str));
+                s.expression(&at("value"), &x.value, &scope);
             }
             Step::Verify(x) => {
                 s.not_empty(&at("checks"), x.checks.len(), "check set");

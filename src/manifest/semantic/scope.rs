@@ -79,6 +79,8 @@ pub(super) fn pipeline(manifest: &PipelineManifest, in_repeat: bool) -> Value {
         "probe": { "stdout": null, "stderr": null, "exit": null, "text": null },
         "playbook": { "succeeded": null, "exit": null, "valid": null, "timed_out": null, "text": null },
         "verdict": { "recovered": null, "checks": null },
+        "syntax": { "valid": null, "text": null },
+        "state": keys(manifest.state.keys()),
     });
     let scope = join(trial_facts(), more);
     if in_repeat { join(scope, json!({ "loop": { "index": null } })) } else { scope }
@@ -86,7 +88,7 @@ pub(super) fn pipeline(manifest: &PipelineManifest, in_repeat: bool) -> Value {
 
 /// Turns of a scripted model.
 pub(super) fn scripted() -> Value {
-    json!({ "tools": null, "turn": null, "messages": null, "trial": null, "system": null, "gold": null, "namespace": null, "target": null, "container": null, "fault": null })
+    json!({ "tools": null, "turn": null, "messages": null, "trial": null, "system": null, "gold": null, "namespace": null, "target": null, "kind": null, "container": null, "fault": null })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Subject, is_dns_label, located, quantities, scope};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::manifest::spans::{child, item};
-use crate::manifest::system::{Profile, Service};
+use crate::manifest::system::{Profile, Service, path_matches};
 use crate::manifest::{Catalog, Kind, SystemManifest};
 use crate::template;
 
@@ -52,7 +52,16 @@ fn one(s: &mut Subject<'_>, system: &SystemManifest) {
         s.not_empty(&path, targets.len(), "service");
         s.once(|i| item(&path, i), "service", targets.iter().map(String::as_str));
         for (i, target) in targets.iter().enumerate() {
-            s.named(&item(&path, i), "service", target, services.iter().copied());
+            s.named(&item(&path, i), "service", target.strip_prefix('!').unwrap_or(target), services.iter().copied());
+        }
+        let without = targets.iter().filter(|t| t.starts_with('!')).count();
+        if without != 0 && without != targets.len() {
+            s.add(
+                &path,
+                "mixed_targets",
+                "either all of these name services to hit, or all begin with `!` and name those to leave out",
+                None,
+            );
         }
     }
 }
@@ -65,6 +74,7 @@ fn one_service(s: &mut Subject<'_>, system: &SystemManifest, service: &Service, 
     if service.port == 0 {
         s.add(&at("port"), "out_of_range", "a port is between 1 and 65535", None);
     }
+    s.word(&at("kind"), &service.kind, &["Deployment", "StatefulSet"]);
     s.named(&at("profile"), "profile", &service.profile, system.profiles.keys().map(String::as_str));
     quantities(s, &at("cpu"), &service.cpu);
     quantities(s, &at("memory"), &service.memory);
@@ -73,11 +83,13 @@ fn one_service(s: &mut Subject<'_>, system: &SystemManifest, service: &Service, 
         s.named(&child(&path, "service"), "service", &call.service, system.services.iter().map(|x| x.name.as_str()));
         s.pause(&child(&path, "timeout"), &call.timeout);
         if let Some(callee) = system.service(&call.service)
+            && call.path != "*"
+            && !callee.paths.iter().any(|p| path_matches(p, &call.path))
             && !callee.paths.is_empty()
         {
             s.named(&child(&path, "path"), "path", &call.path, callee.paths.iter().map(String::as_str));
         }
-        for (j, own) in call.on.iter().enumerate() {
+        for (j, own) in call.on.iter().enumerate().filter(|_| !service.paths.is_empty()) {
             s.named(&item(&child(&path, "on"), j), "path", own, service.paths.iter().map(String::as_str));
         }
     }

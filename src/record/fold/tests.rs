@@ -19,6 +19,7 @@ fn spec(trial: u8) -> TrialSpec {
         model: "o".to_owned(),
         repeat: 0,
         seed: 1,
+        params: std::collections::BTreeMap::new(),
     }
 }
 

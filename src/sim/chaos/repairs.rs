@@ -31,7 +31,7 @@ fn system() -> World {
         calls,
         ..WorkloadModel::default()
     };
-    let call = Call { service: TARGET.to_owned(), port: 5000, path: "/time".to_owned(), timeout: Duration::from_secs(2) };
+    let call = Call { service: TARGET.to_owned(), port: 5000, path: "/time".to_owned(), timeout: Duration::from_secs(2), on: Vec::new() };
     let load =
         EntryLoad { namespace: NS.to_owned(), service: "hello-service".to_owned(), port: 5000, path: "/hello".to_owned(), rate: 5.0 };
     let workloads = vec![model("hello-service", vec![call]), model(TARGET, Vec::new())];

@@ -295,3 +295,20 @@ fn twelve_deployments_are_ready_quickly_and_idle_time_is_cheap() {
     // Generous bounds: they catch a quadratic mistake, not a busy machine.
     assert!(took.as_secs() < 5 && idle.elapsed().as_secs() < 10, "{took:?} {:?}", idle.elapsed());
 }
+
+#[test]
+fn a_quota_holds_pods_back_until_it_is_gone() {
+    let mut w = world();
+    let quotas = Resource::new("", "resourcequotas");
+    registry::create(&mut w, &quotas, NS, json!({"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})).unwrap();
+    deploy(&mut w, "web", 1);
+    let before = w.store.revision();
+    advance(&mut w, 60.0);
+    assert!(pods(&w, "web").is_empty());
+    // Trying again is paced: a status that named another pod each time would never come to rest.
+    assert!(w.store.revision() - before < 200, "{} changes", w.store.revision() - before);
+    assert!(events(&w, "FailedCreate")[0].contains("exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"));
+    registry::delete(&mut w, &Key::new(&quotas, NS, "none"), &DeleteOptions::default()).unwrap();
+    advance(&mut w, 30.0);
+    assert!(object::ready(&pods(&w, "web").remove(0).1));
+}

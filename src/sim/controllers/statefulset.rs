@@ -10,7 +10,7 @@ use super::kinds::{CLAIMS, PODS, REVISIONS, STATEFUL_SETS};
 use super::object::{self, int};
 use crate::sim::registry::{self, DeleteOptions, Part};
 use crate::sim::resource::Key;
-use crate::sim::world::World;
+use crate::sim::world::{Event, World};
 
 const SELF: Source<'static> = Source { component: "statefulset-controller", host: "" };
 const HASH: &str = "controller-revision-hash";
@@ -145,6 +145,8 @@ fn create(world: &mut World, key: &Key, set: &Value, i: i64, revision: &str) {
         Err(e) => {
             let text = format!("create Pod {name} in StatefulSet {} failed error: {}", key.name, e.message);
             events::emit(world, key, set, SELF, Report::warning("FailedCreate", text));
+            // Quotas may free up.
+            world.agenda.at(world.now.after(std::time::Duration::from_secs(5)), Event::Reconcile(key.clone()));
         }
     }
 }

@@ -6,8 +6,8 @@ use super::files;
 use super::model::ContainerModel;
 use super::runtime::PodRun;
 use crate::sim::controllers::bootstrap::API_ADDRESS;
-use crate::sim::controllers::kinds::SERVICES;
-use crate::sim::resource::Key;
+use crate::sim::controllers::kinds::{CONFIG_MAPS, SECRETS, SERVICES};
+use crate::sim::resource::{Key, Resource};
 use crate::sim::store::Store;
 
 /// Variables in the order in which a process sees them.
@@ -48,6 +48,25 @@ pub(super) fn environment(store: &Store, key: &Key, pod: &PodRun, model: &Contai
     out.push(("KUBERNETES_PORT".to_owned(), format!("tcp://{API_ADDRESS}:443")));
     out.push(("HOME".to_owned(), "/root".to_owned()));
     out
+}
+
+/// The first ConfigMap or Secret, or key of one, that the environment needs and that is not there.
+pub(super) fn missing(store: &Store, namespace: &str, model: &ContainerModel) -> Option<String> {
+    let kinds = [("configMap", "configmap", &CONFIG_MAPS), ("secret", "secret", &SECRETS)];
+    let lookup = |reference: &Value, word: &str, resource: &Resource| {
+        let name = reference["name"].as_str().filter(|_| reference["optional"] != true)?;
+        let Some(object) = store.get(&Key::new(resource, namespace, name)) else { return Some(format!("{word} \"{name}\" not found")) };
+        let key = reference["key"].as_str()?;
+        let held = |part: &str| !object[part][key].is_null();
+        if held("data") || held("binaryData") || held("stringData") {
+            return None;
+        }
+        let kind = if word == "secret" { "Secret" } else { "ConfigMap" };
+        Some(format!("couldn't find key {key} in {kind} {namespace}/{name}"))
+    };
+    let sources = model.env_from.iter().flat_map(|s| kinds.iter().map(move |(k, w, r)| (&s[format!("{k}Ref")], w, r)));
+    let values = model.env.iter().flat_map(|e| kinds.iter().map(move |(k, w, r)| (&e["valueFrom"][format!("{k}KeyRef")], w, r)));
+    sources.chain(values).find_map(|(reference, word, resource)| lookup(reference, word, resource))
 }
 
 /// Replaces `$(NAME)` by variables defined before.

@@ -2,7 +2,8 @@
 //!
 //! There is no registry to ask. Rule: a reference that is not well formed never pulls; a one-word name (an official
 //! image of Docker Hub) pulls when it is one of the well-known ones below or belongs to a configured workload;
-//! everything with an organisation or a registry host pulls. Tags are not checked.
+//! everything with an organisation or a registry host pulls, unless the host is below `.invalid`, which never resolves
+//! (RFC 6761). Tags are not checked.
 
 use sha2::{Digest, Sha256};
 
@@ -110,6 +111,16 @@ pub fn obstacle(image: &str, configured: bool) -> Option<(&'static str, String)>
             format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"),
         ));
     }
+    let host = name.split('/').next().unwrap_or_default();
+    if name.contains('/') && host.split(':').next().is_some_and(|h| h.ends_with(".invalid")) {
+        let bare = host.split(':').next().unwrap_or(host);
+        return Some((
+            "ErrImagePull",
+            format!(
+                "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": failed to do request: Head \"https://{host}/v2/\": dial tcp: lookup {bare}: no such host"
+            ),
+        ));
+    }
     if configured || name.contains('/') || OFFICIAL.contains(&name) {
         return None;
     }
@@ -155,6 +166,7 @@ mod tests {
         assert!(obstacle("python:3.9-slim", false).is_none());
         assert!(obstacle("some/thing:1", false).is_none());
         assert_eq!(obstacle("pyhton:3.9", false).map(|o| o.0), Some("ErrImagePull"));
+        assert!(obstacle("registry.invalid/web:1", true).is_some_and(|o| o.1.contains("lookup registry.invalid: no such host")));
         assert_eq!(obstacle("Bad Name", false).map(|o| o.0), Some("InvalidImageName"));
     }
 }

@@ -6,7 +6,7 @@ use super::container::{Container, Life, Next, ProbeState, Run};
 use super::lifecycle::{BACK_OFF, finish, tell};
 use super::model::{Behaviour, ContainerModel, READINESS, STARTUP};
 use super::runtime::PodRun;
-use super::{image, resources};
+use super::{environment, image, resources};
 use crate::sim::controllers::events::Report;
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
@@ -18,6 +18,9 @@ pub(super) const START_CPU: f64 = 0.1;
 pub(super) const CREATE: Duration = Duration::from_millis(150);
 /// Time to pull an image that is not on the node.
 const PULL: Duration = Duration::from_millis(1800);
+
+/// Time until a container whose configuration is missing is tried again.
+const CONFIG_RETRY: Duration = Duration::from_secs(10);
 
 /// Pulls the image of a container, or says why that fails.
 pub(super) fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
@@ -83,6 +86,16 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     // A restart with another image pulls that first.
     if again && !world.runtime.images.contains(&(node.clone(), image::canonical(&model.image))) {
         pull(world, key, pod, i);
+        return;
+    }
+    if let Some(why) = environment::missing(&world.store, &key.namespace, &model) {
+        // The kubelet looks again with each sync of the pod.
+        if !matches!(c.life, Life::Waiting { reason: "CreateContainerConfigError", .. }) {
+            tell(world, key, &node, Report::warning("Failed", format!("Error: {why}")).about(&model.name));
+        }
+        let next = Some((now.after(CONFIG_RETRY), if again { Next::Restart } else { Next::Start }));
+        c.life = Life::Waiting { reason: "CreateContainerConfigError", message: why, next };
+        pod.dirty = true;
         return;
     }
     world.runtime.sequence += 1;

@@ -7,6 +7,7 @@ use super::model::{Action, ContainerModel, Probe};
 use super::network::{egress, ingress};
 use super::resources::work_time;
 use super::runtime::PodRun;
+use crate::sim::config::path_matches;
 use crate::sim::world::World;
 
 /// Round trip on the node itself.
@@ -57,7 +58,7 @@ pub(super) fn attempt(world: &mut World, pod: &PodRun, model: &ContainerModel, c
 pub fn status_of(model: &ContainerModel, path: &str) -> u16 {
     let path = path.split('?').next().unwrap_or(path);
     match model.profile() {
-        Some(p) if p.paths.is_empty() || p.paths.iter().any(|x| x == path) => 200,
+        Some(p) if p.paths.is_empty() || p.paths.iter().any(|x| path_matches(x, path)) => 200,
         _ => 404,
     }
 }
@@ -84,7 +85,7 @@ fn serves(model: &ContainerModel, c: &Container) -> bool {
 
 /// Whether the process accepts connections on a port. A container without declared ports listens wherever it is asked.
 pub fn accepts(model: &ContainerModel, c: &Container, port: u16) -> bool {
-    model.profile().is_some() && c.listening() && (model.ports.is_empty() || model.ports.contains(&port))
+    model.profile().is_some_and(|p| p.listens) && c.listening() && (model.ports.is_empty() || model.ports.contains(&port))
 }
 
 fn connect(world: &mut World, pod: &PodRun, model: &ContainerModel, c: &Container, port: u16, timeout: f64) -> Result<f64, Fault> {

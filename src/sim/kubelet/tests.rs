@@ -204,3 +204,28 @@ async fn exec_says_why_it_cannot() {
     assert_eq!(text("web"), "container not found (\"web\")");
     stop.cancel();
 }
+
+#[test]
+fn a_container_whose_configuration_is_missing_waits_for_it() {
+    let mut w = world();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"app": "p"}}, "spec": {"containers": [
+        {"name": "c", "image": "nginx:1", "env": [
+            {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "b", "optional": true}}}]}]}});
+    registry::create(&mut w, &PODS, NS, pod).unwrap();
+    w.settle();
+    advance(&mut w, 20.0);
+    let waiting = |w: &crate::sim::world::World| pods(w, "p").remove(0).1["status"]["containerStatuses"][0]["state"]["waiting"].clone();
+    assert_eq!(waiting(&w), json!({"reason": "CreateContainerConfigError", "message": "configmap \"settings\" not found"}));
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": data});
+    let maps = Resource::new("", "configmaps");
+    registry::create(&mut w, &maps, NS, map(json!({"z": "1"}))).unwrap();
+    advance(&mut w, 20.0);
+    assert_eq!(waiting(&w)["message"], format!("couldn't find key a in ConfigMap {NS}/settings"));
+    let key = Key::new(&maps, NS, "settings");
+    let mut stored = (**w.store.get(&key).unwrap()).clone();
+    stored["data"]["a"] = "1".into();
+    registry::update(&mut w, &key, stored, registry::Part::Main).unwrap();
+    advance(&mut w, 20.0);
+    assert!(object::ready(&pods(&w, "p").remove(0).1));
+}

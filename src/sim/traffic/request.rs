@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::graph::Graph;
+use crate::sim::config::path_matches;
 use crate::sim::kubelet::container::Container;
 use crate::sim::kubelet::model::{Behaviour, ContainerModel};
 use crate::sim::kubelet::network::{Netem, egress, ingress, join};
@@ -207,10 +208,11 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
         return (None, ask.timeout);
     }
     let mut took = work;
-    for call in calls.iter() {
+    for call in calls.iter().filter(|c| c.on.is_empty() || c.on.iter().any(|p| path_matches(p, plain_path(ask.path)))) {
+        let path = if call.path == "*" { ask.path } else { &call.path };
         let timeout = call.timeout.as_secs_f64();
         let Some(looked_up) = look_up(world, key) else {
-            let text = format!("GET http://{}:{}{}: temporary failure in name resolution", call.service, call.port, call.path);
+            let text = format!("GET http://{}:{}{path}: temporary failure in name resolution", call.service, call.port);
             complain(world, key, i, &text);
             return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took + f64::from(LOOKUPS) * LOOKUP_PATIENCE);
         };
@@ -219,7 +221,7 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
             graph.named(&call.service, &key.namespace).and_then(|s| s.address.or_else(|| s.ports.values().flatten().next().map(|b| b.0)));
         let outcome = match address {
             Some(address) => {
-                let next = Ask { from: Some(key.clone()), address, port: call.port, path: &call.path, timeout, weight: ask.weight };
+                let next = Ask { from: Some(key.clone()), address, port: call.port, path, timeout, weight: ask.weight };
                 let out = request(world, graph, &next, depth + 1);
                 super::record(world, graph, address, &out, ask.weight);
                 out
@@ -234,12 +236,16 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
             Err(Failure::TimedOut) => format!("timed out after {}s", call.timeout.as_secs_f32()),
             Err(Failure::NoSuchName) => "name or service not known".to_owned(),
         };
-        let text = format!("GET http://{}:{}{}: {problem}", call.service, call.port, call.path);
+        let text = format!("GET http://{}:{}{path}: {problem}", call.service, call.port);
         complain(world, key, i, &text);
         return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took);
     }
     let body = if code == 200 { "OK\n".to_owned() } else { "not found\n".to_owned() };
     (Some((code, body)), took)
+}
+
+fn plain_path(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
 }
 
 /// Asks the name server, which the pod's own faults may hinder: the time it took, or `None` when it never answered.
@@ -250,7 +256,7 @@ fn look_up(world: &mut World, key: &Key) -> Option<f64> {
 
 /// Health checks answer for the process alone.
 fn is_health(path: &str) -> bool {
-    let path = path.split('?').next().unwrap_or(path);
+    let path = plain_path(path);
     ["health", "ready", "live", "ping", "metrics", "status"].iter().any(|w| path.to_lowercase().contains(w))
 }
 

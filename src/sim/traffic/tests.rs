@@ -17,7 +17,7 @@ fn busy() -> World {
         calls,
         ..WorkloadModel::default()
     };
-    let call = Call { service: "back".to_owned(), port: 5000, path: "/time".to_owned(), timeout: Duration::from_secs(2) };
+    let call = Call { service: "back".to_owned(), port: 5000, path: "/time".to_owned(), timeout: Duration::from_secs(2), on: Vec::new() };
     let load = EntryLoad { namespace: NS.to_owned(), service: "front".to_owned(), port: 5000, path: "/hello".to_owned(), rate: 10.0 };
     let mut w = with(SimConfig {
         workloads: vec![model("front", vec![call]), model("back", Vec::new())],
@@ -82,4 +82,52 @@ fn loss_at_a_caller_reaches_its_name_lookups() {
     let front = crate::sim::controllers::tests::pods(&w, "front").remove(0).0;
     let log = crate::sim::kubelet::logs(&w, &front, "front", false).unwrap();
     assert!(log.iter().any(|l| l.text.contains("temporary failure in name resolution")), "{log:?}");
+}
+
+#[test]
+fn calls_depend_on_the_path_and_may_pass_it_on() {
+    let call = |service: &str, path: &str, on: &str| Call {
+        service: service.to_owned(),
+        port: 5000,
+        path: path.to_owned(),
+        timeout: Duration::from_secs(2),
+        on: vec![on.to_owned()],
+    };
+    let model = |name: &str, paths: &[&str], calls| WorkloadModel {
+        container: Some(name.to_owned()),
+        profile: Profile { paths: paths.iter().map(|p| (*p).to_owned()).collect(), ..Profile::default() },
+        calls,
+        ..WorkloadModel::default()
+    };
+    let load =
+        |path: &str| EntryLoad { namespace: NS.to_owned(), service: "gate".to_owned(), port: 5000, path: path.to_owned(), rate: 2.0 };
+    let mut w = with(SimConfig {
+        workloads: vec![
+            model("gate", &[], vec![call("left", "*", "/left/*"), call("right", "/x", "/right/*")]),
+            model("left", &["/left/*"], Vec::new()),
+            model("right", &["/y"], Vec::new()),
+        ],
+        traffic: vec![load("/left/1"), load("/right/1"), load("/other")],
+        ..SimConfig::default()
+    });
+    for name in ["gate", "left", "right"] {
+        deploy(&mut w, name, 1);
+    }
+    advance(&mut w, 60.0);
+    let (requests, errors, _) = last(&w, "gate");
+    assert!((requests - 120.0).abs() <= 6.0, "{requests}");
+    // The right one does not know the path that it is asked for, and the gate fails for it.
+    assert!(errors > 0.3, "{errors}");
+    assert!((last(&w, "left").0 - 40.0).abs() <= 2.0 && (last(&w, "right").0 - 40.0).abs() <= 2.0);
+}
+
+#[test]
+fn a_process_that_does_not_listen_refuses() {
+    let silent = Profile { listens: false, ..Profile::default() };
+    let workloads = vec![WorkloadModel { container: Some("web".to_owned()), profile: silent, ..WorkloadModel::default() }];
+    let load = EntryLoad { namespace: NS.to_owned(), service: "web".to_owned(), port: 5000, path: "/".to_owned(), rate: 2.0 };
+    let mut w = with(SimConfig { workloads, traffic: vec![load], ..SimConfig::default() });
+    deploy(&mut w, "web", 1);
+    advance(&mut w, 60.0);
+    assert!((last(&w, "web").1 - 1.0).abs() < 1e-9);
 }

@@ -154,6 +154,22 @@ fn immutable_fields() {
 }
 
 #[test]
+fn containers_may_mount_the_claims_of_a_stateful_set() {
+    let set = |claim: &str| {
+        check(
+            "apps/v1",
+            "StatefulSet",
+            json!({"metadata": {"name": "s"}, "spec": {"selector": {"matchLabels": {"app": "a"}}, "serviceName": "s",
+            "volumeClaimTemplates": [{"metadata": {"name": claim}}],
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [
+                {"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]}}}}),
+        )
+    };
+    assert_eq!(set("data"), "");
+    assert_eq!(set("other"), "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"");
+}
+
+#[test]
 fn other_kinds() {
     let service = |spec: Value| check("v1", "Service", json!({"metadata": {"name": "s"}, "spec": spec}));
     assert_eq!(service(json!({"ports": [{"port": 80}]})), "");

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Causes, is_empty_list, object, pod, text};
+use super::{Causes, is_empty_list, items, object, pod, text};
 
 fn spec(root: &Map<String, Value>) -> Map<String, Value> {
     object(root, "spec").cloned().unwrap_or_default()
@@ -157,7 +157,24 @@ pub(super) fn stateful_set(root: &Map<String, Value>, causes: &mut Causes) {
     }
     causes.not_negative(&spec, "spec", "replicas");
     causes.not_negative(&spec, "spec", "minReadySeconds");
-    selected_template(&spec, "statefulset", &["Always"], causes);
+    selected_template(&with_claims(spec), "statefulset", &["Always"], causes);
+}
+
+/// The controller adds a volume for each claim template, so containers may mount them.
+fn with_claims(mut spec: Map<String, Value>) -> Map<String, Value> {
+    let names: Vec<Value> =
+        items(&spec, "spec", "volumeClaimTemplates").filter_map(|(_, c)| object(c, "metadata")?.get("name").cloned()).collect();
+    let pod = spec.get_mut("template").and_then(|t| t.get_mut("spec")).and_then(Value::as_object_mut);
+    if let (Some(pod), false) = (pod, names.is_empty())
+        && let Some(volumes) = pod.entry("volumes").or_insert_with(|| Value::Array(Vec::new())).as_array_mut()
+    {
+        for name in names {
+            if !volumes.iter().any(|v| v.get("name") == Some(&name)) {
+                volumes.push(Value::Object(Map::from_iter([("name".to_owned(), name)])));
+            }
+        }
+    }
+    spec
 }
 
 pub(super) fn daemon_set(root: &Map<String, Value>, causes: &mut Causes) {
