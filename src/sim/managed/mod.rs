@@ -126,7 +126,9 @@ pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Valu
     let (manager, version, subresource) = match writer {
         Writer::Settled => return,
         Writer::Cluster => {
-            let Some((manager, subresource)) = controller(kind, old.is_some_and(|o| o["status"] != new["status"])) else { return };
+            let Some((manager, subresource)) = controller(kind, old.is_some_and(|o| o["status"] != new["status"]), old.is_some()) else {
+                return;
+            };
             (manager, api_version, subresource)
         }
         Writer::Client { manager, api_version, subresource } => (manager.as_str(), api_version.as_str(), subresource.as_str()),
@@ -181,10 +183,12 @@ pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Valu
 }
 
 /// Which part of the cluster writes objects of a kind, and through which subresource; `None`: entries are not kept.
-fn controller(kind: &str, status: bool) -> Option<(&'static str, &'static str)> {
+fn controller(kind: &str, status: bool, existing: bool) -> Option<(&'static str, &'static str)> {
     Some(match (kind, status) {
         ("Event" | "Lease", _) => return None,
         ("Pod" | "Node", true) => ("kubelet", "status"),
+        // It writes the revision along with the status.
+        ("Deployment", false) if existing => ("kube-controller-manager", "status"),
         (_, true) => ("kube-controller-manager", "status"),
         (_, false) => ("kube-controller-manager", ""),
     })
