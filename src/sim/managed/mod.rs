@@ -194,6 +194,16 @@ fn controller(kind: &str, status: bool, existing: bool) -> Option<(&'static str,
     })
 }
 
+/// An object of a kind with nothing in it, as Go prints it.
+pub fn empty(api_version: &str, kind: &str) -> Value {
+    let shape = Shape::of_kind(api_version, kind);
+    let mut object = if shape.is_custom() { json!({}) } else { skeleton(kind) };
+    if let Some(map) = object.as_object_mut() {
+        map.retain(|part, _| shape.below(part).1);
+    }
+    object
+}
+
 /// The structures that Go prints even in an empty object of a kind: nobody owns them as such.
 fn skeleton(kind: &str) -> Value {
     let pod = json!({"containers": []});
