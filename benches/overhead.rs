@@ -2,6 +2,7 @@
 //! medians of `overhead_ms` and of each stage from the journal. `cargo bench --bench overhead [-- REPEATS]`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -78,7 +79,7 @@ fn measure(repeats: u32) -> Result<String, Box<dyn std::error::Error>> {
     let medians: Vec<(String, f64)> = order.into_iter().map(|s| (s.clone(), stages.get_mut(&s).map_or(0.0, |v| median(v)))).collect();
     let sum: f64 = medians.iter().map(|(_, m)| m).sum();
     for (stage, ms) in medians {
-        text.push_str(&format!("{stage:<9} {ms:>10.1}  {:>4.1} %\n", 100.0 * ms / sum));
+        writeln!(text, "{stage:<9} {ms:>10.1}  {:>4.1} %", 100.0 * ms / sum)?;
     }
     Ok(text)
 }

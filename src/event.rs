@@ -310,6 +310,13 @@ pub enum Artifact {
         /// Its messages.
         messages: Vec<crate::model::Message>,
     },
+    /// The requests that the API server of a trial served, where the cluster tells.
+    Audit {
+        /// The trial.
+        trial: TrialId,
+        /// Requests in order.
+        requests: Vec<crate::cluster::AuditRecord>,
+    },
 }
 
 /// An event or artifact could not be stored: the run must stop, since what happens next would be lost.

@@ -13,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 const FULL_SCAN_EVERY: u32 = 16;
 /// A look that was kept from the processor for longer than this is not trusted.
 const HELD_UP_NS: u64 = 1_500_000;
+/// Looks made before those that were held up are believed all the same: otherwise a crowded machine never gets on.
+const LOOKS: u32 = 3;
 /// More processes than this are not followed: whoever starts them is busy.
 const MAX_PROCESSES: usize = 512;
 
@@ -62,12 +64,20 @@ impl Activity {
 
     /// True when every thread of every process of the tree sleeps, and no request of theirs is under way.
     pub fn idle(&self) -> bool {
-        let before = time_off_cpu();
-        let waits = self.processes_wait() && !self.port.is_some_and(unread);
-        // On a crowded machine we may be held up in the middle of the look: work can then be handed on from those not
-        // yet seen to those already seen. Such a look says nothing.
-        let held_up = before.zip(time_off_cpu()).is_some_and(|(before, after)| after.saturating_sub(before) > HELD_UP_NS);
-        waits && !held_up
+        for _ in 0..LOOKS {
+            let before = time_off_cpu();
+            if !self.processes_wait() || self.port.is_some_and(unread) {
+                return false;
+            }
+            // On a crowded machine we may be held up in the middle of the look: work can then be handed on from those not
+            // yet seen to those already seen. Such a look is made again.
+            let held_up = before.zip(time_off_cpu()).is_some_and(|(before, after)| after.saturating_sub(before) > HELD_UP_NS);
+            if !held_up {
+                return true;
+            }
+        }
+        // Held up each time, and nobody was seen to work in any of the looks.
+        true
     }
 
     fn processes_wait(&self) -> bool {

@@ -1,5 +1,7 @@
 //! The command line, as types.
 
+#![expect(clippy::doc_markdown, reason = "--help prints the comments as they are")]
+
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 

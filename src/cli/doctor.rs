@@ -1,10 +1,12 @@
 //! `doctor`: what this machine lacks, with the command that mends it.
 
+use std::collections::BTreeMap;
+
 use super::failure::{Code, Failure, chain};
 use super::places::{Global, current, variable};
 use super::print;
 use crate::ansible::{Python, Toolchain, ToolsStatus};
-use crate::cluster::{Embedded, Target, connect};
+use crate::cluster::{Target, connect};
 use crate::manifest::{Catalog, Root};
 use crate::model::Provider;
 
@@ -80,7 +82,7 @@ fn tools(global: &Global) -> Finding {
 }
 
 async fn cluster() -> Finding {
-    match connect(&Target::Embedded(Box::new(Embedded::default()))).await {
+    match connect(&Target::Embedded(Box::default())).await {
         Ok(c) => {
             let version = c.version().await;
             c.close().await;
@@ -119,13 +121,17 @@ fn data(global: &Global) -> Vec<Finding> {
     } else {
         Finding::lacks(true, format!("{} mistakes in the data files ({place})", diagnostics.len()), "microremed check shows them")
     }];
+    let mut keyless: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, model) in &catalog.models {
         if let Provider::Openai(p) = &model.provider
             && let Some(key) = &p.key_env
             && variable(key).is_none()
         {
-            findings.push(Finding::lacks(false, format!("model {name} has no key"), format!("export {key}=...")));
+            keyless.entry(key).or_default().push(name);
         }
+    }
+    for (key, models) in keyless {
+        findings.push(Finding::lacks(false, format!("no key for {}", models.join(", ")), format!("export {key}=...")));
     }
     findings
 }

@@ -29,6 +29,7 @@ impl Sink for Journal {
     fn artifact(&mut self, artifact: Artifact) -> Result<(), SinkError> {
         match artifact {
             Artifact::Transcript { trial, messages } => self.artifacts.transcript(&trial, &messages).map_err(|e| SinkError(chain(&e))),
+            Artifact::Audit { trial, requests } => self.artifacts.audit(&trial, &requests).map_err(|e| SinkError(chain(&e))),
         }
     }
 }

@@ -43,7 +43,6 @@ pub(super) fn show(global: &Global, diagnostics: &Diagnostics) -> Result<(), Fai
     let term = console::Term::stderr();
     let width = usize::from(term.size_checked().map_or(110, |(_, columns)| columns.clamp(60, 160)));
     tell(diagnostics.render(console::colors_enabled_stderr(), width).trim_end());
-    let n = diagnostics.len();
-    tell(&format!("\n{n} mistake{} found", if n == 1 { "" } else { "s" }));
+    tell(&format!("\n{} found", super::count(diagnostics.len() as u64, "mistake")));
     Ok(())
 }

@@ -101,6 +101,11 @@ fn fail(failure: &Failure, json: bool) -> ExitCode {
     ExitCode::from(failure.code as u8)
 }
 
+/// `1 trial`, `2 trials`.
+fn count(n: u64, word: &str) -> String {
+    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A result, to stdout. A reader that went away (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::args::{PlanFormat, SelectArgs};
 use super::failure::Failure;
 use super::places::Global;
-use super::{load, print, select, tell};
+use super::{count, load, print, select, tell};
 use crate::ansible::{Toolchain, ToolsStatus};
 use crate::plan::TrialSpec;
 
@@ -43,8 +43,8 @@ pub(super) fn plan(global: &Global, args: &SelectArgs, format: PlanFormat) -> Re
     let worst: Duration = plan.iter().take(usize::try_from(SUMMED).unwrap_or(usize::MAX)).map(|t| plan.worst_case(&t)).sum();
     let more = if plan.len() > SUMMED { " for the first 100000" } else { "" };
     tell(&format!(
-        "{} trials; at most {:.1} hours of the cluster's time one after the other{more} (every wait and time limit used up)",
-        plan.len(),
+        "{}; at most {:.1} hours of the cluster's time one after the other{more} (every wait and time limit used up)",
+        count(plan.len(), "trial"),
         worst.as_secs_f64() / 3600.0
     ));
     Ok(())

@@ -14,7 +14,7 @@ use super::journal::Journal;
 use super::places::{Global, absolute, variable};
 use super::progress::Progress;
 use super::work_folder::WorkFolder;
-use super::{interrupt, load, plan as plan_command, print, report, select, tell, tools};
+use super::{count, interrupt, load, plan as plan_command, print, report, select, tell, tools};
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
@@ -112,7 +112,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
     let progress = Progress::start(plan.len(), settled.len() as u64, global.json);
     if !global.json {
         let again = if resumed { format!(", {} of them done", settled.len()) } else { String::new() };
-        progress.say(&format!("{}: {} trials{again}, results in {}", plan.experiment().name, plan.len(), run_dir.path()));
+        progress.say(&format!("{}: {}{again}, results in {}", plan.experiment().name, count(plan.len(), "trial"), run_dir.path()));
     }
     let cluster = match (&args.kubeconfig, &args.context) {
         (None, None) => ClusterChoice::Embedded,
@@ -179,7 +179,7 @@ fn finish(global: &Global, run_dir: &RunDir, end: &RunEnd) -> Result<(), Failure
     }
     let lost = end.outcomes.get(&Outcome::InfraError).copied().unwrap_or(0);
     if lost > 0 {
-        return Err(Failure::harness(format!("{lost} trial{} could not be run", if lost == 1 { "" } else { "s" }))
+        return Err(Failure::harness(format!("{} could not be run", count(lost, "trial")))
             .help(format!("the reasons are in the table's last lines; microremed resume {} tries them again", run_dir.path())));
     }
     Ok(())
@@ -230,7 +230,8 @@ fn warn_of_changes(plan: &Plan, state: &RunState) {
     let strangers = state.finished.keys().filter(|id| !planned.contains(*id)).count();
     if strangers > 0 {
         tell(&format!(
-            "{strangers} finished trials of this run are not in the plan any more: a manifest, a tool or this program has changed since; they stay in the reports"
+            "finished and not in the plan any more: {}; a manifest, a tool or this program has changed since; the reports keep them",
+            count(strangers as u64, "trial")
         ));
     }
 }

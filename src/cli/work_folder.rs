@@ -12,7 +12,7 @@ use super::failure::Failure;
 const PREFIX: &str = "microremed-";
 const OWNER: &str = "owner.lock";
 /// A folder younger than this may not hold its lock yet.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 /// A folder that is removed when this is dropped.
 pub(super) struct WorkFolder {

@@ -59,7 +59,7 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         traffic: Some(Arc::new(move |namespace, service, from, to| traffic(&for_traffic, namespace, service, from, to))),
         audit: Some(Arc::new(move || audit(&for_audit))),
     };
-    let address = sim.url().to_owned();
+    let address = sim.url();
     let pace = Arc::new(SimPace { engine, clock_url: sim.clock_url() });
     Ok(Cluster {
         client,

@@ -117,6 +117,9 @@ impl Trial {
         self.events
             .artifact(Artifact::Transcript { trial: self.spec.id.clone(), messages: std::mem::take(&mut self.conversation) })
             .await?;
+        if let Some(source) = &self.cluster.observations().audit {
+            self.events.artifact(Artifact::Audit { trial: self.spec.id.clone(), requests: source() }).await?;
+        }
         self.events.send(Event::TrialFinished(Box::new(finished.clone()))).await?;
         match end {
             Err(Stop::Journal(why)) => Err(Stop::Journal(why)),

@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::atomic::{AtomicWriteError, write_atomically};
 use super::layout::RunDir;
+use crate::cluster::AuditRecord;
 use crate::event::{Event, Judged, PlaybookRan, Probed, Record};
 use crate::ids::TrialId;
 use crate::model::Message;
@@ -70,6 +71,16 @@ impl Artifacts {
     /// Writes a conversation.
     pub fn transcript(&self, trial: &TrialId, messages: &[Message]) -> Result<(), ArtifactError> {
         write_json(&self.run.transcript(trial), &messages)
+    }
+
+    /// Writes the requests that an API server served, a line each.
+    pub fn audit(&self, trial: &TrialId, requests: &[AuditRecord]) -> Result<(), ArtifactError> {
+        let mut text = String::new();
+        for request in requests {
+            text.push_str(&serde_json::to_string(request).unwrap_or_default());
+            text.push('\n');
+        }
+        Ok(write_atomically(&self.run.audit(trial), text.as_bytes())?)
     }
 
     fn playbook(&self, ran: &PlaybookRan) -> Result<(), ArtifactError> {
@@ -142,6 +153,7 @@ fn set_aside(folder: &Utf8Path) -> Result<(), ArtifactError> {
 mod tests {
     use super::*;
     use crate::ansible::{CommandOutcome, Finish, PlaybookOutcome};
+    use crate::cluster::AuditRecord;
     use crate::event::Sample;
     use crate::plan::TrialSpec;
 

@@ -148,6 +148,11 @@ impl RunDir {
         self.trial(trial).join("probes.jsonl")
     }
 
+    /// Requests that the API server served.
+    pub fn audit(&self, trial: &TrialId) -> Utf8PathBuf {
+        self.trial(trial).join("audit.jsonl")
+    }
+
     /// Samples of all check sets.
     pub fn samples(&self, trial: &TrialId) -> Utf8PathBuf {
         self.trial(trial).join("samples.csv")

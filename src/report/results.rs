@@ -92,6 +92,9 @@ impl Results {
         let mut rows: BTreeMap<TrialId, TrialFinished> = BTreeMap::new();
         for state in runs {
             results.add_head(&state);
+            // Planned twice and counted once.
+            let again = state.finished.keys().filter(|id| rows.contains_key(*id)).count();
+            results.planned = results.planned.saturating_sub(again as u64);
             for (id, row) in state.finished {
                 if row.outcome.settled() || !rows.get(&id).is_some_and(|r| r.outcome.settled()) {
                     rows.insert(id, rounded(row));

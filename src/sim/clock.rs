@@ -13,39 +13,45 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::config::ClockMode;
+use super::store::Change;
 use super::time::SimTime;
 use super::world::Engine;
 
 /// Says whether a group of outside processes only waits. Called often: must be quick.
 pub type IdleProbe = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Real time between two samples of the outside processes, and how long all of them must be idle: one sample may catch a
-/// process between two steps of a computation.
-const SAMPLE_EVERY: Duration = Duration::from_millis(3);
-const IDLE_FOR: Duration = Duration::from_millis(9);
-/// On a crowded machine something may be on its way between two processes for as long as either is kept from the
-/// processor. How late we wake ourselves tells how long that is; so many times as long must everybody be idle.
-const LATENESS_FACTOR: u32 = 4;
 /// Step of the ticker in `Scaled` mode, in real time.
 const TICK: Duration = Duration::from_millis(10);
-/// The longest single jump when nobody set a timer and only watches are open.
+/// The longest single jump while watches are open.
 const WATCH_JUMP_MAX: Duration = Duration::from_secs(60);
 
-type Timers = BTreeMap<(SimTime, u64), oneshot::Sender<()>>;
+/// Whoever is woken computes from then on: the hold comes with the news, so that time cannot run on in between.
+type Timers = BTreeMap<(SimTime, u64), oneshot::Sender<Hold>>;
 
 #[derive(Default)]
 struct State {
     next_id: u64,
     holds: usize,
-    /// Open watches, with the revision up to which their clients have been told.
-    watchers: BTreeMap<u64, Arc<AtomicU64>>,
+    /// Open watches.
+    watchers: BTreeMap<u64, Watch>,
     timers: Timers,
     /// Timers of outside processes: like [`State::timers`], but only while there are such processes. One whose process was
     /// killed is there a little longer, and must not move time.
     outside: Timers,
+    /// Limits that outside processes set on each other: the last reason for a jump.
+    limits: Timers,
     /// Fire when their time comes and bound every jump, but are no reason for one.
     deadlines: Timers,
     externals: BTreeMap<u64, IdleProbe>,
+}
+
+/// Says whether a change is one that the client of a watch will hear of.
+pub type Interest = Box<dyn Fn(&Change) -> bool + Send + Sync>;
+
+struct Watch {
+    /// The revision up to which the client has been told.
+    told: Arc<AtomicU64>,
+    interest: Interest,
 }
 
 /// Who waits for time to pass.
@@ -55,9 +61,27 @@ enum Waiting {
     Nobody,
     /// Only those in this process: all of them are known to wait.
     Inside,
-    /// Outside processes, too: whether they wait must be found out.
-    Outside,
+    /// Outside processes, too: whether they wait must be found out, by looking for so long.
+    Outside(Patience),
 }
+
+/// How idleness of outside processes is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Patience {
+    /// How long everybody must be idle on a quiet machine.
+    idle_for: Duration,
+    /// Real time between two samples.
+    sample_every: Duration,
+    /// On a crowded machine something may be on its way between two processes for as long as either is kept from the
+    /// processor. How late we wake ourselves tells how long that is; so many times as long is added.
+    lateness_factor: u32,
+}
+
+/// Somebody sleeps, and says so: one sample may catch another process between two steps of a computation, a few do not.
+const SLEEPING: Patience = Patience { idle_for: Duration::from_millis(9), sample_every: Duration::from_millis(3), lateness_factor: 4 };
+/// They wait for watches or limits: client-go looks every 100 ms whether the first list of a watch has come
+/// (`cache.WaitForCacheSync`), and is idle in between without waiting for the cluster.
+const WATCHING: Patience = Patience { idle_for: Duration::from_millis(150), sample_every: Duration::from_millis(15), lateness_factor: 1 };
 
 struct Shared {
     mode: ClockMode,
@@ -87,14 +111,14 @@ impl Clock {
         Hold(self.clone())
     }
 
-    /// Somebody waits for a watch event: time may jump to the next event.
+    /// Somebody waits for a watch event: time may jump to the next change of interest.
     #[must_use]
-    pub fn watcher(&self) -> Watcher {
+    pub fn watcher(&self, interest: Interest) -> Watcher {
         let told = Arc::new(AtomicU64::new(u64::MAX));
         let mut s = self.state();
         s.next_id += 1;
         let id = s.next_id;
-        s.watchers.insert(id, Arc::clone(&told));
+        s.watchers.insert(id, Watch { told: Arc::clone(&told), interest });
         drop(s);
         self.0.kick.notify_one();
         Watcher { clock: self.clone(), id, told }
@@ -113,16 +137,21 @@ impl Clock {
     }
 
     /// A receiver that resolves when simulated time reaches `at`. The caller must not hold a [`Hold`] while it waits.
-    pub fn timer(&self, at: SimTime) -> oneshot::Receiver<()> {
+    pub fn timer(&self, at: SimTime) -> oneshot::Receiver<Hold> {
         self.timer_in(at, |s| &mut s.timers)
     }
 
     /// A [`Clock::timer`] for an outside process: it moves time only while there are any ([`Clock::external`]).
-    pub fn outside_timer(&self, at: SimTime) -> oneshot::Receiver<()> {
+    pub fn outside_timer(&self, at: SimTime) -> oneshot::Receiver<Hold> {
         self.timer_in(at, |s| &mut s.outside)
     }
 
-    fn timer_in(&self, at: SimTime, list: fn(&mut State) -> &mut Timers) -> oneshot::Receiver<()> {
+    /// A timer for a limit that one outside process sets on another. It moves time only when nothing else does, and late.
+    pub fn limit(&self, at: SimTime) -> oneshot::Receiver<Hold> {
+        self.timer_in(at, |s| &mut s.limits)
+    }
+
+    fn timer_in(&self, at: SimTime, list: fn(&mut State) -> &mut Timers) -> oneshot::Receiver<Hold> {
         let (tx, rx) = oneshot::channel();
         let mut s = self.state();
         s.next_id += 1;
@@ -135,19 +164,25 @@ impl Clock {
 
     /// A receiver that resolves when simulated time reaches `at`, for a limit on somebody else's waiting: unlike a
     /// [`Clock::timer`] it never makes time jump by itself, so that it cannot overtake an answer on its way.
-    pub fn deadline(&self, at: SimTime) -> oneshot::Receiver<()> {
+    pub fn deadline(&self, at: SimTime) -> oneshot::Receiver<Hold> {
         self.timer_in(at, |s| &mut s.deadlines)
     }
 
     /// Wakes the timers due at `now`, in order. Called by [`Engine::advance_to`].
     pub(super) fn fire(&self, now: SimTime) {
+        let mut due = Vec::new();
         let mut s = self.state();
-        // A receiver that went away no longer waits: nothing to wake.
-        let State { timers, outside, deadlines, .. } = &mut *s;
-        for list in [deadlines, timers, outside] {
+        let State { holds, timers, outside, limits, deadlines, .. } = &mut *s;
+        for list in [deadlines, timers, outside, limits] {
             while let Some(entry) = list.first_entry().filter(|e| e.key().0 <= now) {
-                let _gone = entry.remove().send(());
+                due.push(entry.remove());
             }
+        }
+        *holds += due.len();
+        drop(s);
+        for waiter in due {
+            // A receiver that went away no longer waits: the hold comes back and is let go.
+            let _gone = waiter.send(Hold(self.clone()));
         }
     }
 
@@ -178,7 +213,7 @@ impl Clock {
                 idle_since = None;
                 tokio::select! { () = stop.cancelled() => return, () = clock.0.kick.notified() => continue }
             }
-            if waiting == Waiting::Outside {
+            if let Waiting::Outside(patience) = waiting {
                 let revision = engine.with(|w| w.store.revision());
                 let now = tokio::time::Instant::now();
                 let idle = clock.told(revision) && clock.externals_idle();
@@ -186,12 +221,12 @@ impl Clock {
                 if !idle {
                     idle_since = None;
                 }
-                if !idle || since.elapsed() < IDLE_FOR + lateness * LATENESS_FACTOR {
+                if !idle || since.elapsed() < patience.idle_for + lateness * patience.lateness_factor {
                     let asleep = tokio::time::Instant::now();
-                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(SAMPLE_EVERY) => {} }
+                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(patience.sample_every) => {} }
                     // Timers of tokio are exact to a millisecond; what is beyond that is the machine's load. It is forgotten
                     // slowly, since a crowded machine is not late each time.
-                    let late = asleep.elapsed().saturating_sub(SAMPLE_EVERY + Duration::from_millis(1));
+                    let late = asleep.elapsed().saturating_sub(patience.sample_every + Duration::from_millis(1));
                     lateness = late.max(lateness * 9 / 10);
                     continue;
                 }
@@ -206,15 +241,18 @@ impl Clock {
     /// Who waits, when nobody computes in here.
     fn waiting(&self) -> Waiting {
         let mut s = self.state();
-        let State { timers, outside, deadlines, .. } = &mut *s;
-        for list in [timers, outside, deadlines] {
+        let State { timers, outside, limits, deadlines, .. } = &mut *s;
+        for list in [timers, outside, limits, deadlines] {
             list.retain(|_, t| !t.is_closed());
         }
         let outside = !s.externals.is_empty();
+        let sleeps = !(s.timers.is_empty() && s.outside.is_empty());
         if s.holds > 0 {
             Waiting::Nobody
-        } else if outside && !(s.timers.is_empty() && s.outside.is_empty() && s.watchers.is_empty()) {
-            Waiting::Outside
+        } else if outside && sleeps && s.watchers.is_empty() {
+            Waiting::Outside(SLEEPING)
+        } else if outside && (sleeps || !s.watchers.is_empty() || !s.limits.is_empty()) {
+            Waiting::Outside(WATCHING)
         } else if !outside && !s.timers.is_empty() {
             Waiting::Inside
         } else {
@@ -224,33 +262,42 @@ impl Clock {
 
     /// Whether the client of every watch has been told of everything up to `revision`.
     fn told(&self, revision: u64) -> bool {
-        self.state().watchers.values().all(|w| w.load(Ordering::Acquire) >= revision)
+        self.state().watchers.values().all(|w| w.told.load(Ordering::Acquire) >= revision)
     }
 
-    /// Moves to the next moment at which somebody outside may see something: a timer, or a change in the store.
+    /// Moves to the next moment at which somebody outside may see something: a timer, or a change that is watched.
     fn jump(&self, engine: &Engine) {
         let (timer, watched) = {
             let s = self.state();
             if s.holds > 0 {
                 return;
             }
-            let outside = s.outside.keys().filter(|_| !s.externals.is_empty());
+            let outside = s.outside.keys().chain(s.limits.keys()).filter(|_| !s.externals.is_empty());
             let first = s.timers.keys().chain(s.deadlines.keys()).chain(outside).map(|(at, _)| *at).min();
             (first, !s.externals.is_empty() && !s.watchers.is_empty())
         };
-        let end = timer.unwrap_or_else(|| engine.now().after(WATCH_JUMP_MAX));
+        let longest = engine.now().after(WATCH_JUMP_MAX);
+        let end = if watched { timer.map_or(longest, |t| t.min(longest)) } else { timer.unwrap_or(longest) };
         if !watched {
             engine.advance_to(end);
             return;
         }
+        // Bounded: every round moves time to the next event, and `end` is at most a minute away.
         loop {
             let (next, before) = engine.with(|w| (w.agenda.next(), w.store.revision()));
             let to = next.map_or(end, |n| n.min(end));
             engine.advance_to(to);
-            if to >= end || engine.with(|w| w.store.revision()) != before {
+            if to >= end || self.interesting(engine, before) {
                 return;
             }
         }
+    }
+
+    /// Whether the client of any watch will hear of a change after `revision`.
+    fn interesting(&self, engine: &Engine, revision: u64) -> bool {
+        let changes: Vec<Change> = engine.with(|w| w.store.changes_after(revision).map(|c| c.cloned().collect()).unwrap_or_default());
+        let s = self.state();
+        s.watchers.values().any(|w| changes.iter().any(|c| (w.interest)(c)))
     }
 
     fn externals_idle(&self) -> bool {
@@ -318,8 +365,7 @@ pub async fn sleep(engine: &Engine, hold: Hold, d: Duration) -> Hold {
     let timer = engine.clock.timer(engine.now().after(d));
     drop(hold);
     // The clock is dropped only with the engine, which we borrow.
-    let _fired = timer.await;
-    engine.clock.hold()
+    timer.await.unwrap_or_else(|_| engine.clock.hold())
 }
 
 #[cfg(test)]
@@ -396,7 +442,7 @@ mod tests {
     async fn a_watch_holds_time_until_its_client_was_told() {
         let (engine, stop) = running();
         let _external = engine.clock.external(Box::new(|| true));
-        let watcher = engine.clock.watcher();
+        let watcher = engine.clock.watcher(Box::new(|_| true));
         watcher.told(0);
         let timer = engine.clock.outside_timer(at(1_000));
         a_while().await;

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -19,6 +20,14 @@ use super::world::Engine;
 
 /// How long a shutdown waits for open connections.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Small pieces of an answer are sent at once. Otherwise the second event of a watch waits up to 40 ms for the
+/// acknowledgement of the first, while everybody seems to be idle and simulated time runs on.
+pub(super) fn send_at_once(connection: &tokio::net::TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection stays slow");
+    }
+}
 
 /// Why a cluster did not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,14 +75,18 @@ impl Sim {
             clock = plain.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
             let (app, stopped) = (api::clock_router(Arc::clone(&engine), stop.clone()), stop.clone());
             tasks.spawn(async move {
-                let served = axum::serve(plain, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let served = axum::serve(plain.tap_io(|c| send_at_once(c)), app)
+                    .with_graceful_shutdown(async move { stopped.cancelled().await })
+                    .await;
                 let _said = served.inspect_err(|error| tracing::error!(%error, "the clock's listener ended"));
             });
         }
         let ended = |error: &std::io::Error| tracing::error!(%error, "the embedded cluster's listener ended");
         match &identity {
             None => tasks.spawn(async move {
-                let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let served = axum::serve(listener.tap_io(|c| send_at_once(c)), app)
+                    .with_graceful_shutdown(async move { stopped.cancelled().await })
+                    .await;
                 let _said = served.inspect_err(ended);
             }),
             Some(identity) => {

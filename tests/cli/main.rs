@@ -1,6 +1,8 @@
 //! The command line as transcripts: `.trycmd` files hold commands, what they print and how they exit; so does the README.
 //! `TRYCMD=overwrite cargo test --test cli` writes them anew; look at the difference before you commit it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod reference;
 
 use std::path::Path;

@@ -2,6 +2,8 @@
 //!
 //! Tools are installed once into `target/tools`, as the tests of `tests/tools` do.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,7 +169,7 @@ fn an_interrupted_run_leaves_nothing_running_and_goes_on_later() {
             .unwrap();
         let begun = Instant::now();
         while !folder.exists() || fs::read_dir(&folder).unwrap().next().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(300), "the run did not begin");
+            assert!(begun.elapsed() < Duration::from_mins(5), "the run did not begin");
             std::thread::sleep(Duration::from_millis(20));
         }
         std::thread::sleep(Duration::from_millis(after_ms));
@@ -264,4 +266,67 @@ fn a_folder_that_cannot_be_written_to_is_an_error_with_advice() {
     let done = run(&["run", "quickstart", "--fault", "cpu-stress"], dir.path());
     assert_eq!(done.status.code(), Some(2), "{}", text(&done.stderr));
     assert!(text(&done.stderr).contains("--out"), "{}", text(&done.stderr));
+}
+
+/// A root with one model.
+fn root_with_model(dir: &Path, model: &str) {
+    fs::create_dir_all(dir.join("models")).unwrap();
+    fs::write(dir.join("models/mine.toml"), model).unwrap();
+}
+
+#[test]
+fn a_run_that_gets_nowhere_stops_unless_told_to_keep_going() {
+    let dir = tempfile::tempdir().unwrap();
+    root_with_model(
+        dir.path(),
+        "name = \"mine\"\n[provider.openai]\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\nretry = { attempts = 1 }\n",
+    );
+    let args = ["run", "quickstart", "--root", ".", "--model", "mine", "--method", "sologen", "-j", "1"];
+    let stopped = run(&args, dir.path());
+    assert_eq!(stopped.status.code(), Some(1), "{}", text(&stopped.stderr));
+    assert!(text(&stopped.stderr).contains("5 trials in a row"), "{}", text(&stopped.stderr));
+    let run_folder = run_dir(&dir.path().join("results"));
+    assert_eq!(rows(&run_folder).len(), 5);
+    // From another folder, all that is left, and all that failed.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let kept = run(&["resume", run_folder.to_str().unwrap(), "--keep-going"], elsewhere.path());
+    assert_eq!(kept.status.code(), Some(1), "{}", text(&kept.stderr));
+    assert_eq!(rows(&run_folder).len(), 7);
+}
+
+#[test]
+fn a_run_stops_when_its_dollars_are_spent() {
+    let dir = tempfile::tempdir().unwrap();
+    root_with_model(
+        dir.path(),
+        "name = \"mine\"\nprice = { prompt = 1e6, completion = 1e6 }\n[[provider.scripted.turns]]\ntext = \"I do not know.\"\n",
+    );
+    let args =
+        ["run", "quickstart", "--root", ".", "--model", "mine", "--method", "sologen", "-j", "1", "--set", "budgets.cost_total_usd=0.5"];
+    let stopped = run(&args, dir.path());
+    assert_eq!(stopped.status.code(), Some(1), "{}", text(&stopped.stderr));
+    assert!(text(&stopped.stderr).contains("cost_total_usd"), "{}", text(&stopped.stderr));
+    let run_folder = run_dir(&dir.path().join("results"));
+    assert_eq!(rows(&run_folder).len(), 1);
+    // What was spent before counts.
+    let again = run(&["resume", run_folder.to_str().unwrap()], dir.path());
+    assert_eq!(again.status.code(), Some(1), "{}", text(&again.stderr));
+    assert_eq!(rows(&run_folder).len(), 1);
+}
+
+#[test]
+fn what_new_writes_runs_and_separates_gold_from_noop() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["system", "fault", "method", "sequence", "experiment"] {
+        let done = run(&["new", kind, "mine", "--root", "r"], dir.path());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    fs::write(dir.path().join("r/experiments/sequences/mine.toml"), "name = \"mine\"\nfaults = [\"mine\"]\n").unwrap();
+    let args = ["run", "mine", "--root", "r", "--system", "mine", "--method", "mine", "--sequence", "mine", "--out", "out"];
+    let done = run(&args, dir.path());
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let got: Vec<(String, String)> =
+        rows(&run_dir(&dir.path().join("out"))).into_iter().map(|r| (r["model"].clone(), r["strict"].clone())).collect();
+    let expected = [("gold", "true"), ("noop", "false"), ("restart", "false")].map(|(m, v)| (m.to_owned(), v.to_owned()));
+    assert_eq!(got, expected);
 }

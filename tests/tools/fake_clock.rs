@@ -74,7 +74,7 @@ impl State {
         let mut buffer = [0; 1024];
         let n = stream.read(&mut buffer).unwrap();
         let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
-        let ms: u64 = text.strip_prefix("GET /.sim/sleep?ms=").unwrap().split(' ').next().unwrap().parse().unwrap();
+        let ms: u64 = text.strip_prefix("GET /.sim/sleep?ms=").unwrap().split([' ', '&']).next().unwrap().parse().unwrap();
         self.asked.lock().unwrap().push(ms);
         let key = (self.now_ms.load(Ordering::Relaxed) + ms, self.next.fetch_add(1, Ordering::Relaxed));
         sleepers.insert(key, stream);

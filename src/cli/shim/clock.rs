@@ -26,11 +26,21 @@ impl SimClock {
 
     /// Returns when `total` of simulated time has passed. If the cluster does not answer, real time has to do.
     pub(super) fn sleep(&self, total: Duration) {
+        self.pass(total, "");
+    }
+
+    /// Like [`SimClock::sleep`], for a limit on another process: that process may be between two looks of its own, so the
+    /// cluster lets time pass only when it has been idle for longer.
+    pub(super) fn limit(&self, total: Duration) {
+        self.pass(total, "&limit=true");
+    }
+
+    fn pass(&self, total: Duration, kind: &str) {
         let mut left = total;
         while !left.is_zero() {
             let part = left.min(LONGEST);
             let start = Instant::now();
-            if self.ask(part).is_err() {
+            if self.ask(part, kind).is_err() {
                 std::thread::sleep(left.saturating_sub(start.elapsed()));
                 return;
             }
@@ -38,11 +48,11 @@ impl SimClock {
         }
     }
 
-    fn ask(&self, d: Duration) -> std::io::Result<()> {
+    fn ask(&self, d: Duration, kind: &str) -> std::io::Result<()> {
         let mut stream = TcpStream::connect(&self.address)?;
         let ms = d.as_millis().max(1);
         let (path, host) = (&self.path, &self.address);
-        stream.write_all(format!("GET /{path}/sleep?ms={ms} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+        stream.write_all(format!("GET /{path}/sleep?ms={ms}{kind} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         // "HTTP/1.1 200 OK"

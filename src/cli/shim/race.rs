@@ -115,7 +115,7 @@ impl Race {
 fn after(clock: SimClock, d: Duration) -> impl Future<Output = ()> {
     let (passed, waiter) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        clock.sleep(d);
+        clock.limit(d);
         // The race may be over: nobody is left to tell.
         let _over = passed.send(());
     });

@@ -12,6 +12,7 @@ mod call;
 pub(crate) mod definitions;
 mod discovery;
 mod exec;
+mod held;
 mod logs;
 mod metrics;
 mod pod;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use self::access::Action;
 use self::answer::Answer;
 use self::call::{Call, Target};
+use super::clock::Hold;
 use super::config::ClockMode;
 use super::custom::{self, Customs};
 use super::kubelet;
@@ -65,7 +67,18 @@ pub(super) fn clock_router(engine: Arc<Engine>, stop: CancellationToken) -> Rout
     Router::new().route("/.sim/{*what}", axum::routing::get(time::serve)).with_state((engine, stop))
 }
 
+/// Serves a request. Simulated time stands still from its first byte to the last one of the answer, but for what
+/// [`respond`] does without a hold.
 async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, request: Request) -> Response {
+    let mut hold = Some(engine.clock.hold());
+    let response = respond(engine, stop, request, &mut hold).await;
+    match hold {
+        Some(hold) => held::until_sent(response, hold),
+        None => response,
+    }
+}
+
+async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request, hold: &mut Option<Hold>) -> Response {
     let (mut parts, body) = request.into_parts();
     let config = engine.with(|w| Arc::clone(&w.config));
     let mut call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
@@ -106,21 +119,19 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         }
         Some(Ok(target)) => target,
     };
-    let hold = engine.clock.hold();
     if engine.clock.mode() == ClockMode::Skip {
         engine.charge(config.request_cost);
     }
     let verb = verb(&call, &target);
     if let Err(status) = engine.with(|w| access::check(w, &call.who, &action(&target, verb))) {
         engine.with(|w| audit(w, &call, verb, status.code));
-        drop(hold);
         return Answer::from(status).into_response();
     }
     if verb == "watch" {
         let opened = watch::open(&engine, stop, call.clone(), target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
-        drop(hold);
+        hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     if target.subresource.as_deref() == Some("exec") {
@@ -128,14 +139,14 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, "exec", code));
         // The command's host has a hold of its own.
-        drop(hold);
+        hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     if target.subresource.as_deref() == Some("log") && verb == "get" {
         let opened = logs::open(&engine, stop, &call, &target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
-        drop(hold);
+        hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
     let answer = engine.with(|w| {
@@ -150,7 +161,6 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
         audit(w, &call, verb, answer.code);
         answer
     });
-    drop(hold);
     if call.pretty { answer.pretty().into_response() } else { answer.into_response() }
 }
 
@@ -307,7 +317,7 @@ fn openapi_index(customs: &Customs) -> Value {
         let kinds: Vec<_> = customs.of_version(&group, &version).collect();
         // Clients keep documents by their hash: it has to change with them.
         let hash = Sha256::digest(custom::document(&kinds).to_string());
-        let hash: String = hash.iter().map(|b| format!("{b:02X}")).collect();
+        let hash = hash.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().concat();
         let path = format!("apis/{group}/{version}");
         index["paths"][&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
     }
@@ -318,7 +328,7 @@ fn health(call: &Call, what: &str) -> Answer {
     if call.query.iter().any(|(k, _)| k == "verbose") {
         // The real server's checks. Nothing of ours can fail one by one.
         let checks = include_str!("../data/readyz.txt").lines().filter(|c| what == "readyz" || !matches!(*c, "informer-sync" | "shutdown"));
-        let lines: String = checks.map(|c| format!("[+]{c} ok\n")).collect();
+        let lines = checks.map(|c| format!("[+]{c} ok\n")).collect::<Vec<_>>().concat();
         Answer::text(200, format!("{lines}{what} check passed\n"))
     } else {
         Answer::text(200, "ok")

@@ -1,6 +1,7 @@
 //! The cluster's clock over HTTP, for clients whose waiting shall take the cluster's time: not a part of Kubernetes.
 //!
-//! `GET /.sim/sleep?ms=N` answers when N simulated milliseconds have passed; `GET /.sim/now` tells the time.
+//! `GET /.sim/sleep?ms=N` answers when N simulated milliseconds have passed (`&limit=true`: it is a limit on another
+//! process, see [`crate::sim::clock::Clock::limit`]); `GET /.sim/now` tells the time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +24,23 @@ pub(super) async fn serve(
     match what.trim_end_matches('/') {
         "now" => engine.now().0.to_string().into_response(),
         "sleep" => {
-            let ms = query.unwrap_or_default().split('&').find_map(|p| p.strip_prefix("ms=")?.parse::<u64>().ok());
+            let query = query.unwrap_or_default();
+            let ms = query.split('&').find_map(|p| p.strip_prefix("ms=")?.parse::<u64>().ok());
             let Some(ms) = ms else {
                 return (StatusCode::BAD_REQUEST, "sleep?ms=N wants whole milliseconds\n").into_response();
             };
             let until = engine.now().after(Duration::from_millis(ms).min(LONGEST));
+            let timer =
+                if query.split('&').any(|p| p == "limit=true") { engine.clock.limit(until) } else { engine.clock.outside_timer(until) };
             tokio::select! {
                 // The sender lives in the clock, which the engine keeps alive.
-                _fired = engine.clock.outside_timer(until) => engine.now().0.to_string().into_response(),
+                fired = timer => {
+                    let response = engine.now().0.to_string().into_response();
+                    match fired {
+                        Ok(hold) => super::held::until_sent(response, hold),
+                        Err(_) => response,
+                    }
+                }
                 () = stop.cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "the cluster is going down\n").into_response(),
             }
         }

@@ -17,7 +17,7 @@ use super::answer::{Form, partial};
 use super::call::{Call, Target};
 use super::selector::Selector;
 use super::{read, table, versions};
-use crate::sim::clock::Watcher;
+use crate::sim::clock::{Hold, Interest, Watcher};
 use crate::sim::managed;
 use crate::sim::status::Status;
 use crate::sim::store::ChangeKind;
@@ -31,7 +31,7 @@ struct Stream {
     seen: u64,
     ready: VecDeque<Value>,
     signal: watch::Receiver<u64>,
-    timer: Option<oneshot::Receiver<()>>,
+    timer: Option<oneshot::Receiver<Hold>>,
     columns: bool,
     ended: bool,
     stop: CancellationToken,
@@ -52,6 +52,7 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
         .and_then(|t| t.parse::<u64>().ok())
         .filter(|t| *t > 0)
         .map(|t| engine.clock.deadline(engine.now().after(Duration::from_secs(t))));
+    let watcher = engine.clock.watcher(interest(&target, &selector));
     let mut stream = Stream {
         engine: Arc::clone(engine),
         selector,
@@ -62,11 +63,13 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
         columns: true,
         ended: false,
         stop,
-        watcher: engine.clock.watcher(),
+        watcher,
         call,
         target,
     };
     engine.with(|w| stream.begin(w))?;
+    // Nothing has been told yet: time stands still until the first look for more.
+    stream.watcher.told(0);
     let body = Body::from_stream(futures::stream::unfold(stream, |mut s| async move {
         let line = s.next().await?;
         Some((Ok::<Bytes, std::convert::Infallible>(line), s))
@@ -75,6 +78,16 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     Ok(response)
+}
+
+/// Which changes a watch will tell of.
+fn interest(target: &Target, selector: &Selector) -> Interest {
+    let (resource, namespace, selector) = (target.kind.resource.clone(), target.namespace.clone(), selector.clone());
+    Box::new(move |c| {
+        c.key.resource == resource
+            && (namespace.is_empty() || *c.key.namespace == *namespace)
+            && (selector.matches(&c.object) || c.previous.as_ref().is_some_and(|p| selector.matches(p)))
+    })
 }
 
 impl Stream {

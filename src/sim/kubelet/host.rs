@@ -285,8 +285,8 @@ impl Host for ContainerHost {
             let timer = engine.clock.timer(engine.now().after(d));
             drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
             // The clock goes only with the engine, which lives here.
-            let _fired = timer.await;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.clock.hold());
+            let hold = timer.await.unwrap_or_else(|_| engine.clock.hold());
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
         })
     }
 

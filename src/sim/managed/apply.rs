@@ -101,10 +101,10 @@ pub fn apply(
 fn name(e: &Entry) -> String {
     let mut text = format!("{:?}", e.manager);
     if !e.subresource.is_empty() {
-        text.push_str(&format!(" with subresource {:?}", e.subresource));
+        text = format!("{text} with subresource {:?}", e.subresource);
     }
     if e.operation == "Update" {
-        text.push_str(&format!(" using {}", e.api_version));
+        text = format!("{text} using {}", e.api_version);
     }
     text
 }
