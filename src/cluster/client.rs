@@ -63,6 +63,9 @@ struct KindInfo {
     namespaced: bool,
 }
 
+/// What has been discovered: by API version and kind, the plural and whether it is namespaced.
+pub(super) type Kinds = BTreeMap<String, BTreeMap<String, (String, bool)>>;
+
 /// A connected cluster.
 pub struct Cluster {
     pub(super) client: kube::Client,
@@ -71,7 +74,7 @@ pub struct Cluster {
     pub(super) address: String,
     pub(super) observations: Observations,
     pub(super) closer: Mutex<Option<super::connect::Closer>>,
-    pub(super) kinds: Mutex<BTreeMap<String, BTreeMap<String, (String, bool)>>>,
+    pub(super) kinds: Mutex<Kinds>,
 }
 
 impl Cluster {
@@ -242,7 +245,7 @@ impl Cluster {
     }
 
     async fn kind(&self, api_version: &str, kind: &str) -> Result<KindInfo, ClusterError> {
-        let known = |kinds: &BTreeMap<String, BTreeMap<String, (String, bool)>>| {
+        let known = |kinds: &Kinds| {
             kinds.get(api_version).map(|k| k.get(kind).cloned().map(|(plural, namespaced)| KindInfo { plural, namespaced }))
         };
         let unknown = || ClusterError::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() };

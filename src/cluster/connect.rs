@@ -57,7 +57,7 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         traffic: Some(Arc::new(move |namespace, service, from, to| traffic(&for_traffic, namespace, service, from, to))),
         audit: Some(Arc::new(move || audit(&for_audit))),
     };
-    let address = sim.url().to_owned();
+    let address = sim.url();
     // The same address as the children's API server: what they sent and it has not read yet is looked for there.
     let clock_url = format!("{}/.sim", sim.url_of(AGENT));
     let pace = Arc::new(SimPace { engine, clock_url });

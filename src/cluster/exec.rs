@@ -107,7 +107,7 @@ impl Cluster {
                     outcome.failure = s.message.unwrap_or_default();
                 }
             }
-            None => outcome.failure = "the stream ended without a status".to_owned(),
+            None => "the stream ended without a status".clone_into(&mut outcome.failure),
         }
         Ok(outcome)
     }

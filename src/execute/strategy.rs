@@ -8,6 +8,10 @@ use crate::cluster::{Cluster, ClusterError, ObjectRef};
 /// The user whose writes count as the method's.
 const AGENT: &str = "agent";
 
+/// Classes of repair, in the order in which they are named.
+const ORDER: [&str; 9] =
+    ["injector_removed", "config_restored", "limits_raised", "limits_dropped", "scaled", "restarted", "pod_recreated", "other", "nothing"];
+
 /// What the method did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Audit {
@@ -53,9 +57,9 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
     for (at, before) in &baseline.objects {
         let Some(after) = now.get(at) else {
             if at.name == target {
-                classes.push("other")
+                classes.push("other");
             } else {
-                collateral.push(format!("{at} deleted"))
+                collateral.push(format!("{at} deleted"));
             }
             continue;
         };
@@ -99,17 +103,6 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
         });
         classes.push(if wrote || !collateral.is_empty() { "other" } else { "nothing" });
     }
-    const ORDER: [&str; 9] = [
-        "injector_removed",
-        "config_restored",
-        "limits_raised",
-        "limits_dropped",
-        "scaled",
-        "restarted",
-        "pod_recreated",
-        "other",
-        "nothing",
-    ];
     let strategy = ORDER.iter().filter(|c| classes.contains(c)).copied().collect::<Vec<_>>().join("+");
     Ok(Audit { strategy, collateral })
 }
@@ -172,7 +165,7 @@ mod tests {
         let mut baseline = Baseline::default();
         baseline.objects.insert(ObjectRef::new("apps/v1", "Deployment", "n", "web"), deployment(1, &full, ""));
         let check = |before: &Value, after: &Value, patched, expected: &[&str]| {
-            assert_eq!(differences(before, after, patched, &baseline), expected)
+            assert_eq!(differences(before, after, patched, &baseline), expected);
         };
         let plain = deployment(1, &full, "");
         check(&plain, &deployment(2, &full, ""), false, &["scaled"]);

@@ -21,7 +21,7 @@ use crate::model::{ChatModel, Message};
 use crate::plan::{TrialInputs, TrialSpec};
 
 /// Real time that clean-up may take after an interruption or a time-out.
-const CLEANUP_LIMIT: Duration = Duration::from_secs(120);
+const CLEANUP_LIMIT: Duration = Duration::from_mins(2);
 /// The inventory as prompts show it: what the real one means, without paths of the machine.
 const INVENTORY: &str = "[k3s_control_plane]\nlocalhost ansible_connection=local\n";
 /// The command that runs a playbook, as prompts show it.

@@ -153,7 +153,6 @@ fn set_aside(folder: &Utf8Path) -> Result<(), ArtifactError> {
 mod tests {
     use super::*;
     use crate::ansible::{CommandOutcome, Finish, PlaybookOutcome};
-    use crate::cluster::AuditRecord;
     use crate::event::Sample;
     use crate::plan::TrialSpec;
 

@@ -23,7 +23,7 @@ pub type IdleProbe = Box<dyn Fn() -> bool + Send + Sync>;
 /// Step of the ticker in `Scaled` mode, in real time.
 const TICK: Duration = Duration::from_millis(10);
 /// The longest single jump while watches are open.
-const WATCH_JUMP_MAX: Duration = Duration::from_secs(60);
+const WATCH_JUMP_MAX: Duration = Duration::from_mins(1);
 
 /// Whoever is woken computes from then on: the hold comes with the news, so that time cannot run on in between.
 type Timers = BTreeMap<(SimTime, u64), oneshot::Sender<Hold>>;

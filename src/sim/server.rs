@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Small pieces of an answer are sent at once. Otherwise the second event of a watch waits up to 40 ms for the
 /// acknowledgement of the first, while everybody seems to be idle and simulated time runs on.
-fn send_at_once(connection: &mut tokio::net::TcpStream) {
+pub(super) fn send_at_once(connection: &tokio::net::TcpStream) {
     if let Err(error) = connection.set_nodelay(true) {
         tracing::debug!(%error, "a connection stays slow");
     }
@@ -77,16 +77,18 @@ impl Sim {
             clock = plain.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
             let (app, stopped) = (api::clock_router(Arc::clone(&engine), stop.clone()), stop.clone());
             tasks.spawn(async move {
-                let served =
-                    axum::serve(plain.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let served = axum::serve(plain.tap_io(|c| send_at_once(c)), app)
+                    .with_graceful_shutdown(async move { stopped.cancelled().await })
+                    .await;
                 let _said = served.inspect_err(|error| tracing::error!(%error, "the clock's listener ended"));
             });
         }
         let ended = |error: &std::io::Error| tracing::error!(%error, "the embedded cluster's listener ended");
         match &identity {
             None => tasks.spawn(async move {
-                let served =
-                    axum::serve(listener.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let served = axum::serve(listener.tap_io(|c| send_at_once(c)), app)
+                    .with_graceful_shutdown(async move { stopped.cancelled().await })
+                    .await;
                 let _said = served.inspect_err(ended);
             }),
             Some(identity) => {
@@ -103,8 +105,9 @@ impl Sim {
             doors.insert(user.clone(), door.local_addr().map_err(|source| SimError::Listen { port: 0, source })?);
             let (app, stopped) = (api::door(Arc::clone(&engine), stop.clone(), &user), stop.clone());
             tasks.spawn(async move {
-                let served =
-                    axum::serve(door.tap_io(send_at_once), app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
+                let served = axum::serve(door.tap_io(|c| send_at_once(c)), app)
+                    .with_graceful_shutdown(async move { stopped.cancelled().await })
+                    .await;
                 let _said = served.inspect_err(|error| tracing::error!(%error, "a user's listener ended"));
             });
         }

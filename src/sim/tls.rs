@@ -86,6 +86,7 @@ impl Listener {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 };
+                super::server::send_at_once(&stream);
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
                     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {

@@ -97,7 +97,7 @@ async fn serve(State(chaos): State<Chaos>, uri: Uri, body: Bytes) -> Response {
     let good = if streamed { events.iter().map(|event| format!("data: {event}\n\n")).collect() } else { whole.to_string() };
     let half: String = good.chars().take(good.len() / 2).collect();
     let (json, instant) = ("application/json", Duration::ZERO);
-    if roll >= 340 || roll < 40 {
+    if !(40..340).contains(&roll) {
         let (size, pause) = if roll < 3 {
             (1 << 20, instant)
         } else if roll < 40 {

@@ -116,7 +116,7 @@ impl Bench {
         let line = format!(
             "cd {folder}; export TMP={folder} URL={url}; curl() {{ command curl -k -H 'Authorization: Bearer t1' \"$@\"; }}; {command}"
         );
-        let limit = Duration::from_secs(600);
+        let limit = Duration::from_mins(10);
         self.workspace.run_command(&self.tools, &line, limit, &self.time, &CancellationToken::new()).await.unwrap()
     }
 }
@@ -193,7 +193,7 @@ fn the_documentation_lists_the_deviations() {
     let mut table = String::from("| scenarios | why they differ |\n|---|---|\n");
     for d in deviations() {
         let names: Vec<String> = d.scenarios.iter().map(|s| format!("`{s}`")).collect();
-        table.push_str(&format!("| {} | {} |\n", names.join(", "), d.reason));
+        table.extend(["| ", &names.join(", "), " | ", &d.reason, " |\n"]);
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/embedded-cluster.md");
     let text = std::fs::read_to_string(&path).unwrap();

@@ -38,7 +38,7 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 pub(crate) fn lines(text: &str, folder: &str) -> Vec<String> {
     // The recorder's folder of manifests was called m when it looked at errors.
     let text = text.replace(&format!("{folder}/trial/tmp"), "$TMP").replace(folder, "$TMP").replace("\"manifests/", "\"m/");
-    let mut text = documents(&text).unwrap_or_else(|| text.lines().map(|line| format!("{}\n", pretty(line))).collect());
+    let mut text = documents(&text).unwrap_or_else(|| text.lines().flat_map(|line| [pretty(line), "\n".to_owned()]).collect());
     for (rule, with) in RULES.iter() {
         text = rule.replace_all(&text, *with).into_owned();
     }

@@ -4,7 +4,7 @@ use crate::execute::baseline::text;
 use crate::execute::judge::{Finding, Judge};
 use crate::execute::stop::Stop;
 
-/// Looks at the objects of the injection. Chaos Mesh sets the condition AllRecovered when a duration has ended; the
+/// Looks at the objects of the injection. Chaos Mesh sets the condition `AllRecovered` when a duration has ended; the
 /// same condition on an object that is being deleted or paused is a repair.
 pub(in crate::execute) async fn measure(judge: &Judge<'_>) -> Result<Vec<Finding>, Stop> {
     let mut findings = Vec::new();

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &PingCheck) -> Result<Vec<Finding>, Stop> {
     let pods = judge.pods().await?;
     let mut context = judge.context.clone();
-    context["peer_ip"] = peer(judge).await?.into();
+    context["peer_ip"] = peer(judge).await?;
     let host = template::render("ping.host", &check.host, &context).map_err(|e| Stop::Infra(e.to_string()))?;
     if host.trim().is_empty() {
         return Ok(vec![Finding::fail("", None, "no other ready pod to ping")]);

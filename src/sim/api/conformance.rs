@@ -57,7 +57,7 @@ fn sample(kind: &Kind) -> Value {
         "StorageClass" => json!({"provisioner": "example.com/x"}),
         "PriorityClass" => json!({"value": 1}),
         "RuntimeClass" => json!({"handler": "x"}),
-        "CSIDriver" => json!({"spec": {}}),
+        "CSIDriver" | "DeviceClass" => json!({"spec": {}}),
         "CSINode" => json!({"spec": {"drivers": []}}),
         "CSIStorageCapacity" => json!({"storageClassName": "x"}),
         "VolumeAttachment" => json!({"spec": {"attacher": "x", "nodeName": "node-1", "source": {"persistentVolumeName": "x"}}}),
@@ -77,7 +77,6 @@ fn sample(kind: &Kind) -> Value {
         }
         "IPAddress" => json!({"spec": {"parentRef": {"resource": "services", "name": "x", "namespace": "demo"}}}),
         "ServiceCIDR" => json!({"spec": {"cidrs": ["10.97.0.0/24"]}}),
-        "DeviceClass" => json!({"spec": {}}),
         "ResourceClaim" => json!({"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "x"}}]}}}),
         "ResourceClaimTemplate" => {
             json!({"spec": {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "x"}}]}}}})

@@ -18,6 +18,7 @@ use super::call::{Call, Target};
 use super::selector::Selector;
 use super::{read, table, versions};
 use crate::sim::clock::{Hold, Interest, Watcher};
+use crate::sim::managed;
 use crate::sim::status::Status;
 use crate::sim::store::ChangeKind;
 use crate::sim::world::{Engine, World};
@@ -178,11 +179,15 @@ impl Stream {
 
     fn bookmark(&self, initial: bool) -> Value {
         let kind = &self.target.kind;
-        let mut meta = json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null});
+        let mut meta = json!({"resourceVersion": self.seen.to_string()});
         if initial {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        json!({"type": "BOOKMARK", "object": {"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": meta}})
+        let mut object = managed::empty(&kind.api_version(), &kind.kind);
+        object["kind"] = kind.kind.as_str().into();
+        object["apiVersion"] = kind.api_version().into();
+        object["metadata"] = meta;
+        json!({"type": "BOOKMARK", "object": object})
     }
 
     /// The next lines, or `None` at the end.
@@ -219,7 +224,9 @@ impl Stream {
             engine.with(|w| self.collect(w));
             if timed_out {
                 self.ended = true;
-                if self.call.flag("allowWatchBookmarks") {
+                let seconds = self.call.param("timeoutSeconds").and_then(|t| t.parse::<u64>().ok()).unwrap_or(0);
+                // The real server sends it two seconds before the end, if there is that much.
+                if self.call.flag("allowWatchBookmarks") && seconds > 2 {
                     let last = self.bookmark(false);
                     self.ready.push_back(last);
                 }

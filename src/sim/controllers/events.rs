@@ -82,7 +82,6 @@ impl<'a> Report<'a> {
 }
 
 /// Records an event about `regarding`.
-#[expect(clippy::needless_pass_by_value, reason = "built in place by every caller")]
 pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>, report: Report<'_>) {
     let now = world.now;
     let mut report = report;

@@ -44,7 +44,9 @@ fn index<'a>(here: &'a Value, step: &str) -> Option<&'a Value> {
         let (path, wanted) = filter.split_once("==")?;
         let wanted = wanted.trim().trim_matches(['"', '\'']);
         return here.as_array()?.iter().find(|item| {
-            find(item, path.trim()).is_some_and(|v| v.as_str().map_or_else(|| v.to_string() == wanted, |text| text == wanted))
+            find(item, path.trim()).is_some_and(|v| {
+                v.as_str().map_or_else(|| serde_json::from_str::<Value>(wanted).is_ok_and(|w| w == *v), |text| text == wanted)
+            })
         });
     }
     if let Some(name) = step.strip_prefix(['"', '\'']) {

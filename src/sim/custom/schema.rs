@@ -113,7 +113,7 @@ fn check(schema: &Value, value: &Value, path: &str, depth: usize, out: &mut Vec<
         let is = type_of(value);
         let either = schema["x-kubernetes-int-or-string"] == true;
         if is != wanted && !(wanted == "number" && is == "integer") && !either {
-            let message = format!("Invalid value: {:?}: {} in body must be of type {wanted}: {is:?}", is, path);
+            let message = format!("Invalid value: {is:?}: {path} in body must be of type {wanted}: {is:?}");
             out.push(cause("FieldValueTypeInvalid", path, message));
             return;
         }

@@ -50,7 +50,7 @@ pub(super) fn environment(store: &Store, key: &Key, pod: &PodRun, model: &Contai
     out
 }
 
-/// The first ConfigMap or Secret, or key of one, that the environment needs and that is not there.
+/// The first `ConfigMap` or Secret, or key of one, that the environment needs and that is not there.
 pub(super) fn missing(store: &Store, namespace: &str, model: &ContainerModel) -> Option<String> {
     let kinds = [("configMap", "configmap", &CONFIG_MAPS), ("secret", "secret", &SECRETS)];
     let lookup = |reference: &Value, word: &str, resource: &Resource| {

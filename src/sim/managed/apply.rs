@@ -48,8 +48,10 @@ pub fn apply(
         }
         merge::remove(shape, &mut new, &before.fields, Some(&kept));
     }
+    let mut changed = live.is_none();
     if let Some(live) = live {
         let difference = compare(shape, live, &new);
+        changed = !difference.written.is_empty() || !difference.removed.is_empty();
         let mut conflicts: Vec<(usize, Set)> =
             entries.iter().enumerate().map(|(i, e)| (i, e.fields.common(&difference.written))).filter(|(_, c)| !c.is_empty()).collect();
         if !force {
@@ -82,16 +84,8 @@ pub fn apply(
             e.fields.subtract(&difference.removed);
         }
     }
-    // Applying the same again changes nothing, not even the time of the entry.
-    let same = |live: &Value| {
-        let rest = |v: &Value| {
-            let mut v = v.clone();
-            v["metadata"]["managedFields"] = Value::Null;
-            v
-        };
-        before.as_ref().is_some_and(|b| b.fields == wanted) && rest(live) == rest(&new)
-    };
-    let time = before.as_ref().filter(|_| live.is_some_and(same)).map_or_else(|| now.into(), |b| b.time.clone());
+    // What changes nothing has the time of its predecessor, or none.
+    let time = if changed { now.into() } else { before.map(|b| b.time).unwrap_or_default() };
     entries.push(Entry {
         manager: manager.to_owned(),
         operation: "Apply".to_owned(),
@@ -107,10 +101,10 @@ pub fn apply(
 fn name(e: &Entry) -> String {
     let mut text = format!("{:?}", e.manager);
     if !e.subresource.is_empty() {
-        text.push_str(&format!(" with subresource {:?}", e.subresource));
+        text = format!("{text} with subresource {:?}", e.subresource);
     }
     if e.operation == "Update" {
-        text.push_str(&format!(" using {}", e.api_version));
+        text = format!("{text} using {}", e.api_version);
     }
     text
 }

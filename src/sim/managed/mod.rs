@@ -126,7 +126,9 @@ pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Valu
     let (manager, version, subresource) = match writer {
         Writer::Settled => return,
         Writer::Cluster => {
-            let Some((manager, subresource)) = controller(kind, old.is_some_and(|o| o["status"] != new["status"])) else { return };
+            let Some((manager, subresource)) = controller(kind, old.is_some_and(|o| o["status"] != new["status"]), old.is_some()) else {
+                return;
+            };
             (manager, api_version, subresource)
         }
         Writer::Client { manager, api_version, subresource } => (manager.as_str(), api_version.as_str(), subresource.as_str()),
@@ -181,13 +183,25 @@ pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Valu
 }
 
 /// Which part of the cluster writes objects of a kind, and through which subresource; `None`: entries are not kept.
-fn controller(kind: &str, status: bool) -> Option<(&'static str, &'static str)> {
+fn controller(kind: &str, status: bool, existing: bool) -> Option<(&'static str, &'static str)> {
     Some(match (kind, status) {
         ("Event" | "Lease", _) => return None,
         ("Pod" | "Node", true) => ("kubelet", "status"),
+        // It writes the revision along with the status.
+        ("Deployment", false) if existing => ("kube-controller-manager", "status"),
         (_, true) => ("kube-controller-manager", "status"),
         (_, false) => ("kube-controller-manager", ""),
     })
+}
+
+/// An object of a kind with nothing in it, as Go prints it.
+pub fn empty(api_version: &str, kind: &str) -> Value {
+    let shape = Shape::of_kind(api_version, kind);
+    let mut object = if shape.is_custom() { json!({}) } else { skeleton(kind) };
+    if let Some(map) = object.as_object_mut() {
+        map.retain(|part, _| shape.below(part).1);
+    }
+    object
 }
 
 /// The structures that Go prints even in an empty object of a kind: nobody owns them as such.

@@ -101,9 +101,9 @@ impl Set {
                 Some(("k", keys)) => {
                     let keys = serde_json::from_str::<Map<String, Value>>(keys).unwrap_or_default();
                     let shown: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                    path.push_str(&format!("[{}]", shown.join(",")));
+                    path.extend(["[", shown.join(",").as_str(), "]"]);
                 }
-                Some(("v", value)) => path.push_str(&format!("[={value}]")),
+                Some(("v", value)) => path.extend(["[=", value, "]"]),
                 _ => path.push_str(element),
             }
             below.collect(path, out);
