@@ -94,7 +94,11 @@ async fn serve(State(chaos): State<Chaos>, uri: Uri, body: Bytes) -> Response {
     let padding = if roll < 3 { "x".repeat(10 << 20) } else { String::new() };
     let (whole, events) = answer(&uri, &number, &padding);
     let kind = if streamed { "text/event-stream" } else { "application/json" };
-    let good = if streamed { events.iter().map(|event| format!("data: {event}\n\n")).collect() } else { whole.to_string() };
+    let good = if streamed {
+        events.iter().flat_map(|event| ["data: ".to_owned(), event.to_string(), "\n\n".to_owned()]).collect()
+    } else {
+        whole.to_string()
+    };
     let half: String = good.chars().take(good.len() / 2).collect();
     let (json, instant) = ("application/json", Duration::ZERO);
     if !(40..340).contains(&roll) {

@@ -57,7 +57,6 @@ fn sample(kind: &Kind) -> Value {
         "StorageClass" => json!({"provisioner": "example.com/x"}),
         "PriorityClass" => json!({"value": 1}),
         "RuntimeClass" => json!({"handler": "x"}),
-        "CSIDriver" | "DeviceClass" => json!({"spec": {}}),
         "CSINode" => json!({"spec": {"drivers": []}}),
         "CSIStorageCapacity" => json!({"storageClassName": "x"}),
         "VolumeAttachment" => json!({"spec": {"attacher": "x", "nodeName": "node-1", "source": {"persistentVolumeName": "x"}}}),
