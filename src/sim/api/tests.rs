@@ -425,3 +425,17 @@ async fn kinds_that_clients_define_are_served() {
     assert_eq!((code, c.get(widgets).await.0), (200, 404));
     c.sim.shutdown().await;
 }
+
+#[tokio::test]
+async fn an_address_of_its_own_tells_who_asks() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let sim = Sim::start(SimConfig { doors: vec!["agent".to_owned()], ..SimConfig::default() }).await.unwrap();
+    assert!(sim.kubeconfig_of("agent").contains(&sim.url_of("agent")));
+    let http = reqwest::Client::new();
+    for url in [sim.url(), sim.url_of("agent")] {
+        assert_eq!(http.get(format!("{url}/api/v1/namespaces")).send().await.unwrap().status().as_u16(), 200);
+    }
+    let users: Vec<String> = sim.engine().with(|w| w.audit.iter().map(|a| a.user.clone()).collect());
+    assert_eq!(users, ["system:anonymous", "agent"]);
+    sim.shutdown().await;
+}
