@@ -1,5 +1,7 @@
 //! How a command fails: an exit code, what happened, and what to do next.
 
+pub(super) use crate::diagnostic::chain;
+
 /// Exit codes, documented in `--help` and the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
@@ -46,19 +48,4 @@ impl Failure {
         self.help = Some(help.into());
         self
     }
-}
-
-/// An error with its causes on one line, nothing said twice.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub(super) use crate::diagnostic::chain;
+
 use super::object::ObjectRef;
 use super::observe::Observations;
 use super::pace::Pace;
@@ -269,19 +271,4 @@ impl Cluster {
         kinds.insert(api_version.to_owned(), found);
         known(&kinds).flatten().ok_or_else(unknown)
     }
-}
-
-/// An error with its causes, each once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = cause.source();
-    }
-    text
 }
