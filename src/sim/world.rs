@@ -103,6 +103,9 @@ pub struct AuditEntry {
     pub code: u16,
 }
 
+/// Everything that recurs (accounting each second, scrapes, controllers' rounds) does so at divisors of this.
+const BEAT_MS: u64 = 60_000;
+
 /// The whole state of the cluster.
 pub struct World {
     /// Objects.
@@ -134,11 +137,13 @@ pub struct World {
 }
 
 impl World {
-    /// A cluster at time zero: nodes, the standard namespaces and their default objects.
+    /// A cluster at its start: nodes, the standard namespaces and their default objects.
     pub fn new(config: Arc<SimConfig>) -> Self {
+        let start = config.start;
         let mut world = Self {
             store: Store::default(),
-            now: SimTime(0),
+            // What happens every so many seconds happens at multiples of them.
+            now: SimTime(start.0 - start.0 % BEAT_MS),
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             agenda: Agenda::default(),
             config,
@@ -153,6 +158,7 @@ impl World {
         };
         super::controllers::bootstrap(&mut world);
         world.settle();
+        world.advance_to(start);
         world
     }
 
