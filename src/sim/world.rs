@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -211,6 +212,7 @@ pub struct Engine {
     world: Mutex<World>,
     changed: tokio::sync::watch::Sender<u64>,
     passed: tokio::sync::watch::Sender<SimTime>,
+    calendar: AtomicI64,
     /// How time passes.
     pub clock: Clock,
 }
@@ -222,7 +224,7 @@ impl Engine {
         let world = World::new(Arc::clone(&config));
         let (changed, _) = tokio::sync::watch::channel(world.store.revision());
         let (passed, _) = tokio::sync::watch::channel(world.now);
-        Arc::new(Self { world: Mutex::new(world), changed, passed, clock: Clock::new(config.clock) })
+        Arc::new(Self { world: Mutex::new(world), changed, passed, calendar: AtomicI64::new(0), clock: Clock::new(config.clock) })
     }
 
     /// Runs `f` on the world, lets controllers see what it changed, and wakes watches. Never held across an await.
@@ -249,6 +251,16 @@ impl Engine {
     /// Simulated time.
     pub fn now(&self) -> SimTime {
         self.lock().now
+    }
+
+    /// How far the calendar of clients that compute ages is ahead of the cluster's, in milliseconds; see [`super::api::calendar`].
+    pub fn calendar(&self) -> i64 {
+        self.calendar.load(Ordering::Acquire)
+    }
+
+    /// Sets [`Engine::calendar`].
+    pub fn set_calendar(&self, ahead_ms: i64) {
+        self.calendar.store(ahead_ms, Ordering::Release);
     }
 
     /// Moves simulated time forward by `d` and fires the timers that this reaches.
