@@ -67,6 +67,17 @@ pub(super) enum Command {
         #[arg(long)]
         keep_going: bool,
     },
+    /// Join the runs of several shards (`run --shard I/N`) into one.
+    #[command(after_help = "Example:
+  microremed merge machine-a/easy-20260102T030405Z machine-b/easy-20260102T030409Z --out results")]
+    Merge {
+        /// Folders of runs that belong together: same experiment, seed, program and tools, and no trial in two of them.
+        #[arg(required = true, num_args = 2..)]
+        run_dirs: Vec<Utf8PathBuf>,
+        /// Folder for the new run's folder.
+        #[arg(long, default_value = "results", value_name = "DIR")]
+        out: Utf8PathBuf,
+    },
     /// Show the trials of an experiment and the time they can take at most. Touches nothing.
     #[command(after_help = "Examples:
   microremed plan quickstart --fault cpu-stress

@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod journal;
 mod load;
+mod merge;
 mod models;
 mod new;
 mod places;
@@ -67,6 +68,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let global = places::Global { root: cli.root, tools: cli.tools, json: cli.json };
     match cli.command {
         Command::Run(args) => Box::pin(run::run(&global, args)).await,
+        Command::Merge { run_dirs, out } => merge::merge(&global, &run_dirs, &out),
         Command::Resume { run_dir, jobs, keep_going } => Box::pin(run::resume(&global, &run_dir, jobs, keep_going)).await,
         Command::Plan { select, format } => plan::plan(&global, &select, format),
         Command::Check { paths } => check::check(&global, &paths),

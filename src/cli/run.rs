@@ -8,7 +8,7 @@ use clap::Parser as _;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Cli, Command, RunArgs};
+use super::args::{Cli, Command, RunArgs, SelectArgs};
 use super::failure::{Code, Failure, chain};
 use super::journal::Journal;
 use super::places::{Global, absolute, variable};
@@ -22,7 +22,7 @@ use crate::ids::TrialId;
 use crate::manifest::{Catalog, Root};
 use crate::model::Secrets;
 use crate::plan::Plan;
-use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, read_journal};
+use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, Whole, read_journal};
 
 /// Trials in a row that cannot be run before a run without `--keep-going` stops.
 const GIVE_UP_AFTER: u32 = 5;
@@ -49,11 +49,26 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
         command_line: command_line(global, &args)?,
         seed: plan.experiment().seed,
         tools: versions.map(),
+        whole: whole(&catalog, &args, &versions.map())?,
     };
     run_dir.write_head(&head).map_err(|e| Failure::harness(chain(&e)))?;
     let writer = JournalWriter::create(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::harness(chain(&e)))?;
     let state = RunState::default();
     Box::pin(go(global, Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
+}
+
+/// What a shard is a part of: the same plan without `--shard`.
+fn whole(catalog: &Catalog, args: &RunArgs, versions: &BTreeMap<String, String>) -> Result<Option<Whole>, Failure> {
+    if args.select.shard.is_none() {
+        return Ok(None);
+    }
+    let plan = select::plan(catalog, &SelectArgs { shard: None, ..args.select.clone() }, &plan_command::identity(versions))?;
+    let mut digest = Sha256::new();
+    for trial in plan.iter() {
+        digest.update(trial.id.0.as_bytes());
+        digest.update(b"\n");
+    }
+    Ok(Some(Whole { trials: plan.len(), digest: crate::manifest::source::hex(&digest.finalize()) }))
 }
 
 /// What to say again to resume: the words of the command line, with paths that hold in any folder.

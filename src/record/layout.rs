@@ -68,6 +68,18 @@ pub struct RunHead {
     pub seed: u64,
     /// Versions of the tools.
     pub tools: BTreeMap<String, String>,
+    /// What this is a part of, for a run with `--shard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Whole>,
+}
+
+/// The plan that the runs of several shards make up together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// Trials of all shards.
+    pub trials: u64,
+    /// SHA-256 of their identities in order, hexadecimal.
+    pub digest: String,
 }
 
 /// The folder of a run.
@@ -91,6 +103,11 @@ impl RunDir {
             }
         }
         Err(LayoutError::Taken { path: first })
+    }
+
+    /// A folder that is to become a run's.
+    pub(super) fn at(root: &Utf8Path) -> Self {
+        Self { root: root.to_owned() }
     }
 
     /// The folder of an earlier run.
@@ -236,6 +253,7 @@ mod tests {
             command_line: vec!["run".to_owned(), "a".to_owned()],
             seed: u64::MAX,
             tools: BTreeMap::from([("ansible".to_owned(), "2.20".to_owned())]),
+            whole: None,
         };
         assert!(matches!(run.read_head(), Err(LayoutError::Head { .. })));
         run.write_head(&head).unwrap();

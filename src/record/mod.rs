@@ -10,6 +10,7 @@ mod atomic;
 mod calls;
 mod fold;
 mod layout;
+mod merge;
 mod reader;
 mod writer;
 
@@ -17,6 +18,7 @@ pub use artifacts::{ArtifactError, Artifacts};
 pub use atomic::{AtomicWriteError, write_atomically};
 pub use calls::{CallStore, Earlier, Exchange, Places, RecordingModel};
 pub use fold::{Debt, RunState, Spent, outstanding};
-pub use layout::{LayoutError, RunDir, RunHead};
+pub use layout::{LayoutError, RunDir, RunHead, Whole};
+pub use merge::{MergeError, merge};
 pub use reader::{Journal, JournalError, JournalReader, read_journal, read_state};
 pub use writer::{Clock, JournalWriter, WriteError};

@@ -23,7 +23,7 @@ fn spec(trial: u8) -> TrialSpec {
     }
 }
 
-fn finished(trial: u8, outcome: Outcome, attempts: u32) -> Event {
+pub(in crate::record) fn finished(trial: u8, outcome: Outcome, attempts: u32) -> Event {
     Event::TrialFinished(Box::new(TrialFinished {
         spec: spec(trial),
         category: String::new(),
