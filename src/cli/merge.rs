@@ -14,7 +14,9 @@ pub(super) fn merge(global: &Global, run_dirs: &[Utf8PathBuf], out: &Utf8Path) -
         let failure = Failure::input(chain(&e));
         match e {
             MergeError::Strangers { .. } => failure.help("microremed report takes several runs of any kind and shows them in one table"),
-            MergeError::Layout(_) => failure.help("name folders of runs: results/<experiment>-<time>; --out names a folder that can be written to"),
+            MergeError::Layout(_) => {
+                failure.help("name folders of runs: results/<experiment>-<time>; --out names a folder that can be written to")
+            }
             _ => failure,
         }
     })?;

@@ -114,7 +114,8 @@ fn read(dir: &Utf8Path) -> Result<Part, MergeError> {
 fn differences(parts: &[Part]) -> Vec<String> {
     let Some(first) = parts.first() else { return vec!["  there is nothing to join".to_owned()] };
     let unsharded = parts.iter().filter(|p| p.head.whole.is_none());
-    let mut reasons: Vec<String> = unsharded.map(|p| format!("  {} is no shard of anything: it was run without --shard", p.run.path())).collect();
+    let mut reasons: Vec<String> =
+        unsharded.map(|p| format!("  {} is no shard of anything: it was run without --shard", p.run.path())).collect();
     let whole = |p: &Part| p.head.whole.as_ref().map_or_else(String::new, |w| format!("{} ({:.12})", w.trials, w.digest));
     for other in parts.iter().skip(1) {
         let tools = |p: &Part| p.head.tools.iter().map(|(n, v)| format!("{n} {v}")).collect::<Vec<_>>().join(", ");

@@ -14,8 +14,7 @@ use super::{processes_of, program, root, rows, run, run_dir, text};
 const SELECT: [&str; 10] =
     ["run", "quickstart", "--fault", "pod-fail", "--fault", "network-loss", "--method", "sologen", "--model", "noop"];
 /// What must be the same whatever happened on the way.
-const COLUMNS: [&str; 9] =
-    ["trial_id", "outcome", "compat", "strict", "strategy", "attempts", "remediation_s", "downtime_s", "collateral"];
+const COLUMNS: [&str; 9] = ["trial_id", "outcome", "compat", "strict", "strategy", "attempts", "remediation_s", "downtime_s", "collateral"];
 
 fn results(run_folder: &Path) -> Vec<[String; 9]> {
     rows(run_folder).into_iter().map(|r| COLUMNS.map(|c| r[c].clone())).collect()
@@ -83,12 +82,8 @@ fn kill_and_resume(point: u64, after_lines: u64, expected: &[[String; 9]]) {
     until(&format!("{here}: processes were left running"), || processes_of(temporary.path()).is_empty());
     let finished: BTreeSet<String> = ended(&journal).into_iter().collect();
     let run_folder = run_dir(out.path());
-    let resumed = program()
-        .args(["resume", run_folder.to_str().unwrap()])
-        .current_dir(root())
-        .env("TMPDIR", temporary.path())
-        .output()
-        .unwrap();
+    let resumed =
+        program().args(["resume", run_folder.to_str().unwrap()]).current_dir(root()).env("TMPDIR", temporary.path()).output().unwrap();
     assert!(resumed.status.success(), "{here}: {}", text(&resumed.stderr));
     assert_eq!(results(&run_folder), expected, "{here}");
     let all = ended(&journal);
