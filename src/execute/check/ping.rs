@@ -60,14 +60,17 @@ fn rate(check: &PingCheck, pod: &str, outcome: &ExecOutcome) -> Finding {
         let why = if outcome.failure.is_empty() { outcome.stderr.trim() } else { outcome.failure.trim() };
         return Finding::fail(pod, None, format!("ping failed: {why}"));
     };
+    let average = average(&outcome.stdout);
+    let numbers = [("loss_percent", Some(loss)), ("average_ms", average)].into_iter().filter_map(|(name, value)| Some((name, value?)));
     if loss > check.max_loss_percent {
-        return Finding::fail(pod, Some(loss), format!("{loss} % packet loss"));
+        return Finding::fail(pod, Some(loss), format!("{loss} % packet loss")).with(numbers);
     }
-    match average(&outcome.stdout) {
+    let finding = match average {
         Some(ms) if ms <= check.max_average_ms => Finding::pass(pod, ms),
         Some(ms) => Finding::fail(pod, Some(ms), format!("mean round trip {ms} ms")),
         None => Finding::fail(pod, Some(loss), "no round-trip line"),
-    }
+    };
+    finding.with(numbers)
 }
 
 /// `3 packets transmitted, 2 received, 33% packet loss` (both spellings of ping).

@@ -39,7 +39,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, f
                 continue;
             }
             let subject = format!("{name}/{inner}");
-            findings.extend(one(check, &subject, container, deployed.get(&inner), row));
+            findings.push(one(check, &subject, container, deployed.get(&inner), row));
         }
     }
     if findings.is_empty() && check.pods != "frozen" {
@@ -48,7 +48,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, f
     Ok(findings)
 }
 
-fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&Value>, row: &Value) -> Option<Finding> {
+fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&Value>, row: &Value) -> Finding {
     let limit_of = |c: &Value| c["resources"]["limits"][&check.resource].as_str().and_then(|t| quantity::parse(t).ok());
     let (current, original) = (limit_of(container), deployed.and_then(limit_of));
     let limit = match (check.limit.as_str(), current, original) {
@@ -57,9 +57,6 @@ fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&V
         ("deployed", _, Some(o)) => Some(o),
         (_, Some(c), _) => Some(c),
     };
-    let Some(limit) = limit.filter(|l| *l > 0.0) else {
-        return (check.without_limit != "skip").then(|| Finding::fail(subject, None, format!("no {} limit", check.resource)));
-    };
     let used = row["containers"]
         .as_array()
         .into_iter()
@@ -67,13 +64,21 @@ fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&V
         .find(|c| c["name"] == container["name"])
         .and_then(|c| c["usage"][&check.resource].as_str())
         .and_then(|t| quantity::parse(t).ok());
+    let numbers = [("used", used), ("limit", current), ("deployed_limit", original)];
+    let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let Some(limit) = limit.filter(|l| *l > 0.0) else {
+        let note = format!("no {} limit", check.resource);
+        let skipped = check.without_limit == "skip";
+        return Finding { passed: skipped, ..Finding::fail(subject, None, note) }.with(numbers);
+    };
     let Some(used) = used else {
-        return Some(Finding::fail(subject, None, "usage cannot be read"));
+        return Finding::fail(subject, None, "usage cannot be read");
     };
     let ratio = used / limit;
-    Some(if ratio < check.below {
+    let finding = if ratio < check.below {
         Finding::pass(subject, ratio)
     } else {
         Finding::fail(subject, Some(ratio), format!("{:.0} % of the {} limit", ratio * 100.0, check.resource))
-    })
+    };
+    finding.with(numbers)
 }
