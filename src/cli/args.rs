@@ -262,6 +262,10 @@ pub(super) struct RunArgs {
     /// Run on this context of the kubeconfig.
     #[arg(long, value_name = "CONTEXT")]
     pub(super) context: Option<String>,
+    /// The kubeconfig of playbooks and probes in trials whose injector is hidden (`agent.sees_injector = false`): one whose
+    /// rights do not reach it. The embedded cluster needs none.
+    #[arg(long, value_name = "FILE", overrides_with = "agent_kubeconfig")]
+    pub(super) agent_kubeconfig: Option<String>,
 }
 
 /// Arguments of `calibrate`.

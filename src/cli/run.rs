@@ -67,8 +67,10 @@ fn command_line(global: &Global, args: &RunArgs, mut words: Vec<String>) -> Resu
     if let Some(root) = load::root(global)?.path() {
         words.extend(["--root".to_owned(), absolute(root)?.into_string()]);
     }
-    if let Some(file) = &args.kubeconfig {
-        words.extend(["--kubeconfig".to_owned(), absolute(Utf8Path::new(file))?.into_string()]);
+    for (word, file) in [("--kubeconfig", &args.kubeconfig), ("--agent-kubeconfig", &args.agent_kubeconfig)] {
+        if let Some(file) = file {
+            words.extend([word.to_owned(), absolute(Utf8Path::new(file))?.into_string()]);
+        }
     }
     for (word, path) in [("--replay", &args.replay), ("--cache", &args.cache), ("--calibration", &args.calibration)] {
         if let Some(path) = path {
@@ -132,7 +134,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
     }
     let cluster = match (&args.kubeconfig, &args.context) {
         (None, None) => ClusterChoice::Embedded,
-        (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone() },
+        (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone(), agent: args.agent_kubeconfig.clone() },
     };
     let head = RunStarted {
         version: crate::event::JOURNAL_VERSION,
@@ -153,6 +155,11 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         let plan = Arc::clone(&plan);
         move |n| plan.get(n)
     });
+    let exposed = trials_hide(&plan) && matches!(&cluster, ClusterChoice::Kubeconfig { agent: None, .. });
+    if exposed {
+        let help = "--agent-kubeconfig names one whose rights do not reach the injector; docs/judging.md says which";
+        return Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help));
+    }
     let secrets = Secrets::find(catalog.models.values(), &variable);
     let request = RunRequest {
         catalog,
@@ -237,6 +244,11 @@ fn roles(catalog: &Catalog, plan: &Plan) -> BTreeMap<String, ReferenceRole> {
             Some((n.clone(), role_of(role)))
         })
         .collect()
+}
+
+fn trials_hide(plan: &Plan) -> bool {
+    let e = plan.experiment();
+    e.matrix.sees_injector.contains(&false) || (e.matrix.sees_injector.is_empty() && !e.agent.sees_injector)
 }
 
 fn axes(plan: &Plan) -> BTreeMap<String, Vec<String>> {

@@ -96,7 +96,7 @@ pub struct Matrix {
     /// fault is run once for each combination, on the same target and cluster.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub params: IndexMap<String, IndexMap<String, Vec<Value>>>,
-    /// Models of a method that is not run with all of them: `[matrix.only] healthy = ["noop"]`.
+    /// Models of a method that is not run with all of them: `[matrix.only] no-fault = ["noop"]`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub only: IndexMap<String, Vec<String>>,
     /// Values of `agent.sees_injector` to go through; empty: the one of `[agent]`.

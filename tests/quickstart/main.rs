@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod judging;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
