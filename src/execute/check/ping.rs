@@ -97,4 +97,22 @@ mod tests {
         assert_eq!((loss(iputils), average(iputils)), (Some(33.3333), Some(2.5)));
         assert_eq!(loss("ping: bad address"), None);
     }
+
+    #[test]
+    fn the_published_rule_is_no_loss_and_a_second_at_most() {
+        let check: PingCheck = serde_json::from_value(
+            serde_json::json!({"host": "8.8.8.8", "count": 3, "wait_s": 2, "max_loss_percent": 0.0, "max_average_ms": 1000.0}),
+        )
+        .unwrap();
+        let passes = |lost: &str, average: &str| {
+            let stdout =
+                format!("3 packets transmitted, 3 received, {lost}% packet loss\nrtt min/avg/max/mdev = 1.0/{average}/3.0/0.1 ms\n");
+            rate(&check, "p", &ExecOutcome { stdout, code: Some(0), ..ExecOutcome::default() })
+        };
+        assert!(passes("0", "1000.0").passed, "as long as the injected delay itself");
+        assert!(!passes("0", "1000.4").passed);
+        assert!(!passes("33.3333", "1.0").passed);
+        assert_eq!(passes("33.3333", "1.0").numbers["average_ms"].to_bits(), 1.0_f64.to_bits(), "kept for other thresholds");
+        assert!(!rate(&check, "p", &ExecOutcome { code: Some(127), ..ExecOutcome::default() }).passed);
+    }
 }

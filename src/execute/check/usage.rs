@@ -82,3 +82,37 @@ fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&V
     };
     finding.with(numbers)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whether a container that uses 0.4 cores passes, with these limits now and as deployed.
+    fn passes(limit_is: &str, without: &str, now: Option<&str>, deployed: &str) -> bool {
+        let check: UsageCheck =
+            serde_json::from_value(json!({"resource": "cpu", "below": 0.5, "limit": limit_is, "without_limit": without})).unwrap();
+        let container =
+            |limit: Option<&str>| json!({"name": "web", "resources": {"limits": limit.map_or(json!({}), |l| json!({"cpu": l}))}});
+        let row = json!({"containers": [{"name": "web", "usage": {"cpu": "400m"}}]});
+        one(&check, "p/web", &container(now), Some(&container(Some(deployed))), &row).passed
+    }
+
+    #[test]
+    fn the_published_rule_passes_what_the_strict_one_does_not() {
+        let compat = |now, deployed| passes("current", "skip", now, deployed);
+        let strict = |now, deployed| passes("deployed", "fail", now, deployed);
+        for (now, deployed, by_compat, by_strict) in [
+            (Some("1"), "1", true, true),
+            (Some("500m"), "500m", false, false),
+            (Some("800m"), "800m", false, false),
+            // The stress goes on under a raised limit.
+            (Some("64"), "500m", true, false),
+            // A limit that was dropped is not looked at.
+            (None, "500m", true, false),
+        ] {
+            assert_eq!((compat(now, deployed), strict(now, deployed)), (by_compat, by_strict), "{now:?} of {deployed}");
+        }
+    }
+}
