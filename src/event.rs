@@ -2,6 +2,8 @@
 //!
 //! A report is computed from events alone, so whatever a report needs is in here. Version: [`JOURNAL_VERSION`].
 
+mod rejudge;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +12,10 @@ use serde_json::Value;
 use crate::ids::TrialId;
 use crate::plan::TrialSpec;
 
+pub use rejudge::{LATENCY_SLACK_MS, Said, rejudge, single_checks};
+
 /// Grows whenever an event gains, loses or changes a field.
-pub const JOURNAL_VERSION: u32 = 2;
+pub const JOURNAL_VERSION: u32 = 3;
 
 /// A line of events.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +67,13 @@ pub enum Event {
     Probed(Probed),
     /// A playbook ran.
     PlaybookRan(PlaybookRan),
+    /// The check sets that a trial is judged by, as they are after all overrides.
+    Checks {
+        /// The trial.
+        trial: TrialId,
+        /// Check sets by name.
+        sets: indexmap::IndexMap<String, crate::manifest::CheckSet>,
+    },
     /// A check set was evaluated.
     Judged(Judged),
     /// A trial ended.
@@ -94,6 +105,30 @@ pub struct RunStarted {
     /// What is known beforehand of models that are references, by model; models under test are not in it.
     #[serde(default)]
     pub roles: BTreeMap<String, ReferenceRole>,
+    /// The same of methods that calibrate the checks, by method.
+    #[serde(default)]
+    pub method_roles: BTreeMap<String, ReferenceRole>,
+    /// Names in the experiment's order, by axis (`system`, `sequence`, `method`, `model`).
+    #[serde(default)]
+    pub axes: BTreeMap<String, Vec<String>>,
+    /// What a calibration run has found of the cells of this one.
+    #[serde(default)]
+    pub calibration: Vec<CalibratedCell>,
+}
+
+/// How often a check set was wrong about one fault of one system.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CalibratedCell {
+    /// System.
+    pub system: String,
+    /// Fault.
+    pub fault: String,
+    /// Check set.
+    pub set: String,
+    /// Trials that must fail and passed, and how many there were.
+    pub false_pass: (u64, u64),
+    /// Trials that must pass and failed, and how many there were.
+    pub false_fail: (u64, u64),
 }
 
 /// What a reference policy is in an experiment for.
@@ -159,6 +194,9 @@ pub struct PlaybookRan {
     pub outcome: crate::ansible::PlaybookOutcome,
 }
 
+/// Phase of the verdicts of a trial.
+pub const FINAL: &str = "final";
+
 /// A check set's evaluation, samples included so that it can be done again later.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
@@ -181,6 +219,12 @@ pub struct Sample {
     pub cluster_ms: u64,
     /// Stage of the set, from 0.
     pub stage: u32,
+    /// Sample of the stage, from 0: what belongs together.
+    #[serde(default)]
+    pub round: u32,
+    /// Position of the check in the stage.
+    #[serde(default)]
+    pub position: u32,
     /// The check (`usage`, `ping`, ...).
     pub check: String,
     /// What was measured on (`hello-service-abc/hello-service`), or empty.
@@ -191,6 +235,9 @@ pub struct Sample {
     pub passed: bool,
     /// Why not, or a note.
     pub note: String,
+    /// Everything that was measured, by name, so that it can be judged by other thresholds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, f64>,
 }
 
 /// How a trial ended.

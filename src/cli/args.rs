@@ -110,12 +110,41 @@ pub(super) enum Command {
         /// What to print.
         #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
         format: ReportFormat,
-        /// Columns to group by: method, model, system, sequence, fault, category, target, repeat, strategy.
+        /// Columns to group by: method, model, system, sequence, fault, category, target, repeat, strategy, injector.
         #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
         by: Vec<String>,
         /// Compare two methods or two models on the trials that both met (McNemar's exact test).
         #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["by", "format"])]
         compare: Vec<String>,
+    },
+    /// Measure the checks: how often each passes where it must fail, and fails where it must pass.
+    #[command(after_help = "Examples:
+  microremed calibrate --system simple-micro
+  microremed calibrate --fault network-loss --targets 3 --repeats 20
+  microremed run easy --calibration results/calibrate-20260102T030405Z")]
+    Calibrate(CalibrateArgs),
+    /// Judge a run again from its stored samples, by other thresholds: no cluster, and the journal stays as it is.
+    #[command(after_help = "Examples:
+  microremed rescore results/easy-20260102T030405Z --set checks.strict.need=5
+  microremed rescore results/easy-20260102T030405Z --set checks.compat.usage.below=0.6 --fault cpu-stress
+
+Keys, for every stage and check of the set that has them:
+  checks.SET.need, checks.SET.window
+  checks.SET.usage.below|limit|without_limit         checks.SET.ping.max_loss_percent|max_average_ms
+  checks.SET.exec.pass                               checks.SET.requests.max_extra_error_rate|max_latency_times
+  checks.SET.limits.at_most_times                    checks.SET.restored.resources_at_least")]
+    Rescore {
+        /// The run's folder, results/...
+        run_dir: Utf8PathBuf,
+        /// Change a threshold.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Only the trials of these faults.
+        #[arg(long, value_name = "F")]
+        fault: Vec<String>,
+        /// Folder for the reports. Default: report-rescored in the run's folder.
+        #[arg(long, value_name = "DIR")]
+        out: Option<Utf8PathBuf>,
     },
     /// Show the prompts, manifests, injection and reference repair of one trial, before it runs.
     #[command(after_help = "Examples:
@@ -234,12 +263,52 @@ pub(super) struct RunArgs {
     /// Keep replies in this folder, and answer from it what was asked before, in any run.
     #[arg(long, value_name = "DIR", overrides_with = "cache")]
     pub(super) cache: Option<Utf8PathBuf>,
+    /// Folder of a calibration run: reports flag the cells in which it found the checks to be wrong. Default: the
+    /// experiment's `calibration`, else none.
+    #[arg(long, value_name = "RUN_DIR", overrides_with = "calibration")]
+    pub(super) calibration: Option<Utf8PathBuf>,
     /// Run on the cluster of this kubeconfig instead of the embedded one.
     #[arg(long, value_name = "FILE", overrides_with = "kubeconfig")]
     pub(super) kubeconfig: Option<String>,
     /// Run on this context of the kubeconfig.
     #[arg(long, value_name = "CONTEXT")]
     pub(super) context: Option<String>,
+    /// The kubeconfig of playbooks and probes in trials whose injector is hidden (`agent.sees_injector = false`): one whose
+    /// rights do not reach it. The embedded cluster needs none.
+    #[arg(long, value_name = "FILE", overrides_with = "agent_kubeconfig")]
+    pub(super) agent_kubeconfig: Option<String>,
+}
+
+/// Arguments of `calibrate`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CalibrateArgs {
+    /// The experiment (experiments/NAME.toml) whose methods and models are the arms.
+    #[arg(default_value = "calibrate")]
+    pub(super) experiment: String,
+    /// Only these systems.
+    #[arg(long, value_name = "S")]
+    pub(super) system: Vec<String>,
+    /// Only these faults.
+    #[arg(long, value_name = "F")]
+    pub(super) fault: Vec<String>,
+    /// On how many services each fault is tried, where the system has so many that it may hit.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) targets: Option<u32>,
+    /// How often each is tried, each time on a cluster with another seed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) repeats: Option<u32>,
+    /// Seed of targets and clusters.
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Change a value of the experiment, as in `run`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Folder for run folders. Default: `results`.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<Utf8PathBuf>,
+    /// Trials side by side. Default: the number of cores.
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    pub(super) jobs: Option<usize>,
 }
 
 /// What to do with the embedded cluster.

@@ -4,6 +4,7 @@
 //! 3 a dependency is missing, 130 interrupted.
 
 mod args;
+mod calibrate;
 mod check;
 mod cluster_up;
 mod doctor;
@@ -20,6 +21,7 @@ mod progress;
 mod render;
 mod replies;
 mod report;
+mod rescore;
 mod run;
 mod schema;
 mod select;
@@ -73,6 +75,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Plan { select, format } => plan::plan(&global, &select, format),
         Command::Check { paths } => check::check(&global, &paths),
         Command::Report { run_dirs, format, by, compare } => report::report(&global, &run_dirs, format, &by, &compare),
+        Command::Calibrate(args) => Box::pin(calibrate::calibrate(&global, args)).await,
+        Command::Rescore { run_dir, set, fault, out } => rescore::rescore_run(&global, &run_dir, &set, &fault, out),
         Command::Render { select, trial, manifests } => render::render(&global, &select, trial.as_deref(), manifests),
         Command::Cluster { command: ClusterCommand::Up { system, kubeconfig_out, port, speed, seed, tls, rbac } } => {
             cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, seed, tls, rbac }).await

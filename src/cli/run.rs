@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
 use super::{count, interrupt, load, plan as plan_command, print, report, select, tell, tools};
-use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
+use crate::event::{CalibratedCell, Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, Root};
@@ -29,6 +29,12 @@ const GIVE_UP_AFTER: u32 = 5;
 
 /// `run`.
 pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
+    let words = std::env::args().skip(1).collect();
+    Box::pin(begin(global, args, words)).await
+}
+
+/// The same with the words that are to be said again to resume it.
+pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) -> Result<(), Failure> {
     let cancel = interrupt::token("trials in flight clean up");
     let catalog = load::catalog(global)?;
     // Everything that can be wrong with the question is found before anything is installed or written.
@@ -46,7 +52,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         experiment: plan.experiment().name.clone(),
         experiment_digest: crate::manifest::source::hex(&Sha256::digest(&text)),
-        command_line: command_line(global, &args)?,
+        command_line: command_line(global, &args, words)?,
         seed: plan.experiment().seed,
         tools: versions.map(),
         whole: whole(&catalog, &args, &versions.map())?,
@@ -72,15 +78,16 @@ fn whole(catalog: &Catalog, args: &RunArgs, versions: &BTreeMap<String, String>)
 }
 
 /// What to say again to resume: the words of the command line, with paths that hold in any folder.
-fn command_line(global: &Global, args: &RunArgs) -> Result<Vec<String>, Failure> {
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
+fn command_line(global: &Global, args: &RunArgs, mut words: Vec<String>) -> Result<Vec<String>, Failure> {
     if let Some(root) = load::root(global)?.path() {
         words.extend(["--root".to_owned(), absolute(root)?.into_string()]);
     }
-    if let Some(file) = &args.kubeconfig {
-        words.extend(["--kubeconfig".to_owned(), absolute(Utf8Path::new(file))?.into_string()]);
+    for (word, file) in [("--kubeconfig", &args.kubeconfig), ("--agent-kubeconfig", &args.agent_kubeconfig)] {
+        if let Some(file) = file {
+            words.extend([word.to_owned(), absolute(Utf8Path::new(file))?.into_string()]);
+        }
     }
-    for (word, path) in [("--replay", &args.replay), ("--cache", &args.cache)] {
+    for (word, path) in [("--replay", &args.replay), ("--cache", &args.cache), ("--calibration", &args.calibration)] {
         if let Some(path) = path {
             words.extend([word.to_owned(), absolute(path)?.into_string()]);
         }
@@ -142,7 +149,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
     }
     let cluster = match (&args.kubeconfig, &args.context) {
         (None, None) => ClusterChoice::Embedded,
-        (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone() },
+        (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone(), agent: args.agent_kubeconfig.clone() },
     };
     let head = RunStarted {
         version: crate::event::JOURNAL_VERSION,
@@ -153,6 +160,9 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         cluster: if matches!(cluster, ClusterChoice::Embedded) { "embedded".to_owned() } else { "kubeconfig".to_owned() },
         resumed,
         roles: roles(&catalog, &plan),
+        method_roles: method_roles(&catalog, &plan),
+        axes: axes(&plan),
+        calibration: earlier_calibration(&args, plan.experiment().calibration.as_deref())?,
     };
     let work = WorkFolder::create()?;
     let models = replies::recorded(models, &catalog, &run_dir, earlier.as_ref(), work.path());
@@ -160,6 +170,11 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         let plan = Arc::clone(&plan);
         move |n| plan.get(n)
     });
+    let exposed = trials_hide(&plan) && matches!(&cluster, ClusterChoice::Kubeconfig { agent: None, .. });
+    if exposed {
+        let help = "--agent-kubeconfig names one whose rights do not reach the injector; docs/judging.md says which";
+        return Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help));
+    }
     let secrets = Secrets::find(catalog.models.values(), &variable);
     let request = RunRequest {
         catalog,
@@ -220,7 +235,11 @@ fn show_report(global: &Global, run_dir: &RunDir, records: &[Record]) -> Result<
         return Ok(());
     }
     let results = crate::report::Results::from_records(records);
-    print(&crate::report::terminal_table(&results, report::width(), console::colors_enabled()))?;
+    if results.method_roles.is_empty() {
+        print(&crate::report::terminal_table(&results, report::width(), console::colors_enabled()))?;
+    } else {
+        print(&crate::report::calibration_page(&results))?;
+    }
     tell(&format!("reports: {}", run_dir.report("summary.md")));
     Ok(())
 }
@@ -236,14 +255,46 @@ fn roles(catalog: &Catalog, plan: &Plan) -> BTreeMap<String, ReferenceRole> {
     names
         .iter()
         .filter_map(|n| {
-            let role = match catalog.models.get(n)?.role? {
-                crate::model::ReferenceRole::MustPass => ReferenceRole::MustPass,
-                crate::model::ReferenceRole::MustFail => ReferenceRole::MustFail,
-                crate::model::ReferenceRole::Floor => ReferenceRole::Floor,
-            };
-            Some((n.clone(), role))
+            let role = catalog.models.get(n)?.role?;
+            Some((n.clone(), role_of(role)))
         })
         .collect()
+}
+
+fn trials_hide(plan: &Plan) -> bool {
+    let e = plan.experiment();
+    e.matrix.sees_injector.contains(&false) || (e.matrix.sees_injector.is_empty() && !e.agent.sees_injector)
+}
+
+fn axes(plan: &Plan) -> BTreeMap<String, Vec<String>> {
+    let m = &plan.experiment().matrix;
+    let axes = [("system", &m.system), ("sequence", &m.sequence), ("method", &m.method), ("model", &m.model)];
+    axes.into_iter().map(|(axis, names)| (axis.to_owned(), names.clone())).collect()
+}
+
+fn method_roles(catalog: &Catalog, plan: &Plan) -> BTreeMap<String, ReferenceRole> {
+    let names = &plan.experiment().matrix.method;
+    names.iter().filter_map(|n| Some((n.clone(), role_of(catalog.pipelines.get(n)?.role?)))).collect()
+}
+
+fn role_of(role: crate::model::ReferenceRole) -> ReferenceRole {
+    match role {
+        crate::model::ReferenceRole::MustPass => ReferenceRole::MustPass,
+        crate::model::ReferenceRole::MustFail => ReferenceRole::MustFail,
+        crate::model::ReferenceRole::Floor => ReferenceRole::Floor,
+    }
+}
+
+/// What a calibration run has found, from its journal.
+fn earlier_calibration(args: &RunArgs, of_experiment: Option<&str>) -> Result<Vec<CalibratedCell>, Failure> {
+    let Some(dir) = args.calibration.as_deref().or(of_experiment.map(Utf8Path::new)) else { return Ok(Vec::new()) };
+    let (_, records) = report::read(dir)?;
+    let cells = crate::report::calibrated_cells(&crate::report::Results::from_records(&records));
+    if cells.is_empty() {
+        let help = "microremed calibrate makes one; any run with reference models will do";
+        return Err(Failure::input(format!("the run in {dir} says nothing about its cells")).help(help));
+    }
+    Ok(cells)
 }
 
 /// A trial whose inputs changed is another trial: says so when finished ones no longer belong to the plan.

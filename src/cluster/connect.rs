@@ -31,17 +31,26 @@ pub enum Target {
         file: Option<String>,
         /// The context; none: the current one.
         context: Option<String>,
+        /// The kubeconfig of playbooks and probes; none: the same.
+        agent: Option<String>,
     },
+}
+
+/// The embedded cluster's injector, hidden from playbooks and probes: as if it were not installed.
+pub fn hide_injector(config: &mut Embedded) {
+    config.hidden.insert(AGENT.to_owned(), vec![INJECTOR.to_owned()]);
 }
 
 const RUNNER: &str = "runner";
 const AGENT: &str = "agent";
+/// API group of the injector.
+const INJECTOR: &str = "chaos-mesh.org";
 
 /// Connects; starts an embedded cluster.
 pub async fn connect(target: &Target) -> Result<Cluster, ClusterError> {
     match target {
         Target::Embedded(config) => embedded(config).await,
-        Target::Kubeconfig { file, context } => kubeconfig(file.as_deref(), context.as_deref()).await,
+        Target::Kubeconfig { file, context, agent } => kubeconfig(file.as_deref(), context.as_deref(), agent.as_deref()).await,
     }
 }
 
@@ -92,7 +101,7 @@ fn audit(engine: &Engine) -> Vec<AuditRecord> {
     })
 }
 
-async fn kubeconfig(file: Option<&str>, context: Option<&str>) -> Result<Cluster, ClusterError> {
+async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&str>) -> Result<Cluster, ClusterError> {
     let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
     let mut config = match file {
         Some(path) => kube::config::Kubeconfig::read_from(path).map_err(|e| connect(&e))?,
@@ -103,11 +112,15 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>) -> Result<Cluster
     }
     let text = serde_json::to_string(&config).map_err(|e| connect(&e))?;
     let client = client_of(&text).await?;
+    let agent_kubeconfig = match agent {
+        Some(path) => fs_err::read_to_string(path).map_err(|e| connect(&e))?,
+        None => text,
+    };
     let address = config.clusters.iter().find_map(|c| c.cluster.as_ref()?.server.clone()).unwrap_or_default();
     Ok(Cluster {
         client,
         pace: RealPace::start(),
-        agent_kubeconfig: text,
+        agent_kubeconfig,
         address,
         observations: Observations::default(),
         closer: Mutex::new(None),

@@ -12,7 +12,7 @@ mod observe;
 mod pace;
 
 pub use client::{Cluster, ClusterError};
-pub use connect::{Embedded, Target, connect};
+pub use connect::{Embedded, Target, connect, hide_injector};
 pub use exec::ExecOutcome;
 pub use object::ObjectRef;
 pub use observe::{AuditRecord, Observations, TrafficSecond};

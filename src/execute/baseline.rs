@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, ClusterError, ObjectRef};
 
 /// Kinds that a playbook may change for good and that are compared and restored. Pods follow from these.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 18] = [
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
     ("apps/v1", "DaemonSet"),
@@ -16,7 +16,21 @@ const KINDS: [(&str, &str); 8] = [
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("batch/v1", "CronJob"),
+    ("batch/v1", "Job"),
+    ("v1", "Secret"),
+    ("v1", "ServiceAccount"),
+    ("v1", "PersistentVolumeClaim"),
+    ("v1", "ResourceQuota"),
+    ("v1", "LimitRange"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
 ];
+/// What the server assigns and changes by itself.
+const OF_THE_SERVER: [&str; 5] = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"];
+/// Annotations that controllers write.
+const OF_CONTROLLERS: [&str; 2] = ["deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration"];
 
 /// Requests to a service while nothing was wrong.
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,6 +119,39 @@ pub(super) async fn objects(cluster: &Cluster, namespace: &str) -> Result<BTreeM
     Ok(found)
 }
 
+/// Whether two states of an object differ in anything that somebody has set.
+pub(super) fn same(one: &Value, other: &Value) -> bool {
+    set_by_somebody(one) == set_by_somebody(other)
+}
+
+fn set_by_somebody(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(o) = object.as_object_mut() {
+        o.remove("status");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.retain(|k, _| !OF_THE_SERVER.contains(&k.as_str()));
+        if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+            annotations.retain(|k, _| !OF_CONTROLLERS.contains(&k.as_str()));
+            if annotations.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
+    }
+    object
+}
+
+/// What differs between the baseline and the namespace as it is now: objects changed, missing and new.
+pub(super) fn differences(before: &BTreeMap<ObjectRef, Value>, now: &BTreeMap<ObjectRef, Value>) -> Vec<String> {
+    let changed = before.iter().filter_map(|(at, object)| match now.get(at) {
+        None => Some(format!("{at} is missing")),
+        Some(other) if !same(object, other) => Some(format!("{at} is different")),
+        Some(_) => None,
+    });
+    let new = now.keys().filter(|at| !before.contains_key(*at)).map(|at| format!("{at} is new"));
+    changed.chain(new).collect()
+}
+
 /// The `app` label of an object: the name of the service it belongs to.
 pub(super) fn label(object: &Value) -> String {
     text(&object["metadata"]["labels"]["app"])
@@ -112,4 +159,33 @@ pub(super) fn label(object: &Value) -> String {
 
 pub(super) fn text(v: &Value) -> String {
     v.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_somebody_set_is_compared_and_nothing_else() {
+        let web = |extra: Value| {
+            let mut o = json!({"metadata": {"name": "web", "uid": "1", "resourceVersion": "5", "annotations": {"deployment.kubernetes.io/revision": "1"}},
+                "spec": {"replicas": 1}});
+            for (pointer, value) in extra.as_object().unwrap() {
+                *o.pointer_mut(pointer).unwrap() = value.clone();
+            }
+            o
+        };
+        let plain = web(json!({}));
+        assert!(same(&plain, &web(json!({"/metadata/uid": "2", "/metadata/annotations": {"deployment.kubernetes.io/revision": "3"}}))));
+        assert!(!same(&plain, &web(json!({"/metadata/annotations": {"team": "x"}}))));
+        assert!(!same(&plain, &web(json!({"/spec/replicas": 2}))));
+        let at = |name: &str| ObjectRef::new("apps/v1", "Deployment", "n", name);
+        let before = BTreeMap::from([(at("web"), plain.clone()), (at("db"), plain.clone()), (at("gone"), plain.clone())]);
+        let now = BTreeMap::from([(at("web"), plain.clone()), (at("db"), web(json!({"/spec/replicas": 0}))), (at("own"), plain)]);
+        let found = differences(&before, &now);
+        let ends: Vec<&str> = found.iter().filter_map(|d| d.rsplit(' ').next()).collect();
+        assert_eq!(ends, ["different", "missing", "new"], "{found:?}");
+    }
 }

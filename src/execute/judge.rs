@@ -1,6 +1,6 @@
 //! Evaluating check sets. Every sample taken is kept, so that thresholds can be changed later.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -31,15 +31,23 @@ pub(super) struct Finding {
     pub(super) value: Option<f64>,
     pub(super) passed: bool,
     pub(super) note: String,
+    /// Everything measured, by name: what other thresholds can be applied to later.
+    pub(super) numbers: BTreeMap<String, f64>,
 }
 
 impl Finding {
     pub(super) fn pass(subject: impl Into<String>, value: f64) -> Self {
-        Self { subject: subject.into(), value: Some(value), passed: true, note: String::new() }
+        Self { subject: subject.into(), value: Some(value), passed: true, ..Self::default() }
     }
 
     pub(super) fn fail(subject: impl Into<String>, value: Option<f64>, note: impl Into<String>) -> Self {
-        Self { subject: subject.into(), value, passed: false, note: note.into() }
+        Self { subject: subject.into(), value, passed: false, note: note.into(), ..Self::default() }
+    }
+
+    /// With what was measured.
+    pub(super) fn with(mut self, numbers: impl IntoIterator<Item = (&'static str, f64)>) -> Self {
+        self.numbers.extend(numbers.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        self
     }
 }
 
@@ -72,7 +80,7 @@ impl Judge<'_> {
         let mut judgement = Judgement { passed: true, samples: Vec::new() };
         for (n, stage) in (0..).zip(&set.stages) {
             let frozen = self.frozen().await?;
-            judgement.passed &= self.sample(n, stage, &frozen, &mut judgement.samples).await?;
+            judgement.passed &= self.sample((n, 0), stage, &frozen, &mut judgement.samples).await?;
         }
         Ok(judgement)
     }
@@ -83,8 +91,10 @@ impl Judge<'_> {
         let end = pace.now_ms().saturating_add(millis(window));
         let frozen = self.frozen().await?;
         let mut clean = 0;
+        let mut round = 0;
         loop {
-            clean = if self.sample(n, stage, &frozen, samples).await? { clean + 1 } else { 0 };
+            clean = if self.sample((n, round), stage, &frozen, samples).await? { clean + 1 } else { 0 };
+            round += 1;
             if clean >= stage.need {
                 return Ok(true);
             }
@@ -96,20 +106,33 @@ impl Judge<'_> {
         }
     }
 
-    async fn sample(&self, n: u32, stage: &Stage, frozen: &BTreeSet<String>, samples: &mut Vec<Sample>) -> Result<bool, Stop> {
+    /// One round of a stage, both by their number.
+    async fn sample(
+        &self,
+        (n, round): (u32, u32),
+        stage: &Stage,
+        frozen: &BTreeSet<String>,
+        samples: &mut Vec<Sample>,
+    ) -> Result<bool, Stop> {
         let mut clean = true;
-        for check in &stage.all {
+        for (position, check) in (0..).zip(&stage.all) {
             let at = self.cluster.pace().now_ms();
-            let findings = self.measure(check, frozen).await?;
+            let mut findings = self.measure(check, frozen).await?;
+            if findings.is_empty() {
+                findings.push(Finding { passed: true, note: "there was nothing to measure".to_owned(), ..Finding::default() });
+            }
             clean &= findings.iter().all(|f| f.passed);
             samples.extend(findings.into_iter().map(|f| Sample {
                 cluster_ms: at,
                 stage: n,
+                round,
+                position,
                 check: name(check).to_owned(),
                 subject: f.subject,
                 value: f.value,
                 passed: f.passed,
                 note: f.note,
+                numbers: f.numbers,
             }));
         }
         Ok(clean)

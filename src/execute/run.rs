@@ -29,6 +29,8 @@ pub enum ClusterChoice {
         file: Option<String>,
         /// The context; none: the current one.
         context: Option<String>,
+        /// The kubeconfig of playbooks and probes; none: the same.
+        agent: Option<String>,
     },
 }
 
@@ -236,9 +238,19 @@ impl Start {
         let inputs = TrialInputs::resolve(&self.catalog, &self.spec, &self.experiment).map_err(|e| Stop::Infra(e.to_string()))?;
         let target = match self.cluster {
             ClusterChoice::Embedded => {
-                Target::Embedded(Box::new(super::embedded::of_system(&inputs.system, &inputs.time, self.spec.seed).map_err(Stop::Infra)?))
+                let mut config = super::embedded::of_system(&inputs.system, &inputs.time, self.spec.seed).map_err(Stop::Infra)?;
+                if !inputs.sees_injector() {
+                    crate::cluster::hide_injector(&mut config);
+                }
+                Target::Embedded(Box::new(config))
             }
-            ClusterChoice::Kubeconfig { file, context } => Target::Kubeconfig { file, context },
+            ClusterChoice::Kubeconfig { file, context, agent } => {
+                // Without rights of its own the agent has the runner's, which see everything.
+                if !inputs.sees_injector() && agent.is_none() {
+                    return Err(Stop::Infra("the injector can be hidden only with a kubeconfig for the agent".to_owned()));
+                }
+                Target::Kubeconfig { file, context, agent: agent.filter(|_| !inputs.sees_injector()) }
+            }
         };
         let cluster = Arc::new(connect(&target).await?);
         fs_err::create_dir_all(folder).map_err(|e| Stop::Infra(e.to_string()))?;

@@ -78,7 +78,7 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
         }
         classes.extend(differences(before, after, is_patched(at), baseline));
     }
-    for at in now.keys().filter(|at| !baseline.objects.contains_key(at)) {
+    for at in now.keys().filter(|at| !baseline.objects.contains_key(at) && !injected.contains(at)) {
         collateral.push(format!("{at} created"));
     }
     let pods: Vec<Value> = cluster.list("v1", "Pod", namespace, "").await?;

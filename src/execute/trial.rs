@@ -97,6 +97,7 @@ impl Trial {
         let limit = span(&self.inputs.budgets.trial_time)?;
         let pipeline = self.inputs.trial.clone();
         let cancel = self.shared.cancel.clone();
+        self.events.send(Event::Checks { trial: self.spec.id.clone(), sets: self.inputs.checks.clone() }).await?;
         let mut end = tokio::select! {
             end = self.steps(&pipeline.steps) => end,
             () = cancel.cancelled() => Err(Stop::Cancelled),

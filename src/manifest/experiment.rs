@@ -19,8 +19,17 @@ pub struct ExperimentManifest {
     /// How often each cell is run.
     #[serde(default = "one")]
     pub repeats: u32,
+    /// On how many different services each fault of a sequence is run, where the system has so many that it may hit.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub targets: u32,
     /// The matrix.
     pub matrix: Matrix,
+    /// What the model's playbooks and probes may see and do.
+    #[serde(default, skip_serializing_if = "Agent::is_default")]
+    pub agent: Agent,
+    /// Folder of a calibration run (`microremed calibrate`) whose findings the reports of this experiment show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
     /// Bounds.
     #[serde(default)]
     pub budgets: Budgets,
@@ -46,6 +55,31 @@ fn one() -> u32 {
     1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(n: &u32) -> bool {
+    *n == 1
+}
+
+/// What the model's playbooks and probes may see and do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// Whether they see the injector: its objects, its kinds, its events and the names that it leaves on pods.
+    pub sees_injector: bool,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self { sees_injector: true }
+    }
+}
+
+impl Agent {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The axes. A trial is one combination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +96,12 @@ pub struct Matrix {
     /// fault is run once for each combination, on the same target and cluster.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub params: IndexMap<String, IndexMap<String, Vec<Value>>>,
+    /// Models of a method that is not run with all of them: `[matrix.only] no-fault = ["noop"]`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub only: IndexMap<String, Vec<String>>,
+    /// Values of `agent.sees_injector` to go through; empty: the one of `[agent]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sees_injector: Vec<bool>,
 }
 
 /// Options of the published program, under its names; those that are not given leave everything as it is.

@@ -18,7 +18,7 @@ pub mod spans;
 pub mod system;
 
 pub use catalog::{Catalog, TRIAL_PIPELINE};
-pub use experiment::{Budgets, ExperimentManifest, Matrix, SequenceManifest, TimeSection};
+pub use experiment::{Agent, Budgets, ExperimentManifest, Matrix, SequenceManifest, TimeSection};
 pub use fault::{Check, CheckSet, Confirm, FaultManifest, Inject, Stage, Undo};
 pub use kind::Kind;
 pub use pipeline::{PipelineManifest, Step, ToolManifest};

@@ -43,6 +43,21 @@ pub struct PipelineManifest {
     /// Steps that run whatever happened before (clean-up).
     #[serde(default)]
     pub finally: Vec<Step>,
+    /// Of a method: whether the trial injects its fault. A method that calibrates the checks can leave the system whole.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub inject: bool,
+    /// Of a method: what its trials must do whatever the model, where it calibrates the checks (`must-pass`, `must-fail`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<crate::model::ReferenceRole>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 /// A turn in which the model may make good a call that could not be used: an unknown tool, arguments that are no JSON

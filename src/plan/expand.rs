@@ -116,6 +116,7 @@ struct Entry {
     fault: String,
     target: String,
     params: BTreeMap<String, Value>,
+    sees_injector: bool,
 }
 
 /// Every combination of the values of some axes, the last axis fastest; one empty combination where there is none.
@@ -136,14 +137,23 @@ fn combinations(axes: Option<&IndexMap<String, Vec<Value>>>) -> Vec<BTreeMap<Str
     all
 }
 
+/// A method with a model.
+#[derive(Debug, Clone)]
+struct Arm {
+    method: String,
+    method_digest: String,
+    model: String,
+    model_digest: String,
+}
+
 /// Trials, in order, without being stored.
 #[derive(Debug, Clone)]
 pub struct Plan {
     experiment: ExperimentManifest,
     blocks: Vec<Block>,
     fault_digests: BTreeMap<String, String>,
-    methods: Vec<(String, String)>,
-    models: Vec<(String, String)>,
+    /// Methods with models, the models innermost.
+    arms: Vec<Arm>,
     common_digest: String,
     shard: Option<Shard>,
     bounds: super::bound::Bounds,
@@ -200,6 +210,10 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
         return Err(PlanError::Shard(selection.shard.map(|s| format!("{}/{}", s.index, s.count)).unwrap_or_default()));
     }
 
+    let sights = match experiment.matrix.sees_injector.as_slice() {
+        [] => vec![experiment.agent.sees_injector],
+        several => several.to_vec(),
+    };
     let mut fault_digests = BTreeMap::new();
     let mut blocks = Vec::new();
     for system_name in &experiment.matrix.system {
@@ -208,7 +222,9 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
         for sequence_name in &experiment.matrix.sequence {
             let Some(sequence) = catalog.sequences.get(sequence_name) else { continue };
             let mut entries = Vec::new();
-            for (index, fault) in (0u32..).zip(&sequence.faults) {
+            let length = u32::try_from(sequence.faults.len()).unwrap_or(u32::MAX);
+            let rounds = (0..experiment.targets.max(1)).flat_map(|round| sequence.faults.iter().map(move |fault| (round, fault)));
+            for (index, (round, fault)) in (0u32..).zip(rounds) {
                 if !selection.faults.is_empty() && !selection.faults.contains(fault) {
                     continue;
                 }
@@ -218,13 +234,21 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
                     fault_digests.insert(fault.clone(), merged.map(|f| digest::fault(catalog, &f)).unwrap_or_default());
                 }
                 let targets = system.targets_of(fault);
-                let slot = Slot { seed: experiment.seed, system: system_name, sequence: sequence_name, index, fault };
+                if round as usize >= targets.len().max(1) {
+                    continue;
+                }
+                // Further rounds take the services after the one drawn, so that each is another one.
+                let slot =
+                    Slot { seed: experiment.seed, system: system_name, sequence: sequence_name, index: index % length.max(1), fault };
                 let target = slot
                     .choose(targets.len())
-                    .and_then(|i| targets.get(i))
+                    .and_then(|i| targets.get((i + round as usize) % targets.len().max(1)))
                     .ok_or_else(|| PlanError::NoTarget { system: system_name.clone(), fault: fault.clone() })?;
                 for params in combinations(experiment.matrix.params.get(fault)) {
-                    entries.push(Entry { index, fault: fault.clone(), target: (*target).to_owned(), params });
+                    for &sees_injector in &sights {
+                        let (fault, target, params) = (fault.clone(), (*target).to_owned(), params.clone());
+                        entries.push(Entry { index, fault, target, params, sees_injector });
+                    }
                 }
             }
             let (system, sequence) = (system_name.clone(), sequence_name.clone());
@@ -232,11 +256,18 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
         }
     }
 
-    let methods = experiment.matrix.method.iter().filter_map(|name| {
-        let merged = with_options(catalog.pipelines.get(name)?, &experiment);
-        Some((name.clone(), digest::pipeline(catalog, &merged)))
-    });
-    let models = experiment.matrix.model.iter().filter_map(|name| Some((name.clone(), digest::model(catalog.models.get(name)?))));
+    let models: Vec<(&String, String)> =
+        experiment.matrix.model.iter().filter_map(|name| Some((name, digest::model(catalog.models.get(name)?)))).collect();
+    let mut arms = Vec::new();
+    for method in &experiment.matrix.method {
+        let Some(pipeline) = catalog.pipelines.get(method) else { continue };
+        let method_digest = digest::pipeline(catalog, &with_options(pipeline, &experiment));
+        let only = experiment.matrix.only.get(method);
+        for (model, model_digest) in models.iter().filter(|(name, _)| only.is_none_or(|o| o.contains(name))) {
+            let (method, model) = (method.clone(), (*model).clone());
+            arms.push(Arm { method, method_digest: method_digest.clone(), model, model_digest: model_digest.clone() });
+        }
+    }
     let trial = catalog.pipelines.get(TRIAL_PIPELINE).ok_or_else(|| PlanError::Unknown {
         kind: "pipeline",
         name: TRIAL_PIPELINE.to_owned(),
@@ -247,8 +278,7 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
     let common = (trial_digest, budgets, &experiment.time, env!("CARGO_PKG_VERSION"), tools);
     let plan = Plan {
         common_digest: digest::of(&common),
-        methods: methods.collect(),
-        models: models.collect(),
+        arms,
         bounds: super::bound::Bounds::new(catalog, &experiment),
         experiment,
         blocks,
@@ -268,9 +298,7 @@ impl Plan {
     }
 
     fn block_len(&self, block: &Block) -> u64 {
-        [block.entries.len(), self.methods.len(), self.models.len()]
-            .iter()
-            .fold(u64::from(self.experiment.repeats), |n, f| n.saturating_mul(*f as u64))
+        [block.entries.len(), self.arms.len()].iter().fold(u64::from(self.experiment.repeats), |n, f| n.saturating_mul(*f as u64))
     }
 
     /// Trials of all shards.
@@ -322,9 +350,8 @@ impl Plan {
             rest /= base;
             usize::try_from(digit).ok()
         };
-        let (model, model_digest) = self.models.get(digit(self.models.len())?)?;
-        let (method, method_digest) = self.methods.get(digit(self.methods.len())?)?;
-        let Entry { index, fault, target, params } = block.entries.get(digit(block.entries.len())?)?;
+        let Arm { method, method_digest, model, model_digest } = self.arms.get(digit(self.arms.len())?)?;
+        let Entry { index, fault, target, params, sees_injector } = block.entries.get(digit(block.entries.len())?)?;
         let repeat = u32::try_from(rest).ok()?;
         let slot = Slot { seed: self.experiment.seed, system: &block.system, sequence: &block.sequence, index: *index, fault };
         let seed = slot.cluster_seed(repeat);
@@ -351,6 +378,9 @@ impl Plan {
         if !params.is_empty() {
             hash.update(digest::of(params).as_bytes());
         }
+        if !sees_injector {
+            hash.update(b"the injector is hidden");
+        }
         let id = crate::manifest::source::hex(hash.finalize().get(..8)?);
         Some(TrialSpec {
             id: TrialId(id),
@@ -364,6 +394,7 @@ impl Plan {
             repeat,
             seed,
             params: params.clone(),
+            sees_injector: *sees_injector,
         })
     }
 

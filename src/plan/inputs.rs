@@ -122,6 +122,11 @@ pub(super) fn with_options(pipeline: &PipelineManifest, experiment: &ExperimentM
 }
 
 impl TrialInputs {
+    /// Whether playbooks and probes see the injector. The reference that must pass always does: its repair removes it.
+    pub fn sees_injector(&self) -> bool {
+        self.spec.sees_injector || self.model.role == Some(crate::model::ReferenceRole::MustPass)
+    }
+
     /// Resolves a trial. The experiment is the plan's ([`super::Plan::experiment`]).
     pub fn resolve(catalog: &Catalog, spec: &TrialSpec, experiment: &ExperimentManifest) -> Result<Self, InputsError> {
         let missing = |kind: &str, name: &str| InputsError::Missing(format!("{kind} `{name}`"));

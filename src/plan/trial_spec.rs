@@ -32,4 +32,16 @@ pub struct TrialSpec {
     /// Fault parameters that the matrix goes through.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, serde_json::Value>,
+    /// Whether the model's playbooks and probes may see the injector.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub sees_injector: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(flag: &bool) -> bool {
+    *flag
 }

@@ -171,11 +171,14 @@ mod tests {
         let sample = Sample {
             cluster_ms: 1500,
             stage: 0,
+            round: 0,
+            position: 0,
             check: "usage".to_owned(),
             subject: "a/b".to_owned(),
             value,
             passed: value.is_some(),
             note: "x, \"y\"".to_owned(),
+            numbers: std::collections::BTreeMap::new(),
         };
         Event::Judged(Judged {
             trial: trial.clone(),
@@ -204,6 +207,7 @@ mod tests {
             repeat: 0,
             seed: 0,
             params: std::collections::BTreeMap::new(),
+            sees_injector: true,
         };
         let ran = PlaybookOutcome { command: outcome(), tasks: Vec::new(), stats: BTreeMap::new(), valid: false };
         let probed = Event::Probed(Probed { trial: trial.clone(), command: "ls".to_owned(), outcome: outcome() });

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
-use crate::event::{Event, Record, RunStarted, TrialFinished};
+use crate::event::{Event, FINAL, Judged, Record, RunStarted, TrialFinished, single_checks};
 use crate::ids::TrialId;
+use crate::manifest::CheckSet;
 use crate::model::Usage;
 use crate::plan::TrialSpec;
 
@@ -57,6 +59,10 @@ pub struct RunState {
     pub begun: BTreeMap<TrialId, TrialSpec>,
     /// How the run ended; none while it runs or after a crash.
     pub ended: Option<String>,
+    /// Check sets by trial.
+    checks: BTreeMap<TrialId, IndexMap<String, CheckSet>>,
+    /// What single checks said at the end of a trial: by set, by check.
+    pub single_checks: BTreeMap<TrialId, BTreeMap<String, BTreeMap<String, bool>>>,
     debts: BTreeMap<TrialId, Vec<Debt>>,
     spent: BTreeMap<TrialId, Spent>,
 }
@@ -103,13 +109,27 @@ impl RunState {
             }
             Event::TrialFinished(result) => {
                 self.begun.remove(&result.spec.id);
+                self.checks.remove(&result.spec.id);
                 let known = self.finished.get(&result.spec.id).is_some_and(|r| r.outcome.settled());
                 if result.outcome.settled() || !known {
                     self.finished.insert(result.spec.id.clone(), (**result).clone());
                 }
             }
             Event::RunFinished { how } => self.ended = Some(how.clone()),
-            Event::Stage { .. } | Event::Probed(_) | Event::PlaybookRan(_) | Event::Judged(_) => {}
+            Event::Checks { trial, sets } => {
+                self.checks.insert(trial.clone(), sets.clone());
+            }
+            Event::Judged(judged) => self.judged(judged),
+            Event::Stage { .. } | Event::Probed(_) | Event::PlaybookRan(_) => {}
+        }
+    }
+
+    /// Samples are many: only what they say in the end is kept, and no check sets of trials that are over.
+    fn judged(&mut self, judged: &Judged) {
+        let Some(set) = self.checks.get(&judged.trial).and_then(|sets| sets.get(&judged.set)) else { return };
+        if judged.phase == FINAL {
+            let singles = single_checks(set, &judged.samples);
+            self.single_checks.entry(judged.trial.clone()).or_default().insert(judged.set.clone(), singles);
         }
     }
 

@@ -240,6 +240,6 @@ mod tests {
     fn another_version_is_refused_even_when_its_head_looks_different() {
         let head = serde_json::json!({ "n": 0, "at": "t", "event": { "run_started": { "version": 99, "novel": true } } });
         let error = read(&format!("{head}\n")).unwrap_err();
-        assert_eq!(error.to_string(), "failed to read the journal j: its format is version 99, this program reads version 2");
+        assert_eq!(error.to_string(), "failed to read the journal j: its format is version 99, this program reads version 3");
     }
 }

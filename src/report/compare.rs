@@ -71,10 +71,12 @@ pub struct Comparison {
 }
 
 /// What a trial is apart from its method and model.
-type Circumstances<'a> = (&'a str, &'a str, u32, &'a str, &'a str, u32, u64);
+type Circumstances<'a> = (&'a str, &'a str, u32, &'a str, &'a str, (u32, u64, bool), String);
 
 fn circumstances(spec: &TrialSpec) -> Circumstances<'_> {
-    (&spec.system, &spec.sequence, spec.index, &spec.fault, &spec.target, spec.repeat, spec.seed)
+    let params: Vec<String> = spec.params.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let rest = (spec.repeat, spec.seed, spec.sees_injector);
+    (&spec.system, &spec.sequence, spec.index, &spec.fault, &spec.target, rest, params.join(";"))
 }
 
 /// All comparisons that the trials allow. References that must pass or must fail are left out: they say something about

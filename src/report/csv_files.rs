@@ -8,7 +8,7 @@ use super::summary::summary;
 use crate::event::{Outcome, TrialFinished};
 
 /// Columns of trials.csv.
-pub const TRIAL_COLUMNS: [&str; 28] = [
+pub const TRIAL_COLUMNS: [&str; 29] = [
     "trial_id",
     "system",
     "sequence",
@@ -37,6 +37,7 @@ pub const TRIAL_COLUMNS: [&str; 28] = [
     "collateral",
     "error",
     "params",
+    "sees_injector",
 ];
 
 /// trials.csv: a row a trial. Booleans are `true`, `false` or empty; collateral is joined by `;`.
@@ -49,7 +50,7 @@ pub fn trials_csv(results: &Results) -> Result<Vec<u8>, csv::Error> {
     finish(csv)
 }
 
-fn trial(row: &TrialFinished) -> [String; 28] {
+fn trial(row: &TrialFinished) -> [String; 29] {
     let s = &row.spec;
     let boolean = |b: Option<bool>| b.map(|b| b.to_string()).unwrap_or_default();
     [
@@ -82,6 +83,7 @@ fn trial(row: &TrialFinished) -> [String; 28] {
         row.collateral.join(";"),
         row.error.replace(['\n', '\r'], " "),
         s.params.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(";"),
+        s.sees_injector.to_string(),
     ]
 }
 

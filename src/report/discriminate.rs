@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::results::{Results, Verdict};
-use crate::event::ReferenceRole;
+use crate::event::{ReferenceRole, TrialFinished};
 
 /// A cell that a reference shows not to discriminate by one verdict.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -28,42 +28,51 @@ pub struct Misjudged {
     pub wrong: u64,
     /// Of how many.
     pub n: u64,
+    /// The method has the role, not the model.
+    #[serde(skip)]
+    pub of_method: bool,
 }
 
 impl Misjudged {
     /// What is wrong, in words.
     pub fn reason(&self) -> String {
         let did = if self.role == ReferenceRole::MustPass { "must pass and failed" } else { "must fail and passed" };
-        format!("{} {did} {} of {}", self.model, self.wrong, self.n)
+        format!("{} {did} {} of {}", if self.of_method { &self.method } else { &self.model }, self.wrong, self.n)
     }
+}
+
+/// What a trial's references say that its checks must do, and whether it is the method that says so.
+pub(super) fn expected(results: &Results, row: &TrialFinished) -> Option<(ReferenceRole, bool)> {
+    let of_method = results.method_roles.get(&row.spec.method).map(|role| (*role, true));
+    of_method.or_else(|| results.roles.get(&row.spec.model).map(|role| (*role, false)))
 }
 
 type Cell<'a> = (&'a str, &'a str, &'a str, Verdict, &'a str, &'a str);
 
 /// All such cells, in order.
 pub fn misjudged(results: &Results) -> Vec<Misjudged> {
-    let mut counts: BTreeMap<Cell<'_>, (ReferenceRole, u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<Cell<'_>, (ReferenceRole, bool, u64, u64)> = BTreeMap::new();
     for row in results.rows.iter().filter(|r| r.outcome.scored()) {
-        let expected = match results.roles.get(&row.spec.model) {
-            Some(ReferenceRole::MustPass) => true,
-            Some(ReferenceRole::MustFail) => false,
-            Some(ReferenceRole::Floor) | None => continue,
+        let Some((role, of_method)) = expected(results, row) else { continue };
+        let expected = match role {
+            ReferenceRole::MustPass => true,
+            ReferenceRole::MustFail => false,
+            ReferenceRole::Floor => continue,
         };
-        let role = if expected { ReferenceRole::MustPass } else { ReferenceRole::MustFail };
         for verdict in Verdict::ALL {
             // For one that must fail the checks alone count: a fault that went away by itself is exactly the point.
-            let passed = if expected { verdict.recovered(row) } else { verdict.raw(row) };
+            let passed = if expected && !of_method { verdict.recovered(row) } else { verdict.raw(row) };
             let Some(passed) = passed else { continue };
             let s = &row.spec;
-            let entry = counts.entry((&s.system, &s.fault, &s.target, verdict, &s.model, &s.method)).or_insert((role, 0, 0));
-            entry.1 += u64::from(passed != expected);
-            entry.2 += 1;
+            let entry = counts.entry((&s.system, &s.fault, &s.target, verdict, &s.model, &s.method)).or_insert((role, of_method, 0, 0));
+            entry.2 += u64::from(passed != expected);
+            entry.3 += 1;
         }
     }
     counts
         .into_iter()
-        .filter(|(_, (_, wrong, _))| *wrong > 0)
-        .map(|((system, fault, target, verdict, model, method), (role, wrong, n))| Misjudged {
+        .filter(|(_, (_, _, wrong, _))| *wrong > 0)
+        .map(|((system, fault, target, verdict, model, method), (role, of_method, wrong, n))| Misjudged {
             system: system.to_owned(),
             fault: fault.to_owned(),
             target: target.to_owned(),
@@ -73,6 +82,7 @@ pub fn misjudged(results: &Results) -> Vec<Misjudged> {
             role,
             wrong,
             n,
+            of_method,
         })
         .collect()
 }

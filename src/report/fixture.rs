@@ -32,6 +32,7 @@ pub(super) fn row(index: u32, method: &str, model: &str, outcome: Outcome, compa
             repeat: 0,
             seed: 42,
             params: std::collections::BTreeMap::new(),
+            sees_injector: true,
         },
         category: "resource".to_owned(),
         outcome,
@@ -102,6 +103,9 @@ pub(super) fn head() -> Event {
         cluster: "embedded".to_owned(),
         resumed: false,
         roles: roles(),
+        method_roles: BTreeMap::new(),
+        axes: BTreeMap::new(),
+        calibration: Vec::new(),
     })
 }
 

@@ -25,6 +25,8 @@ pub enum GroupKey {
     Repeat,
     /// Strategy of the repair.
     Strategy,
+    /// Whether the injector was `visible` or `hidden`.
+    Injector,
 }
 
 /// A name that is no column.
@@ -34,8 +36,18 @@ pub struct UnknownGroupKey(pub String);
 
 impl GroupKey {
     /// All columns.
-    pub const ALL: [Self; 9] =
-        [Self::Method, Self::Model, Self::System, Self::Sequence, Self::Fault, Self::Category, Self::Target, Self::Repeat, Self::Strategy];
+    pub const ALL: [Self; 10] = [
+        Self::Method,
+        Self::Model,
+        Self::System,
+        Self::Sequence,
+        Self::Fault,
+        Self::Category,
+        Self::Target,
+        Self::Repeat,
+        Self::Strategy,
+        Self::Injector,
+    ];
 
     /// What summary.csv is grouped by.
     pub const DEFAULT: [Self; 4] = [Self::Method, Self::Model, Self::System, Self::Sequence];
@@ -52,6 +64,7 @@ impl GroupKey {
             Self::Target => "target",
             Self::Repeat => "repeat",
             Self::Strategy => "strategy",
+            Self::Injector => "injector",
         }
     }
 
@@ -67,6 +80,7 @@ impl GroupKey {
             Self::Target => row.spec.target.clone(),
             Self::Repeat => row.spec.repeat.to_string(),
             Self::Strategy => row.strategy.clone(),
+            Self::Injector => if row.spec.sees_injector { "visible" } else { "hidden" }.to_owned(),
         }
     }
 }
@@ -91,7 +105,7 @@ mod tests {
         let error = "modell".parse::<GroupKey>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "failed to group by `modell`: the columns are method, model, system, sequence, fault, category, target, repeat, strategy"
+            "failed to group by `modell`: the columns are method, model, system, sequence, fault, category, target, repeat, strategy, injector"
         );
     }
 }

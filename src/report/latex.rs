@@ -2,14 +2,18 @@
 
 use super::compare::comparisons;
 use super::group::GroupKey;
+use super::main_table::main_table;
 use super::overview::{pair_table, rate_table};
 use super::results::Results;
 use super::table::Table;
 
-/// All tables of a paper; `by` groups the first.
-pub(super) fn latex(results: &Results, by: &[GroupKey]) -> String {
+/// All tables of a paper: the `main` one, and one grouped by `by`.
+pub(super) fn latex(results: &Results, by: &[GroupKey], main: bool) -> String {
     let mut text =
         format!("% {}; digest of the results: {}\n% needs \\usepackage{{booktabs}}\n", one_line(&results.title()), results.digest());
+    if main {
+        text.push_str(&main_table(results).as_latex(escape));
+    }
     text.push_str(&latex_table(
         &rate_table(results, by),
         "Trials recovered (strict and compatible verdict, Wilson 95\\,\\% intervals).",

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::calibration;
 use super::compare::{Comparison, comparisons};
 use super::discriminate::{Misjudged, misjudged};
 use super::document::{Block, Document};
 use super::group::GroupKey;
+use super::main_table::main_table;
 use super::number::{count, percent, shown};
 use super::results::{Results, Verdict};
 use super::side_effects::{interruptions, times};
 use super::stats::{Rate, float};
 use super::summary::{Summary, summary};
 use super::table::Table;
-use crate::event::{Outcome, ReferenceRole, TrialFinished};
+use crate::event::{CalibratedCell, Outcome, ReferenceRole, TrialFinished};
 
 /// The whole page; `by` groups its first table.
 pub(super) fn overview(results: &Results, by: &[GroupKey]) -> Document {
@@ -25,6 +27,11 @@ pub(super) fn overview(results: &Results, by: &[GroupKey]) -> Document {
     };
     let title = format!("By {}", by.iter().map(|k| k.name()).collect::<Vec<_>>().join(" and "));
     section(&title, rates(results, by));
+    let main = main_table(results);
+    if !main.rows.is_empty() {
+        let verdicts = vec![Block::Table(main.as_table()), Block::Text(main.note)];
+        section("Methods and models by level and system", verdicts);
+    }
     if by != GroupKey::DEFAULT {
         section("By system and sequence", vec![Block::Table(rate_table(results, &GroupKey::DEFAULT))]);
     }
@@ -32,6 +39,9 @@ pub(super) fn overview(results: &Results, by: &[GroupKey]) -> Document {
     section("How trials ended", outcomes(results));
     section("How systems were repaired", strategies(results));
     section("What repairs cost the system", interruptions(results));
+    if !results.method_roles.is_empty() {
+        section("How far the checks can be trusted", calibration::calibration_blocks(results));
+    }
     section("Cells that do not discriminate", cells(results));
     section("Paired comparisons", pairs(results));
     section("Where the time went", times(results));
@@ -209,11 +219,12 @@ fn strategies(results: &Results) -> Vec<Block> {
 }
 
 fn cells(results: &Results) -> Vec<Block> {
-    if !results.roles.values().any(|role| *role != ReferenceRole::Floor) {
+    let earlier: Vec<&CalibratedCell> = known_bad(results);
+    if earlier.is_empty() && !results.roles.values().any(|role| *role != ReferenceRole::Floor) {
         return vec![Block::Text("No reference policy took part, so nothing is known about the cells.".to_owned())];
     }
     let found = misjudged(results);
-    if found.is_empty() {
+    if found.is_empty() && earlier.is_empty() {
         return vec![Block::Text("None: every reference that must pass passed, and every one that must fail failed.".to_owned())];
     }
     let mut blocks =
@@ -223,19 +234,31 @@ fn cells(results: &Results) -> Vec<Block> {
         let row = [&m.system, &m.fault, &m.target, m.verdict.name(), &m.method, &m.reason()].map(str::to_owned);
         table.rows.push(row.to_vec());
     }
+    for c in &earlier {
+        table.rows.push([&c.system, &c.fault, "", &c.set, "", &calibration::reason(c)].map(str::to_owned).to_vec());
+    }
     blocks.push(Block::Table(table));
-    blocks.push(Block::Table(discriminating(results, &found)));
+    blocks.push(Block::Table(discriminating(results, &found, &earlier)));
     blocks
 }
 
+/// Cells that an earlier calibration found to say too little, as far as trials of this run are in them.
+fn known_bad(results: &Results) -> Vec<&CalibratedCell> {
+    let met = |c: &CalibratedCell| results.rows.iter().any(|r| r.spec.system == c.system && r.spec.fault == c.fault);
+    results.calibration.iter().filter(|c| calibration::untrustworthy(c) && met(c)).collect()
+}
+
 /// Rates over the cells that discriminate by the verdict in question.
-fn discriminating(results: &Results, found: &[Misjudged]) -> Table {
+fn discriminating(results: &Results, found: &[Misjudged], earlier: &[&CalibratedCell]) -> Table {
     let by = [GroupKey::Method, GroupKey::Model];
     let mut table = Table::new(by.iter().map(|k| k.name()), ["strict n", "strict %", "compat n", "compat %"]);
     let [strict, compat] = Verdict::ALL.map(|verdict| {
         let bad: BTreeSet<(&str, &str, &str)> =
             found.iter().filter(|m| m.verdict == verdict).map(|m| (m.system.as_str(), m.fault.as_str(), m.target.as_str())).collect();
-        let good = |r: &&TrialFinished| !bad.contains(&(r.spec.system.as_str(), r.spec.fault.as_str(), r.spec.target.as_str()));
+        let known =
+            |r: &TrialFinished| earlier.iter().any(|c| c.set == verdict.name() && c.system == r.spec.system && c.fault == r.spec.fault);
+        let good =
+            |r: &&TrialFinished| !known(r) && !bad.contains(&(r.spec.system.as_str(), r.spec.fault.as_str(), r.spec.target.as_str()));
         let rest = Results { rows: results.rows.iter().filter(good).cloned().collect(), ..Results::default() };
         summary(&rest, &by).into_iter().map(|s| (s.key.clone(), s.rate(verdict))).collect::<BTreeMap<_, _>>()
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{Outcome, Record, ReferenceRole, TrialFinished};
+use crate::event::{CalibratedCell, Outcome, Record, ReferenceRole, TrialFinished};
 use crate::ids::TrialId;
 use crate::record::{RunState, Spent};
 
@@ -62,6 +62,14 @@ pub struct Results {
     pub tools: BTreeMap<String, String>,
     /// Roles of reference models.
     pub roles: BTreeMap<String, ReferenceRole>,
+    /// Names in the experiment's order, by axis.
+    pub axes: BTreeMap<String, Vec<String>>,
+    /// Roles of methods that calibrate the checks.
+    pub method_roles: BTreeMap<String, ReferenceRole>,
+    /// What a calibration run had found beforehand.
+    pub calibration: Vec<CalibratedCell>,
+    /// What single checks said in the end, by trial, set and check.
+    pub single_checks: BTreeMap<TrialId, BTreeMap<String, BTreeMap<String, bool>>>,
     /// Trials planned.
     pub planned: u64,
     /// Trials that began and never ended.
@@ -92,6 +100,7 @@ impl Results {
         let mut rows: BTreeMap<TrialId, TrialFinished> = BTreeMap::new();
         for state in runs {
             results.add_head(&state);
+            results.single_checks.extend(state.single_checks);
             // Planned twice and counted once.
             let again = state.finished.keys().filter(|id| rows.contains_key(*id)).count();
             results.planned = results.planned.saturating_sub(again as u64);
@@ -115,6 +124,16 @@ impl Results {
             push_new(&mut self.clusters, &head.cluster);
             self.tools.extend(head.tools.clone());
             self.roles.extend(head.roles.clone());
+            for (axis, names) in &head.axes {
+                let known = self.axes.entry(axis.clone()).or_default();
+                names.iter().for_each(|n| push_new(known, n));
+            }
+            self.method_roles.extend(head.method_roles.clone());
+            for cell in &head.calibration {
+                if !self.calibration.contains(cell) {
+                    self.calibration.push(cell.clone());
+                }
+            }
             self.planned = self.planned.saturating_add(head.planned);
         }
         self.unfinished += state.begun.keys().filter(|id| !state.finished.contains_key(*id)).count() as u64;

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
+use super::calibration::{calibration, calibration_page};
 use super::compare::comparisons_between;
 use super::csv_files::{summary_csv, trials_csv};
 use super::group::GroupKey;
@@ -86,7 +87,7 @@ pub fn render(format: Format, results: &Results, group_by: &[GroupKey]) -> Resul
     Ok(match format {
         Format::Markdown => markdown(&overview(results, &or(&FOR_PEOPLE))),
         Format::Html => html(&overview(results, &or(&FOR_PEOPLE))),
-        Format::Latex => latex(results, &or(&FOR_PEOPLE)),
+        Format::Latex => latex(results, &or(&FOR_PEOPLE), group_by.is_empty()),
         Format::Csv => String::from_utf8(summary_csv(results, &or(&GroupKey::DEFAULT))?)?,
         Format::Json => String::from_utf8(json(results, &or(&GroupKey::DEFAULT))?)?,
     })
@@ -105,7 +106,13 @@ pub fn write_all(run: &RunDir, records: &[Record]) -> Result<Vec<Utf8PathBuf>, R
 
 /// The same from results that are at hand.
 pub fn write_results(run: &RunDir, results: &Results) -> Result<Vec<Utf8PathBuf>, ReportError> {
-    let files = [
+    let folder = run.report("");
+    write_into(&folder, results)
+}
+
+/// Writes all files of the report into a folder.
+pub fn write_into(folder: &Utf8Path, results: &Results) -> Result<Vec<Utf8PathBuf>, ReportError> {
+    let mut files = vec![
         ("summary.md", render(Format::Markdown, results, &[])?.into_bytes()),
         ("trials.csv", trials_csv(results)?),
         ("summary.csv", render(Format::Csv, results, &[])?.into_bytes()),
@@ -113,9 +120,14 @@ pub fn write_results(run: &RunDir, results: &Results) -> Result<Vec<Utf8PathBuf>
         ("tables.tex", render(Format::Latex, results, &[])?.into_bytes()),
         ("index.html", render(Format::Html, results, &[])?.into_bytes()),
     ];
+    if !results.method_roles.is_empty() {
+        let mut bytes = serde_json::to_vec_pretty(&calibration(results))?;
+        bytes.push(b'\n');
+        files.extend([("calibration.json", bytes), ("calibration.md", calibration_page(results).into_bytes())]);
+    }
     let mut paths = Vec::new();
     for (name, bytes) in files {
-        let path = run.report(name);
+        let path = folder.join(name);
         write_atomically(&path, &bytes)?;
         paths.push(path);
     }

@@ -40,6 +40,8 @@ pub struct SimConfig {
     pub tokens: BTreeMap<String, String>,
     /// Groups of users, beside `system:authenticated`. Users that are not named here are in `system:masters`.
     pub groups: BTreeMap<String, Vec<String>>,
+    /// API groups that users are not to see, by user: as if the groups' operators were not installed.
+    pub hidden: BTreeMap<String, Vec<String>>,
     /// Whether roles and bindings are enforced; otherwise everybody may do everything.
     pub rbac: bool,
     /// Whether the API is served over TLS only, with a certificate of the cluster's own authority.
@@ -60,6 +62,7 @@ impl Default for SimConfig {
             doors: Vec::new(),
             tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
+            hidden: BTreeMap::new(),
             rbac: false,
             tls: false,
         }

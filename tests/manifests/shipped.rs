@@ -114,6 +114,10 @@ fn every_prompt_renders_and_the_first_one_says_what_it_must() {
                 assert_eq!(text.contains("probe_system"), ["thinkremed", "react"].contains(&spec.method.as_str()));
             }
         }
+        if inputs.method.role.is_some() {
+            // An arm of a calibration asks no model.
+            continue;
+        }
         let first = inputs.method.steps.first().map(|s| serde_json::to_value(s).unwrap()).unwrap();
         assert_eq!(first["say"]["prompt"], format!("{}/system", spec.method));
     }

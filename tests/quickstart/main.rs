@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod judging;
 mod kills;
 
 use std::collections::BTreeMap;

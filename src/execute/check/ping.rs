@@ -60,14 +60,17 @@ fn rate(check: &PingCheck, pod: &str, outcome: &ExecOutcome) -> Finding {
         let why = if outcome.failure.is_empty() { outcome.stderr.trim() } else { outcome.failure.trim() };
         return Finding::fail(pod, None, format!("ping failed: {why}"));
     };
+    let average = average(&outcome.stdout);
+    let numbers = [("loss_percent", Some(loss)), ("average_ms", average)].into_iter().filter_map(|(name, value)| Some((name, value?)));
     if loss > check.max_loss_percent {
-        return Finding::fail(pod, Some(loss), format!("{loss} % packet loss"));
+        return Finding::fail(pod, Some(loss), format!("{loss} % packet loss")).with(numbers);
     }
-    match average(&outcome.stdout) {
+    let finding = match average {
         Some(ms) if ms <= check.max_average_ms => Finding::pass(pod, ms),
         Some(ms) => Finding::fail(pod, Some(ms), format!("mean round trip {ms} ms")),
         None => Finding::fail(pod, Some(loss), "no round-trip line"),
-    }
+    };
+    finding.with(numbers)
 }
 
 /// `3 packets transmitted, 2 received, 33% packet loss` (both spellings of ping).
@@ -93,5 +96,23 @@ mod tests {
         assert_eq!((loss(busybox), average(busybox)), (Some(0.0), Some(1000.4)));
         assert_eq!((loss(iputils), average(iputils)), (Some(33.3333), Some(2.5)));
         assert_eq!(loss("ping: bad address"), None);
+    }
+
+    #[test]
+    fn the_published_rule_is_no_loss_and_a_second_at_most() {
+        let check: PingCheck = serde_json::from_value(
+            serde_json::json!({"host": "8.8.8.8", "count": 3, "wait_s": 2, "max_loss_percent": 0.0, "max_average_ms": 1000.0}),
+        )
+        .unwrap();
+        let passes = |lost: &str, average: &str| {
+            let stdout =
+                format!("3 packets transmitted, 3 received, {lost}% packet loss\nrtt min/avg/max/mdev = 1.0/{average}/3.0/0.1 ms\n");
+            rate(&check, "p", &ExecOutcome { stdout, code: Some(0), ..ExecOutcome::default() })
+        };
+        assert!(passes("0", "1000.0").passed, "as long as the injected delay itself");
+        assert!(!passes("0", "1000.4").passed);
+        assert!(!passes("33.3333", "1.0").passed);
+        assert_eq!(passes("33.3333", "1.0").numbers["average_ms"].to_bits(), 1.0_f64.to_bits(), "kept for other thresholds");
+        assert!(!rate(&check, "p", &ExecOutcome { code: Some(127), ..ExecOutcome::default() }).passed);
     }
 }

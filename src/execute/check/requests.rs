@@ -1,11 +1,9 @@
 //! Requests through the target and through the entry services are as good as before the fault.
 
+use crate::event::LATENCY_SLACK_MS;
 use crate::execute::baseline::{ServiceTraffic, traffic};
 use crate::execute::judge::{Finding, Judge};
 use crate::manifest::fault::RequestsCheck;
-
-/// Allowance for the jitter of small latencies, in ms.
-const SLACK_MS: f64 = 5.0;
 
 /// Compares the last seconds with the baseline, for the target and every service that had traffic. A cluster that
 /// measures none passes with a note.
@@ -19,7 +17,12 @@ pub(in crate::execute) fn measure(judge: &Judge<'_>, check: &RequestsCheck) -> V
     for (service, before) in &judge.baseline.traffic {
         findings.push(match traffic(judge.cluster, judge.namespace, service, from, now) {
             None => Finding::fail(service.clone(), None, "no requests arrive any more"),
-            Some(t) => compare(check, service, *before, t),
+            Some(t) => compare(check, service, *before, t).with([
+                ("error_rate", t.error_rate),
+                ("error_rate_before", before.error_rate),
+                ("latency_ms", t.latency_ms),
+                ("latency_before_ms", before.latency_ms),
+            ]),
         });
     }
     if findings.is_empty() {
@@ -32,7 +35,7 @@ fn compare(check: &RequestsCheck, service: &str, before: ServiceTraffic, now: Se
     if now.error_rate > before.error_rate + check.max_extra_error_rate {
         return Finding::fail(service, Some(now.error_rate), format!("{:.1} % of the requests fail", now.error_rate * 100.0));
     }
-    if now.latency_ms > before.latency_ms * check.max_latency_times + SLACK_MS {
+    if now.latency_ms > before.latency_ms.mul_add(check.max_latency_times, LATENCY_SLACK_MS) {
         return Finding::fail(
             service,
             Some(now.latency_ms),

@@ -39,7 +39,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, f
                 continue;
             }
             let subject = format!("{name}/{inner}");
-            findings.extend(one(check, &subject, container, deployed.get(&inner), row));
+            findings.push(one(check, &subject, container, deployed.get(&inner), row));
         }
     }
     if findings.is_empty() && check.pods != "frozen" {
@@ -48,7 +48,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, f
     Ok(findings)
 }
 
-fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&Value>, row: &Value) -> Option<Finding> {
+fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&Value>, row: &Value) -> Finding {
     let limit_of = |c: &Value| c["resources"]["limits"][&check.resource].as_str().and_then(|t| quantity::parse(t).ok());
     let (current, original) = (limit_of(container), deployed.and_then(limit_of));
     let limit = match (check.limit.as_str(), current, original) {
@@ -57,9 +57,6 @@ fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&V
         ("deployed", _, Some(o)) => Some(o),
         (_, Some(c), _) => Some(c),
     };
-    let Some(limit) = limit.filter(|l| *l > 0.0) else {
-        return (check.without_limit != "skip").then(|| Finding::fail(subject, None, format!("no {} limit", check.resource)));
-    };
     let used = row["containers"]
         .as_array()
         .into_iter()
@@ -67,13 +64,55 @@ fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&V
         .find(|c| c["name"] == container["name"])
         .and_then(|c| c["usage"][&check.resource].as_str())
         .and_then(|t| quantity::parse(t).ok());
+    let numbers = [("used", used), ("limit", current), ("deployed_limit", original)];
+    let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let Some(limit) = limit.filter(|l| *l > 0.0) else {
+        let note = format!("no {} limit", check.resource);
+        let skipped = check.without_limit == "skip";
+        return Finding { passed: skipped, ..Finding::fail(subject, None, note) }.with(numbers);
+    };
     let Some(used) = used else {
-        return Some(Finding::fail(subject, None, "usage cannot be read"));
+        return Finding::fail(subject, None, "usage cannot be read");
     };
     let ratio = used / limit;
-    Some(if ratio < check.below {
+    let finding = if ratio < check.below {
         Finding::pass(subject, ratio)
     } else {
         Finding::fail(subject, Some(ratio), format!("{:.0} % of the {} limit", ratio * 100.0, check.resource))
-    })
+    };
+    finding.with(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whether a container that uses 0.4 cores passes, with these limits now and as deployed.
+    fn passes(limit_is: &str, without: &str, now: Option<&str>, deployed: &str) -> bool {
+        let check: UsageCheck =
+            serde_json::from_value(json!({"resource": "cpu", "below": 0.5, "limit": limit_is, "without_limit": without})).unwrap();
+        let container =
+            |limit: Option<&str>| json!({"name": "web", "resources": {"limits": limit.map_or(json!({}), |l| json!({"cpu": l}))}});
+        let row = json!({"containers": [{"name": "web", "usage": {"cpu": "400m"}}]});
+        one(&check, "p/web", &container(now), Some(&container(Some(deployed))), &row).passed
+    }
+
+    #[test]
+    fn the_published_rule_passes_what_the_strict_one_does_not() {
+        let compat = |now, deployed| passes("current", "skip", now, deployed);
+        let strict = |now, deployed| passes("deployed", "fail", now, deployed);
+        for (now, deployed, by_compat, by_strict) in [
+            (Some("1"), "1", true, true),
+            (Some("500m"), "500m", false, false),
+            (Some("800m"), "800m", false, false),
+            // The stress goes on under a raised limit.
+            (Some("64"), "500m", true, false),
+            // A limit that was dropped is not looked at.
+            (None, "500m", true, false),
+        ] {
+            assert_eq!((compat(now, deployed), strict(now, deployed)), (by_compat, by_strict), "{now:?} of {deployed}");
+        }
+    }
 }

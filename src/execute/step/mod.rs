@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::judge::span;
 use super::stop::Stop;
 use super::trial::Trial;
+use crate::event::FINAL;
 use crate::manifest::Step;
 use crate::manifest::pipeline::{Repeat, Set, Verify};
 use crate::template;
@@ -53,6 +54,8 @@ impl Trial {
             Step::Deploy(_) => self.deploy().await,
             Step::Healthy(s) => self.healthy(s).await,
             Step::Baseline(s) => self.take_baseline(s).await,
+            // A method that calibrates the checks may want the system whole.
+            Step::Inject(_) | Step::Confirm(_) if !self.inputs.method.inject => Ok(()),
             Step::Inject(_) => self.inject().await,
             Step::Confirm(_) => self.confirm().await,
             Step::Remedy(_) => self.remedy().await,
@@ -107,7 +110,7 @@ impl Trial {
         if !self.in_method {
             self.enter("verify").await?;
             for name in &verify.checks {
-                let judgement = self.judge(name, "final", false).await?;
+                let judgement = self.judge(name, FINAL, false).await?;
                 self.verdicts.push((name.clone(), judgement.passed));
             }
             return Ok(());

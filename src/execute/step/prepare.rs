@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cluster::ObjectRef;
+use crate::cluster::{ClusterError, ObjectRef};
 use crate::event::Outcome;
-use crate::execute::baseline::{Baseline, objects};
+use crate::execute::baseline::{Baseline, differences, objects, same};
 use crate::execute::judge::{Readiness, millis, ready, span};
 use crate::execute::stop::Stop;
 use crate::execute::trial::Trial;
@@ -85,29 +85,38 @@ impl Trial {
         }
         self.enter("restore").await?;
         let namespace = self.inputs.system.namespace.clone();
-        let now = objects(&self.cluster, &namespace).await?;
+        let limit = span(&restore.timeout)?;
+        self.put_back(&namespace).await?;
+        let ready = self.wait_until_ready(limit).await?;
+        let left = differences(&self.baseline.objects, &objects(&self.cluster, &namespace).await?);
+        if ready && left.is_empty() {
+            return Ok(());
+        }
+        // Dirty: the next trial gets a namespace of its own making.
+        self.delete_namespace().await.map_err(|e| {
+            let why = if left.is_empty() { "the system is not healthy".to_owned() } else { left.join(", ") };
+            Stop::Infra(format!("the cluster is not as it was before the trial ({why}), and could not be emptied: {e}"))
+        })
+    }
+
+    /// Objects as in the baseline. What the cluster refuses is found by the comparison that follows.
+    async fn put_back(&mut self, namespace: &str) -> Result<(), Stop> {
+        let now = objects(&self.cluster, namespace).await?;
         for at in now.keys().filter(|at| !self.baseline.objects.contains_key(at)) {
-            self.cluster.delete(at).await?;
+            answered(self.cluster.delete(at).await)?;
         }
         for (at, before) in &self.baseline.objects {
             match now.get(at) {
-                Some(after) if after["spec"] == before["spec"] && after["data"] == before["data"] => {}
+                Some(after) if same(after, before) => {}
                 Some(after) => {
                     let mut object = before.clone();
                     object["metadata"]["resourceVersion"] = after["metadata"]["resourceVersion"].clone();
-                    self.cluster.replace(&object, &namespace).await?;
+                    answered(self.cluster.replace(&object, namespace).await)?;
                 }
-                None => {
-                    self.cluster.create(&fresh(at, before), &namespace).await?;
-                }
+                None => answered(self.cluster.create(&fresh(at, before), namespace).await)?,
             }
         }
-        let limit = span(&restore.timeout)?;
-        if self.wait_until_ready(limit).await? {
-            Ok(())
-        } else {
-            Err(Stop::Infra(format!("the system was not healthy again within restore.timeout = {:?}", restore.timeout)))
-        }
+        Ok(())
     }
 
     async fn wait_until_ready(&mut self, limit: Duration) -> Result<bool, Stop> {
@@ -149,6 +158,14 @@ impl Trial {
             self.pass(LOOK).await?;
         }
         Ok(())
+    }
+}
+
+/// A refusal by the cluster is an answer; that it cannot be reached is none.
+fn answered<T>(result: Result<T, ClusterError>) -> Result<(), Stop> {
+    match result {
+        Err(e) if e.code().is_none() => Err(e.into()),
+        _ => Ok(()),
     }
 }
 

@@ -36,6 +36,21 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
             s.named(&item(&path, i), word, name, known.iter().copied());
         }
     }
+    for (method, models) in &matrix.only {
+        let path = child("matrix.only", method);
+        s.named_key(&path, "method", method, catalog.methods());
+        for (i, model) in models.iter().enumerate() {
+            s.named(&item(&path, i), "model", model, catalog.names(Kind::Model));
+        }
+    }
+    if matrix.sees_injector.len() > 1 && matrix.sees_injector.iter().all(|v| Some(v) == matrix.sees_injector.first())
+        || matrix.sees_injector.len() > 2
+    {
+        s.add("matrix.sees_injector", "duplicate_name", "a value is named twice", None);
+    }
+    if experiment.targets == 0 {
+        s.add("targets", "out_of_range", "there must be at least one target", None);
+    }
     if experiment.repeats == 0 {
         s.add("repeats", "out_of_range", "there must be at least one repeat", None);
     }

@@ -20,6 +20,7 @@ fn spec(trial: u8) -> TrialSpec {
         repeat: 0,
         seed: 1,
         params: std::collections::BTreeMap::new(),
+        sees_injector: true,
     }
 }
 
@@ -66,6 +67,9 @@ pub(in crate::record) fn head(program: &str) -> Event {
         cluster: "embedded".to_owned(),
         resumed: false,
         roles: BTreeMap::new(),
+        method_roles: BTreeMap::new(),
+        axes: BTreeMap::new(),
+        calibration: Vec::new(),
     })
 }
 

@@ -149,11 +149,14 @@ fn every_kind_of_event_comes_back() {
     let sample = crate::event::Sample {
         cluster_ms: 1,
         stage: 0,
+        round: 0,
+        position: 0,
         check: "c".to_owned(),
         subject: String::new(),
         value: None,
         passed: false,
         note: "n".to_owned(),
+        numbers: std::collections::BTreeMap::new(),
     };
     let events = vec![
         super::super::fold::tests::head("1"),

@@ -128,7 +128,8 @@ impl From<Status> for Answer {
 
 /// One object in the form asked for.
 pub(super) fn object(call: &Call, target: &super::call::Target, code: u16, value: &Value, now: crate::sim::time::SimTime) -> Answer {
-    let shown = super::versions::to_wire(&target.kind, value);
+    let mut shown = super::versions::to_wire(&target.kind, value);
+    call.veil.scrub(&mut shown);
     let body = match Form::of(&call.accept) {
         Form::Whole => shown,
         Form::Partial => partial(&shown),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, Method, Uri, header};
 
 use super::access::{self, Identity};
+use super::veil::Veil;
 use crate::sim::catalog::{Catalog, Kind};
 use crate::sim::config::SimConfig;
 use crate::sim::custom::Customs;
@@ -32,6 +33,8 @@ pub(super) struct Call {
     pub(super) who: Identity,
     /// Whom the client wants to be taken for.
     pub(super) impersonate: Option<Identity>,
+    /// What the user is not to see.
+    pub(super) veil: Veil,
     /// `fieldManager`, or the first word of the user agent.
     pub(super) manager: String,
 }
@@ -55,6 +58,7 @@ impl Call {
             content_type: head(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             who: Identity::of(headers, config)?,
             impersonate: access::impersonated(headers),
+            veil: Veil::default(),
             manager: if manager.is_empty() { "unknown".to_owned() } else { manager.to_owned() },
             query,
             method,

@@ -24,6 +24,7 @@ mod scale;
 mod selector;
 mod table;
 mod time;
+mod veil;
 mod versions;
 mod watch;
 mod write;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use self::access::Action;
 use self::answer::Answer;
 use self::call::{Call, Target};
+use self::veil::Veil;
 use super::clock::Hold;
 use super::config::ClockMode;
 use super::custom::{self, Customs};
@@ -122,18 +124,25 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
                 .into_response();
         }
     };
+    call.veil = Veil::of(&config, &call.who.user);
     let customs = engine.with(|w| w.customs.clone());
     let target = match Target::parse(&call.path, &customs) {
         None => {
             let method = call.method.as_str().to_ascii_lowercase();
             let action = Action { verb: &method, path: &call.text, ..Action::default() };
             let answer = engine.with(|w| access::check(w, &call.who, &action)).map_or_else(Answer::from, |()| plain(&call, &customs));
+            let answer = call.veil.discovery(&call, answer);
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
             return answer.into_response();
         }
         Some(Err(status)) => {
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), status.code));
             return Answer::from(status).into_response();
+        }
+        Some(Ok(target)) if call.veil.hides_path(&target) => {
+            let answer = Answer::no_page();
+            engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
+            return answer.into_response();
         }
         Some(Ok(target)) => target,
     };
@@ -173,6 +182,7 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             api_version: target.kind.api_version(),
             subresource: target.subresource.clone().unwrap_or_default(),
         };
+        let body = if verb == "update" { call.veil.complete(w, &target, &body) } else { body };
         let mut answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
         w.writer = Writer::Cluster;
         answer.warnings.extend(deprecation(&target).map(str::to_owned));
@@ -277,6 +287,9 @@ fn handle(world: &mut World, call: &Call, target: &Target, verb: &str, body: &By
         return answer;
     }
     match verb {
+        _ if target.name.is_some() && world.store.get(&target.key()).is_some_and(|o| call.veil.hides(o)) => {
+            Err(Status::not_found(&target.key().resource, &target.key().name))
+        }
         "get" | "list" if kind.group == "metrics.k8s.io" => metrics::answer(world, call, target),
         "get" => read::get(world, call, target),
         "list" => read::list(world, call, target),

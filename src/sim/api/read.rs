@@ -35,11 +35,13 @@ pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer
         .store
         .list(&target.kind.resource, namespace)
         .filter(|(k, _)| start.as_ref().is_none_or(|(ns, name)| (&*k.namespace, &*k.name) > (ns.as_str(), name.as_str())))
-        .filter(|(_, v)| selector.matches(v));
+        .filter(|(_, v)| selector.matches(v) && !call.veil.hides(v));
     let mut items = Vec::new();
     let mut last = None;
     for (key, value) in all.by_ref().take(limit) {
-        items.push(versions::to_wire(&target.kind, value));
+        let mut shown = versions::to_wire(&target.kind, value);
+        call.veil.scrub(&mut shown);
+        items.push(shown);
         last = Some(key);
     }
     let rest = all.count();

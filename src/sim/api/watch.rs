@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Form, partial};
 use super::call::{Call, Target};
 use super::selector::Selector;
+use super::veil::Veil;
 use super::{read, table, versions};
 use crate::sim::clock::{Hold, Interest, Watcher};
 use crate::sim::managed;
@@ -52,7 +53,7 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
         .and_then(|t| t.parse::<u64>().ok())
         .filter(|t| *t > 0)
         .map(|t| engine.clock.deadline(engine.now().after(Duration::from_secs(t))));
-    let watcher = engine.clock.watcher(interest(&target, &selector));
+    let watcher = engine.clock.watcher(interest(&target, &selector, call.veil.clone()));
     let mut stream = Stream {
         engine: Arc::clone(engine),
         selector,
@@ -81,11 +82,12 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
 }
 
 /// Which changes a watch will tell of.
-fn interest(target: &Target, selector: &Selector) -> Interest {
+fn interest(target: &Target, selector: &Selector, veil: Veil) -> Interest {
     let (resource, namespace, selector) = (target.kind.resource.clone(), target.namespace.clone(), selector.clone());
     Box::new(move |c| {
         c.key.resource == resource
             && (namespace.is_empty() || *c.key.namespace == *namespace)
+            && !veil.hides(&c.object)
             && (selector.matches(&c.object) || c.previous.as_ref().is_some_and(|p| selector.matches(p)))
     })
 }
@@ -115,7 +117,7 @@ impl Stream {
             let found: Vec<Arc<Value>> = world
                 .store
                 .list(&self.target.kind.resource, namespace)
-                .filter(|(_, v)| self.selector.matches(v))
+                .filter(|(_, v)| self.selector.matches(v) && !self.call.veil.hides(v))
                 .map(|(_, v)| Arc::clone(v))
                 .collect();
             for o in found {
@@ -139,6 +141,7 @@ impl Stream {
             Ok(changes) => changes
                 .filter(|c| c.key.resource == self.target.kind.resource)
                 .filter(|c| self.target.namespace.is_empty() || *c.key.namespace == *self.target.namespace)
+                .filter(|c| !self.call.veil.hides(&c.object))
                 .cloned()
                 .collect(),
             Err(expired) => {
@@ -164,7 +167,8 @@ impl Stream {
     }
 
     fn event(&mut self, kind: &str, object: &Value, world: &World) -> Value {
-        let shown = versions::to_wire(&self.target.kind, object);
+        let mut shown = versions::to_wire(&self.target.kind, object);
+        self.call.veil.scrub(&mut shown);
         let object = match Form::of(&self.call.accept) {
             Form::Whole => shown,
             Form::Partial => partial(&shown),
