@@ -181,7 +181,7 @@ pub struct Scripted {
 }
 
 /// One possible answer of a scripted policy. Templates see `tools` (names offered), `turn` (how many assistant messages
-/// there were), `messages`, and everything in [`super::ChatRequest::reference`].
+/// there were), `messages`, and everything that the trial tells reference policies (the gold playbook among it).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Turn {
