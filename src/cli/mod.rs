@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod cluster_up;
 mod doctor;
+mod estimate;
 mod failure;
 mod interrupt;
 mod journal;
@@ -68,7 +69,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => Box::pin(run::run(&global, args)).await,
         Command::Resume { run_dir, jobs, keep_going } => Box::pin(run::resume(&global, &run_dir, jobs, keep_going)).await,
-        Command::Plan { select, format } => plan::plan(&global, &select, format),
+        Command::Plan { select, format, from } => plan::plan(&global, &select, format, &from),
         Command::Check { paths } => check::check(&global, &paths),
         Command::Report { run_dirs, format, by, compare } => report::report(&global, &run_dirs, format, &by, &compare),
         Command::Render { select, trial, manifests } => render::render(&global, &select, trial.as_deref(), manifests),

@@ -38,15 +38,20 @@ fn folder(base_url: &str, more: &str) -> tempfile::TempDir {
     dir
 }
 
-/// Runs the program in `dir`, with the key in its environment unless told otherwise.
+/// Runs the experiment in `dir`, with the key in its environment unless told otherwise.
 async fn run(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
+    let what = ["run", "quickstart", "--root", ".", "--model", "stub", "--fault", "cpu-stress", "-j", "1"];
+    program(dir, key, &[&what[..], args].concat()).await
+}
+
+/// Runs the program in `dir`.
+async fn program(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_microremed"));
     command
         .env("MICROREMED_TOOLS", root().join("target/tools"))
         .env("NO_COLOR", "1")
         .env_remove("STUB_KEY")
         .stdin(Stdio::null())
-        .args(["run", "quickstart", "--root", ".", "--model", "stub", "--fault", "cpu-stress", "-j", "1"])
         .args(args)
         .current_dir(dir);
     if let Some(key) = key {
@@ -151,6 +156,8 @@ async fn a_replayed_run_is_the_same_without_network_and_key_and_nothing_holds_th
     let probe = &events(&first, "probed")[0]["outcome"];
     assert!(probe["stdout"].as_str().unwrap().contains("PATH=") && !probe.to_string().contains("STUB_KEY"), "{probe}");
 
+    estimates(dir.path(), &recorded).await;
+
     // Replayed with the server gone and no key: the same results, byte for byte but for the wall clock.
     drop(server);
     let replay = first.to_str().unwrap();
@@ -169,6 +176,46 @@ async fn a_replayed_run_is_the_same_without_network_and_key_and_nothing_holds_th
     let row = &rows(&run_dir(&dir.path().join("third")))[0];
     assert_eq!(row["outcome"], "infra_error");
     assert!(row["error"].contains("nothing was asked in the trial"), "{row:?}");
+}
+
+/// What a plan says that a trial takes is the mean of what trials took, where its method was run.
+async fn estimates(dir: &Path, recorded: &[BTreeMap<String, String>]) {
+    let plan = ["plan", "quickstart", "--root", ".", "--model", "stub", "--fault", "cpu-stress"];
+    let mean = |column: &str| recorded.iter().map(|row| row[column].parse::<f64>().unwrap()).sum::<f64>() / 2.0;
+    let folder = run_dir(&dir.join("first"));
+    let named = [&plan[..], &["--format", "csv", "--from", folder.to_str().unwrap()]].concat();
+    let done = program(dir, None, &named).await;
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let mut reader = csv::Reader::from_reader(done.stdout.as_slice());
+    let rows: Vec<BTreeMap<String, String>> = reader.deserialize().map(|row| row.unwrap()).collect();
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
+        if row["method"] == "sologen" {
+            assert_eq!((row["estimated_from"].as_str(), row["estimated_cost_usd"].as_str()), ("", ""), "{row:?}");
+            continue;
+        }
+        assert_eq!(row["estimated_from"], "same model", "{row:?}");
+        for (column, like) in [("estimated_prompt_tokens", "prompt_tokens"), ("estimated_cost_usd", "cost_usd"), ("estimated_s", "total_s")]
+        {
+            let found: f64 = row[column].parse().unwrap();
+            assert!((found - mean(like)).abs() <= 0.1 + mean(like) * 1e-3, "{column} {found}, {}", mean(like));
+        }
+    }
+    // Found by itself in the folder of results, and marked as an estimate; nothing is said where there is nothing.
+    let none = program(dir, None, &plan).await;
+    assert!(none.status.success() && !text(&none.stderr).contains("estimated"), "{}", text(&none.stderr));
+    fs::create_dir(dir.join("results")).unwrap();
+    fs::rename(&folder, dir.join("results").join(folder.file_name().unwrap())).unwrap();
+    let found = program(dir, None, &plan).await;
+    let said = text(&found.stderr);
+    assert!(said.contains("estimated: about $") && said.contains("nothing is known of 1 trial; from quickstart-"), "{said}");
+    let json = program(dir, None, &[&plan[..], &["--json"]].concat()).await;
+    let lines: Vec<Value> = text(&json.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let estimated: Vec<&Value> = lines.iter().filter_map(|line| line.get("estimate")).collect();
+    assert!(estimated.len() == 1 && estimated[0]["basis"] == "same model" && estimated[0]["trials"] == 2, "{estimated:?}");
+    fs::rename(dir.join("results").join(folder.file_name().unwrap()), &folder).unwrap();
+    let wrong = program(dir, None, &[&plan[..], &["--from", "nowhere"]].concat()).await;
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]
