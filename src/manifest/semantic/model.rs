@@ -14,9 +14,12 @@ pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
         let mut s = Subject::new(catalog, diagnostics, Kind::Model, name);
         let before = s.diagnostics.len();
         match &model.provider {
-            Provider::Openai(e) | Provider::OpenaiResponses(e) | Provider::Anthropic(e) | Provider::Gemini(e) | Provider::Azure(e) => {
-                endpoint(&mut s, model.provider.name(), e);
-            }
+            Provider::Openai(e)
+            | Provider::OpenaiResponses(e)
+            | Provider::Anthropic(e)
+            | Provider::Gemini(e)
+            | Provider::Azure(e)
+            | Provider::Bedrock(e) => endpoint(&mut s, model.provider.name(), e),
             Provider::Scripted(scripted) => policy(&mut s, scripted),
             Provider::Playbooks(_) => {}
         }

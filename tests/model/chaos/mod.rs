@@ -126,6 +126,11 @@ async fn gemini_survives_chaos() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn converse_survives_chaos() {
+    survives("bedrock", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_slow_conversations_take_hardly_longer_than_one() {
     const CALL: Duration = Duration::from_secs(2);
     const TURNS: u32 = 2;
