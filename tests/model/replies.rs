@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use super::model_server::{Act, ModelServer};
 use serde_json::{Value, json};
 
-const KEY: &str = "sk-very-secret-0123456789";
+pub(super) const KEY: &str = "sk-very-secret-0123456789";
 
 const GOOD: &str =
     "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: kubectl -n simple-micro delete stresschaos --all\n";
@@ -20,12 +20,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A folder with a model that asks `base_url`.
-fn folder(base_url: &str, more: &str) -> tempfile::TempDir {
+pub(super) fn folder(base_url: &str, more: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["models", "systems", "faults"] {
         fs::create_dir_all(dir.path().join(name)).unwrap();
@@ -39,13 +39,13 @@ fn folder(base_url: &str, more: &str) -> tempfile::TempDir {
 }
 
 /// Runs the experiment in `dir`, with the key in its environment unless told otherwise.
-async fn run(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
+pub(super) async fn run(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
     let what = ["run", "quickstart", "--root", ".", "--model", "stub", "--fault", "cpu-stress", "-j", "1"];
     program(dir, key, &[&what[..], args].concat()).await
 }
 
 /// Runs the program in `dir`.
-async fn program(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
+pub(super) async fn program(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_microremed"));
     command
         .env("MICROREMED_TOOLS", root().join("target/tools"))
@@ -61,13 +61,13 @@ async fn program(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
 }
 
 /// The one run folder below `out`.
-fn run_dir(out: &Path) -> PathBuf {
+pub(super) fn run_dir(out: &Path) -> PathBuf {
     let found: Vec<_> = fs::read_dir(out).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found.into_iter().next().unwrap()
 }
 
-fn rows(run: &Path) -> Vec<BTreeMap<String, String>> {
+pub(super) fn rows(run: &Path) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_path(run.join("report/trials.csv")).unwrap();
     let head: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
     reader.records().map(|r| head.iter().cloned().zip(r.unwrap().iter().map(str::to_owned)).collect()).collect()
@@ -84,7 +84,7 @@ fn timeless(run: &Path) -> Vec<BTreeMap<String, String>> {
     rows
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -97,12 +97,12 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn events(run: &Path, kind: &str) -> Vec<Value> {
+pub(super) fn events(run: &Path, kind: &str) -> Vec<Value> {
     let text = fs::read_to_string(run.join("events.jsonl")).unwrap();
     text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].get(kind).cloned()).collect()
 }
 
-fn playbook(code: &str) -> Act {
+pub(super) fn playbook(code: &str) -> Act {
     Act::tool_call("print_playbook", &json!(json!({ "code": code }).to_string()))
 }
 
