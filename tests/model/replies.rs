@@ -73,15 +73,24 @@ pub(super) fn rows(run: &Path) -> Vec<BTreeMap<String, String>> {
     reader.records().map(|r| head.iter().cloned().zip(r.unwrap().iter().map(str::to_owned)).collect()).collect()
 }
 
-/// trials.csv without the columns of the wall clock.
-fn timeless(run: &Path) -> Vec<BTreeMap<String, String>> {
-    let mut rows = rows(run);
-    for row in &mut rows {
-        for column in ["model_s", "playbook_s", "total_s"] {
-            row.remove(column).unwrap();
-        }
+/// trials.csv, byte for byte, but for the columns of the wall clock.
+fn timeless(run: &Path) -> String {
+    let whole = fs::read_to_string(run.join("report/trials.csv")).unwrap();
+    let mut reader = csv::Reader::from_reader(whole.as_bytes());
+    let head = reader.headers().unwrap().clone();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut blank = csv::Writer::from_writer(Vec::new());
+    blank.write_record(&head).unwrap();
+    writer.write_record(&head).unwrap();
+    let clock = ["model_s", "playbook_s", "total_s"];
+    assert!(clock.iter().all(|column| head.iter().any(|name| name == *column)), "{head:?}");
+    for row in reader.records().map(Result::unwrap) {
+        writer.write_record(&row).unwrap();
+        blank.write_record(head.iter().zip(&row).map(|(name, cell)| if clock.contains(&name) { "" } else { cell })).unwrap();
     }
-    rows
+    // What is compared is what stands in the file: reading and writing it changes no byte.
+    assert_eq!(String::from_utf8(writer.into_inner().unwrap()).unwrap(), whole);
+    String::from_utf8(blank.into_inner().unwrap()).unwrap()
 }
 
 pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
@@ -169,6 +178,17 @@ async fn a_replayed_run_is_the_same_without_network_and_key_and_nothing_holds_th
         let kept = kept.unwrap();
         assert_eq!(fs::read(second.join("calls").join(kept.file_name())).unwrap(), fs::read(kept.path()).unwrap());
     }
+
+    // A reply that is missing is an error of that trial alone; the other one is what it was.
+    let calls: Vec<PathBuf> = fs::read_dir(second.join("calls")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    fs::remove_file(calls.first().unwrap()).unwrap();
+    let holed = second.to_str().unwrap();
+    let done = run(dir.path(), None, &[&args[..], &["--out", "holed", "--replay", holed]].concat()).await;
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done.stderr));
+    let holed = rows(&run_dir(&dir.path().join("holed")));
+    let outcomes: Vec<&str> = holed.iter().map(|row| row["outcome"].as_str()).collect();
+    assert!(outcomes == ["infra_error", "recovered"] || outcomes == ["recovered", "infra_error"], "{outcomes:?}");
+    assert!(holed.iter().any(|row| row["error"].contains("the recorded run holds no reply to this request")), "{holed:?}");
 
     // What was never asked is an error that says so, and no result of the model.
     let done = run(dir.path(), None, &["--method", "sologen", "--out", "third", "--replay", replay]).await;
