@@ -78,9 +78,10 @@ pub(super) enum Command {
         #[arg(long, default_value = "results", value_name = "DIR")]
         out: Utf8PathBuf,
     },
-    /// Show the trials of an experiment and the time they can take at most. Touches nothing.
+    /// Show the trials of an experiment, the time they can take at most, and what earlier runs say that they cost. Touches nothing.
     #[command(after_help = "Examples:
   microremed plan quickstart --fault cpu-stress
+  microremed plan hard --model gpt-4o --from results/easy-20260102T030405Z
   microremed plan hard --model local --format csv > plan.csv")]
     Plan {
         /// What to plan.
@@ -89,6 +90,9 @@ pub(super) enum Command {
         /// How to print it.
         #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
         format: PlanFormat,
+        /// Estimate cost and time from these runs. Default: the newest ones in the results folder with the same experiment or models.
+        #[arg(long, value_name = "RUN_DIR", num_args = 1..)]
+        from: Vec<Utf8PathBuf>,
     },
     /// Check data files; exit code 2 when something is wrong.
     #[command(after_help = "Examples:

@@ -8,6 +8,7 @@ mod calibrate;
 mod check;
 mod cluster_up;
 mod doctor;
+mod estimate;
 mod failure;
 mod interrupt;
 mod journal;
@@ -72,7 +73,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => Box::pin(run::run(&global, args)).await,
         Command::Merge { run_dirs, out } => merge::merge(&global, &run_dirs, &out),
         Command::Resume { run_dir, jobs, keep_going } => Box::pin(run::resume(&global, &run_dir, jobs, keep_going)).await,
-        Command::Plan { select, format } => plan::plan(&global, &select, format),
+        Command::Plan { select, format, from } => plan::plan(&global, &select, format, &from),
         Command::Check { paths } => check::check(&global, &paths),
         Command::Report { run_dirs, format, by, compare } => report::report(&global, &run_dirs, format, &by, &compare),
         Command::Calibrate(args) => Box::pin(calibrate::calibrate(&global, args)).await,

@@ -115,9 +115,14 @@ impl Catalog {
             Err(e) => return diagnostics.push(about("syntax", e.message).at(e.span, "")),
         };
         let inherited = if kind == Kind::Model { extends::resolve(&self.files, path, &document) } else { Ok(document.value) };
-        let spans = document.spans;
+        let mut spans = document.spans;
         let value = match inherited {
-            Ok(value) => value,
+            Ok(value) => {
+                if kind == Kind::Model {
+                    spans.owe(&value, extends::KEY);
+                }
+                value
+            }
             Err(diagnostic) => return diagnostics.push(*diagnostic),
         };
         let mistakes = schema::check_kind(kind, &value);

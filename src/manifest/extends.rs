@@ -13,7 +13,7 @@ use super::spans::{Document, SpanIndex, parse_toml, parse_yaml};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 
 /// The key.
-const KEY: &str = "extends";
+pub(super) const KEY: &str = "extends";
 
 /// What belongs to one file alone.
 const OWN: [&str; 3] = ["name", "role", KEY];

@@ -3,10 +3,10 @@
 //! serde stops at the first mistake; the walk reports all unknown and missing keys, wrong types and wrong words, each at
 //! its place. It knows the schemas that our types yield, not JSON Schema at large.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 use super::spans::{child, item};
@@ -32,9 +32,48 @@ pub fn check_kind(kind: Kind, value: &Value) -> Vec<Mistake> {
     ALL.get(&kind).map(|schema| check(schema, value)).unwrap_or_default()
 }
 
+/// The schema of a file as it stands on disk. It differs from [`of`] where files may leave something to another one: a model
+/// that extends another may lack every key but its name.
+pub fn of_file(kind: Kind) -> Value {
+    let whole = of(kind);
+    if kind == Kind::Model { with_parents(whole) } else { whole }
+}
+
 /// The text of schemas/KIND.json.
 pub fn text(kind: Kind) -> String {
-    serde_json::to_string_pretty(&of(kind)).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&of_file(kind)).unwrap_or_default() + "\n"
+}
+
+/// Moves what a table demands to where it holds: in files without `extends`.
+fn with_parents(mut schema: Value) -> Value {
+    let provider = schema.pointer("/$defs/Provider/oneOf").and_then(Value::as_array).into_iter().flatten();
+    let variants = provider.filter_map(|variant| variant["properties"].as_object()).flatten();
+    let demands = |table: &Value| {
+        let name = table["$ref"].as_str()?.strip_prefix("#/$defs/")?;
+        let required = schema.pointer(&format!("/$defs/{name}/required"))?;
+        Some((name.to_owned(), json!({ "required": required })))
+    };
+    let mut moved = BTreeSet::new();
+    let mut note = |table: &Value| {
+        demands(table).map(|(name, required)| {
+            moved.insert(name);
+            required
+        })
+    };
+    let providers: Map<String, Value> = variants.filter_map(|(tag, table)| Some((tag.clone(), note(table)?))).collect();
+    let price = note(&json!({ "$ref": "#/$defs/Price" })).unwrap_or_else(|| json!({}));
+    for name in &moved {
+        if let Some(table) = schema.pointer_mut(&format!("/$defs/{name}")).and_then(Value::as_object_mut) {
+            table.remove("required");
+        }
+    }
+    if let Some(file) = schema.as_object_mut() {
+        file.insert("required".to_owned(), json!(["name"]));
+        file.insert("if".to_owned(), json!({ "not": { "required": ["extends"] } }));
+        let properties = json!({ "provider": { "properties": providers }, "price": price });
+        file.insert("then".to_owned(), json!({ "required": ["provider"], "properties": properties }));
+    }
+    schema
 }
 
 /// A mistake of shape.
@@ -313,6 +352,22 @@ mod tests {
         assert!(codes(Kind::Sequence, &value).is_empty());
         let bad = json!({ "name": "m", "provider": { "openai": { "base_url": "u", "model": "m", "retry": { "attempts": -1 } } } });
         assert_eq!(codes(Kind::Model, &bad), [("out_of_range", "provider.openai.retry.attempts".to_owned())]);
+    }
+
+    #[test]
+    fn a_file_that_extends_another_may_leave_everything_to_it() {
+        let schema = of_file(Kind::Model);
+        let partial = json!({ "name": "m", "extends": "b", "provider": { "openai": { "options": {} } }, "price": { "cached": 1.0 } });
+        assert_eq!(check(&schema, &partial), []);
+        assert_eq!(schema["if"], json!({ "not": { "required": ["extends"] } }));
+        let then = &schema["then"];
+        assert_eq!((&then["required"], &schema["required"]), (&json!(["provider"]), &json!(["name"])));
+        let provider = &then["properties"]["provider"]["properties"];
+        assert_eq!(provider["openai"]["required"], json!(["base_url", "model"]));
+        assert_eq!(provider["playbooks"]["required"], json!(["folder"]));
+        assert_eq!(then["properties"]["price"]["required"], json!(["prompt", "completion"]));
+        // What is loaded is whole, and demands everything.
+        assert_eq!(check(&of(Kind::Model), &partial).len(), 4);
     }
 
     #[test]

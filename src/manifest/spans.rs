@@ -39,6 +39,25 @@ impl SpanIndex {
         self.closest(path).map(|p| p.key.clone())
     }
 
+    /// Gives everything in `value` that has no place of its own the place of the key `from`, to which it is owed.
+    pub fn owe(&mut self, value: &Value, from: &str) {
+        if let Some(place) = self.places.get(from).cloned() {
+            self.owe_below(value, "", &place);
+        }
+    }
+
+    fn owe_below(&mut self, value: &Value, path: &str, place: &Place) {
+        let inner: Vec<(String, &Value)> = match value {
+            Value::Object(map) => map.iter().map(|(key, value)| (child(path, key), value)).collect(),
+            Value::Array(list) => list.iter().enumerate().map(|(index, value)| (item(path, index), value)).collect(),
+            _ => Vec::new(),
+        };
+        for (path, value) in inner {
+            self.owe_below(value, &path, place);
+            self.places.entry(path).or_insert_with(|| place.clone());
+        }
+    }
+
     /// All paths, in the order of their names.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(String::as_str)

@@ -35,9 +35,12 @@ pub trait ChatModel: Send + Sync {
 /// Opens the model that `spec` describes. `env` looks up environment variables, of which a spec holds names only.
 pub fn open(spec: &ModelSpec, env: &dyn Fn(&str) -> Option<String>) -> Result<Arc<dyn ChatModel>, ModelError> {
     match &spec.provider {
-        Provider::Openai(e) | Provider::OpenaiResponses(e) | Provider::Anthropic(e) | Provider::Gemini(e) | Provider::Azure(e) => {
-            Ok(Arc::new(endpoint::EndpointModel::open(spec, e, env)?))
-        }
+        Provider::Openai(e)
+        | Provider::OpenaiResponses(e)
+        | Provider::Anthropic(e)
+        | Provider::Gemini(e)
+        | Provider::Azure(e)
+        | Provider::Bedrock(e) => Ok(Arc::new(endpoint::EndpointModel::open(spec, e, env)?)),
         Provider::Scripted(policy) => Ok(Arc::new(scripted::ScriptedModel::new(policy.clone()))),
         Provider::Playbooks(playbooks) => Ok(Arc::new(playbooks::PlaybooksModel::open(playbooks)?)),
     }
@@ -46,9 +49,12 @@ pub fn open(spec: &ModelSpec, env: &dyn Fn(&str) -> Option<String>) -> Result<Ar
 /// What is wrong with the values of `spec`, all of it; needs neither a key nor a network.
 pub fn problems(spec: &ModelSpec) -> Vec<Problem> {
     let found = match &spec.provider {
-        Provider::Openai(e) | Provider::OpenaiResponses(e) | Provider::Anthropic(e) | Provider::Gemini(e) | Provider::Azure(e) => {
-            endpoint::problems(spec, e)
-        }
+        Provider::Openai(e)
+        | Provider::OpenaiResponses(e)
+        | Provider::Anthropic(e)
+        | Provider::Gemini(e)
+        | Provider::Azure(e)
+        | Provider::Bedrock(e) => endpoint::problems(spec, e),
         Provider::Scripted(policy) => scripted::problems(policy),
         Provider::Playbooks(_) => Vec::new(),
     };

@@ -79,6 +79,8 @@ pub enum Provider {
     Gemini(Endpoint),
     /// Chat completions of Azure `OpenAI`: `model` is the deployment's name.
     Azure(Endpoint),
+    /// The Converse API of Amazon Bedrock, with an API key of Bedrock.
+    Bedrock(Endpoint),
     /// A fixed policy: no network, no key.
     Scripted(Scripted),
     /// Playbooks that somebody else has written, a file a trial: no network, no key.
@@ -94,6 +96,7 @@ impl Provider {
             Self::Anthropic(_) => "anthropic",
             Self::Gemini(_) => "gemini",
             Self::Azure(_) => "azure",
+            Self::Bedrock(_) => "bedrock",
             Self::Scripted(_) => "scripted",
             Self::Playbooks(_) => "playbooks",
         }
@@ -102,7 +105,9 @@ impl Provider {
     /// The endpoint on the network; none for policies that need none.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
-            Self::Openai(e) | Self::OpenaiResponses(e) | Self::Anthropic(e) | Self::Gemini(e) | Self::Azure(e) => Some(e),
+            Self::Openai(e) | Self::OpenaiResponses(e) | Self::Anthropic(e) | Self::Gemini(e) | Self::Azure(e) | Self::Bedrock(e) => {
+                Some(e)
+            }
             Self::Scripted(_) | Self::Playbooks(_) => None,
         }
     }
@@ -181,7 +186,7 @@ pub struct Scripted {
 }
 
 /// One possible answer of a scripted policy. Templates see `tools` (names offered), `turn` (how many assistant messages
-/// there were), `messages`, and everything in [`super::ChatRequest::reference`].
+/// there were), `messages`, and everything that the trial tells reference policies (the gold playbook among it).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Turn {

@@ -1,5 +1,6 @@
 //! The tables of docs/manifests.md, made from schemas/: `UPDATE_DOCS=1 cargo test --test cli reference` writes them anew.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -18,10 +19,11 @@ fn reference_of_data_files_matches_the_schemas() {
     for kind in KINDS {
         let schema: Value = serde_json::from_slice(&std::fs::read(root.join("schemas").join(format!("{kind}.json"))).unwrap()).unwrap();
         write!(text, "\n## {kind}\n\n").unwrap();
-        table(&schema, &mut text);
+        let unless = demanded_without_parent(&schema);
+        table(&schema, unless.get("").copied(), &mut text);
         for (name, part) in schema["$defs"].as_object().into_iter().flatten() {
             write!(text, "\n### {kind}: {name}\n\n{}\n\n", cell(part["description"].as_str().unwrap_or_default())).unwrap();
-            table(part, &mut text);
+            table(part, unless.get(name.as_str()).copied(), &mut text);
         }
     }
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -31,7 +33,18 @@ fn reference_of_data_files_matches_the_schemas() {
     }
 }
 
-fn table(part: &Value, text: &mut String) {
+/// What tables demand of files without `extends`, by the tables' names; the file's own has none.
+fn demanded_without_parent(schema: &Value) -> BTreeMap<&str, &Value> {
+    let then = &schema["then"];
+    let variants = schema["$defs"]["Provider"]["oneOf"].as_array().into_iter().flatten();
+    let tables = variants.filter_map(|variant| variant["properties"].as_object()?.iter().next());
+    let named = tables.filter_map(|(tag, of)| Some((of["$ref"].as_str()?, &then["properties"]["provider"]["properties"][tag]["required"])));
+    let price = ("Price", &then["properties"]["price"]["required"]);
+    let named = named.map(|(reference, required)| (reference.rsplit('/').next().unwrap_or_default(), required));
+    named.chain([price, ("", &then["required"])]).filter(|(_, required)| required.is_array()).collect()
+}
+
+fn table(part: &Value, unless: Option<&Value>, text: &mut String) {
     if let Some(values) = part["oneOf"].as_array().or_else(|| part["anyOf"].as_array()) {
         text.push_str("| one of | what |\n|---|---|\n");
         for value in values {
@@ -45,10 +58,14 @@ fn table(part: &Value, text: &mut String) {
     }
     let Some(properties) = part["properties"].as_object() else { return };
     text.push_str("| key | type | default | what |\n|---|---|---|---|\n");
-    let required: Vec<&str> = part["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let names =
+        |list: &'_ Value| -> Vec<String> { list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect() };
+    let required = names(&part["required"]);
+    let unless = unless.map(names).unwrap_or_default();
     for (key, of) in properties {
         let default = match &of["default"] {
-            _ if required.contains(&key.as_str()) => "**required**".to_owned(),
+            _ if required.contains(key) => "**required**".to_owned(),
+            _ if unless.contains(key) => "**required**, here or in what `extends` names".to_owned(),
             Value::Null => String::new(),
             Value::Object(_) => "see there".to_owned(),
             value => format!("`{value}`"),

@@ -6,6 +6,8 @@ mod chaos;
 #[path = "../support/model_server.rs"]
 mod model_server;
 mod replies;
+mod secrets;
+mod tested;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

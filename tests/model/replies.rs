@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use super::model_server::{Act, ModelServer};
 use serde_json::{Value, json};
 
-const KEY: &str = "sk-very-secret-0123456789";
+pub(super) const KEY: &str = "sk-very-secret-0123456789";
 
 const GOOD: &str =
     "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: kubectl -n simple-micro delete stresschaos --all\n";
@@ -20,12 +20,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A folder with a model that asks `base_url`.
-fn folder(base_url: &str, more: &str) -> tempfile::TempDir {
+pub(super) fn folder(base_url: &str, more: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["models", "systems", "faults"] {
         fs::create_dir_all(dir.path().join(name)).unwrap();
@@ -38,15 +38,20 @@ fn folder(base_url: &str, more: &str) -> tempfile::TempDir {
     dir
 }
 
-/// Runs the program in `dir`, with the key in its environment unless told otherwise.
-async fn run(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
+/// Runs the experiment in `dir`, with the key in its environment unless told otherwise.
+pub(super) async fn run(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
+    let what = ["run", "quickstart", "--root", ".", "--model", "stub", "--fault", "cpu-stress", "-j", "1"];
+    program(dir, key, &[&what[..], args].concat()).await
+}
+
+/// Runs the program in `dir`.
+pub(super) async fn program(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_microremed"));
     command
         .env("MICROREMED_TOOLS", root().join("target/tools"))
         .env("NO_COLOR", "1")
         .env_remove("STUB_KEY")
         .stdin(Stdio::null())
-        .args(["run", "quickstart", "--root", ".", "--model", "stub", "--fault", "cpu-stress", "-j", "1"])
         .args(args)
         .current_dir(dir);
     if let Some(key) = key {
@@ -56,30 +61,39 @@ async fn run(dir: &Path, key: Option<&str>, args: &[&str]) -> Output {
 }
 
 /// The one run folder below `out`.
-fn run_dir(out: &Path) -> PathBuf {
+pub(super) fn run_dir(out: &Path) -> PathBuf {
     let found: Vec<_> = fs::read_dir(out).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found.into_iter().next().unwrap()
 }
 
-fn rows(run: &Path) -> Vec<BTreeMap<String, String>> {
+pub(super) fn rows(run: &Path) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_path(run.join("report/trials.csv")).unwrap();
     let head: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
     reader.records().map(|r| head.iter().cloned().zip(r.unwrap().iter().map(str::to_owned)).collect()).collect()
 }
 
-/// trials.csv without the columns of the wall clock.
-fn timeless(run: &Path) -> Vec<BTreeMap<String, String>> {
-    let mut rows = rows(run);
-    for row in &mut rows {
-        for column in ["model_s", "playbook_s", "total_s"] {
-            row.remove(column).unwrap();
-        }
+/// trials.csv, byte for byte, but for the columns of the wall clock.
+fn timeless(run: &Path) -> String {
+    let whole = fs::read_to_string(run.join("report/trials.csv")).unwrap();
+    let mut reader = csv::Reader::from_reader(whole.as_bytes());
+    let head = reader.headers().unwrap().clone();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut blank = csv::Writer::from_writer(Vec::new());
+    blank.write_record(&head).unwrap();
+    writer.write_record(&head).unwrap();
+    let clock = ["model_s", "playbook_s", "total_s"];
+    assert!(clock.iter().all(|column| head.iter().any(|name| name == *column)), "{head:?}");
+    for row in reader.records().map(Result::unwrap) {
+        writer.write_record(&row).unwrap();
+        blank.write_record(head.iter().zip(&row).map(|(name, cell)| if clock.contains(&name) { "" } else { cell })).unwrap();
     }
-    rows
+    // What is compared is what stands in the file: reading and writing it changes no byte.
+    assert_eq!(String::from_utf8(writer.into_inner().unwrap()).unwrap(), whole);
+    String::from_utf8(blank.into_inner().unwrap()).unwrap()
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -92,12 +106,12 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn events(run: &Path, kind: &str) -> Vec<Value> {
+pub(super) fn events(run: &Path, kind: &str) -> Vec<Value> {
     let text = fs::read_to_string(run.join("events.jsonl")).unwrap();
     text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].get(kind).cloned()).collect()
 }
 
-fn playbook(code: &str) -> Act {
+pub(super) fn playbook(code: &str) -> Act {
     Act::tool_call("print_playbook", &json!(json!({ "code": code }).to_string()))
 }
 
@@ -151,6 +165,8 @@ async fn a_replayed_run_is_the_same_without_network_and_key_and_nothing_holds_th
     let probe = &events(&first, "probed")[0]["outcome"];
     assert!(probe["stdout"].as_str().unwrap().contains("PATH=") && !probe.to_string().contains("STUB_KEY"), "{probe}");
 
+    estimates(dir.path(), &recorded).await;
+
     // Replayed with the server gone and no key: the same results, byte for byte but for the wall clock.
     drop(server);
     let replay = first.to_str().unwrap();
@@ -163,12 +179,63 @@ async fn a_replayed_run_is_the_same_without_network_and_key_and_nothing_holds_th
         assert_eq!(fs::read(second.join("calls").join(kept.file_name())).unwrap(), fs::read(kept.path()).unwrap());
     }
 
+    // A reply that is missing is an error of that trial alone; the other one is what it was.
+    let calls: Vec<PathBuf> = fs::read_dir(second.join("calls")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    fs::remove_file(calls.first().unwrap()).unwrap();
+    let holed = second.to_str().unwrap();
+    let done = run(dir.path(), None, &[&args[..], &["--out", "holed", "--replay", holed]].concat()).await;
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done.stderr));
+    let holed = rows(&run_dir(&dir.path().join("holed")));
+    let outcomes: Vec<&str> = holed.iter().map(|row| row["outcome"].as_str()).collect();
+    assert!(outcomes == ["infra_error", "recovered"] || outcomes == ["recovered", "infra_error"], "{outcomes:?}");
+    assert!(holed.iter().any(|row| row["error"].contains("the recorded run holds no reply to this request")), "{holed:?}");
+
     // What was never asked is an error that says so, and no result of the model.
     let done = run(dir.path(), None, &["--method", "sologen", "--out", "third", "--replay", replay]).await;
     assert_eq!(done.status.code(), Some(1), "{}", text(&done.stderr));
     let row = &rows(&run_dir(&dir.path().join("third")))[0];
     assert_eq!(row["outcome"], "infra_error");
     assert!(row["error"].contains("nothing was asked in the trial"), "{row:?}");
+}
+
+/// What a plan says that a trial takes is the mean of what trials took, where its method was run.
+async fn estimates(dir: &Path, recorded: &[BTreeMap<String, String>]) {
+    let plan = ["plan", "quickstart", "--root", ".", "--model", "stub", "--fault", "cpu-stress"];
+    let mean = |column: &str| recorded.iter().map(|row| row[column].parse::<f64>().unwrap()).sum::<f64>() / 2.0;
+    let folder = run_dir(&dir.join("first"));
+    let named = [&plan[..], &["--format", "csv", "--from", folder.to_str().unwrap()]].concat();
+    let done = program(dir, None, &named).await;
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let mut reader = csv::Reader::from_reader(done.stdout.as_slice());
+    let rows: Vec<BTreeMap<String, String>> = reader.deserialize().map(|row| row.unwrap()).collect();
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
+        if row["method"] == "sologen" {
+            assert_eq!((row["estimated_from"].as_str(), row["estimated_cost_usd"].as_str()), ("", ""), "{row:?}");
+            continue;
+        }
+        assert_eq!(row["estimated_from"], "same model", "{row:?}");
+        for (column, like) in [("estimated_prompt_tokens", "prompt_tokens"), ("estimated_cost_usd", "cost_usd"), ("estimated_s", "total_s")]
+        {
+            let found: f64 = row[column].parse().unwrap();
+            assert!((found - mean(like)).abs() <= 0.1 + mean(like) * 1e-3, "{column} {found}, {}", mean(like));
+        }
+    }
+    // Found by itself in the folder of results, and marked as an estimate; nothing is said where there is nothing.
+    let none = program(dir, None, &plan).await;
+    assert!(none.status.success() && !text(&none.stderr).contains("estimated"), "{}", text(&none.stderr));
+    fs::create_dir(dir.join("results")).unwrap();
+    fs::rename(&folder, dir.join("results").join(folder.file_name().unwrap())).unwrap();
+    let found = program(dir, None, &plan).await;
+    let said = text(&found.stderr);
+    assert!(said.contains("estimated: about $") && said.contains("nothing is known of 1 trial; from quickstart-"), "{said}");
+    let json = program(dir, None, &[&plan[..], &["--json"]].concat()).await;
+    let lines: Vec<Value> = text(&json.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let estimated: Vec<&Value> = lines.iter().filter_map(|line| line.get("estimate")).collect();
+    assert!(estimated.len() == 1 && estimated[0]["basis"] == "same model" && estimated[0]["trials"] == 2, "{estimated:?}");
+    fs::rename(dir.join("results").join(folder.file_name().unwrap()), &folder).unwrap();
+    let wrong = program(dir, None, &[&plan[..], &["--from", "nowhere"]].concat()).await;
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]

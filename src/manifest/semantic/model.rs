@@ -14,9 +14,12 @@ pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
         let mut s = Subject::new(catalog, diagnostics, Kind::Model, name);
         let before = s.diagnostics.len();
         match &model.provider {
-            Provider::Openai(e) | Provider::OpenaiResponses(e) | Provider::Anthropic(e) | Provider::Gemini(e) | Provider::Azure(e) => {
-                endpoint(&mut s, model.provider.name(), e);
-            }
+            Provider::Openai(e)
+            | Provider::OpenaiResponses(e)
+            | Provider::Anthropic(e)
+            | Provider::Gemini(e)
+            | Provider::Azure(e)
+            | Provider::Bedrock(e) => endpoint(&mut s, model.provider.name(), e),
             Provider::Scripted(scripted) => policy(&mut s, scripted),
             Provider::Playbooks(_) => {}
         }
@@ -25,10 +28,22 @@ pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
                 s.add(&problem.path, "bad_model", problem.message, None);
             }
         }
+        let limits = model.limits.unwrap_or_default();
+        let requests = limits.requests_per_minute.map(u64::from);
+        for (key, value) in [
+            ("concurrent", limits.concurrent.map(u64::from)),
+            ("requests_per_minute", requests),
+            ("tokens_per_minute", limits.tokens_per_minute),
+        ] {
+            if value == Some(0) {
+                let help = Some(format!("leave out {key} where there is no limit"));
+                s.add(&child("limits", key), "out_of_range", "with a limit of 0 nothing could ever be asked", help);
+            }
+        }
         if let Some(price) = &model.price {
             for (key, value) in [("prompt", price.prompt), ("completion", price.completion), ("cached", price.cached.unwrap_or(0.0))] {
-                if value < 0.0 {
-                    s.add(&child("price", key), "out_of_range", "a price must not be negative", None);
+                if value < 0.0 || !value.is_finite() {
+                    s.add(&child("price", key), "out_of_range", "a price must be a number, and not negative", None);
                 }
             }
         }

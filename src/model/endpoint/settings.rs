@@ -51,6 +51,9 @@ impl Settings {
         if description.retry.attempts == 0 {
             problems.push(Problem::new("retry.attempts", "must be at least 1"));
         }
+        if description.stream && !wire.streams() {
+            problems.push(Problem::new("stream", "this provider's streams cannot be read; leave it out"));
+        }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let own = wire.headers(description);

@@ -6,6 +6,7 @@
 mod answer;
 mod anthropic;
 mod azure;
+mod bedrock;
 mod chat;
 mod gemini;
 mod responses;
@@ -40,6 +41,11 @@ pub(super) trait Wire: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// Whether the format's streams are server-sent events, which can be read.
+    fn streams(&self) -> bool {
+        true
+    }
+
     /// Reads a whole reply.
     fn read(&self, reply: &Value) -> Result<Answer, BadReply>;
 
@@ -67,6 +73,7 @@ pub(super) fn of(provider: &Provider) -> Option<&'static dyn Wire> {
         Provider::Anthropic(_) => Some(&anthropic::Anthropic),
         Provider::Gemini(_) => Some(&gemini::Gemini),
         Provider::Azure(_) => Some(&azure::Azure),
+        Provider::Bedrock(_) => Some(&bedrock::Bedrock),
         Provider::Scripted(_) | Provider::Playbooks(_) => None,
     }
 }
