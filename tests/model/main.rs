@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
 mod chaos;
+mod limits;
 #[path = "../support/model_server.rs"]
 mod model_server;
 mod replies;

@@ -77,11 +77,14 @@ pub fn describe_as_json(tools: &[ToolSpec]) -> String {
     for tool in tools {
         text.push_str(&format_tool(tool));
     }
-    text.push_str("\nAnswer with one JSON object: {\"name\": \"NAME\", \"arguments\": {\"PARAMETER\": \"VALUE\"}}");
+    text.push_str("\nAnswer with one JSON object: {\"action\": \"NAME\", \"input\": {\"PARAMETER\": \"VALUE\"}}");
     text
 }
 
 /// The JSON Schema of an answer that is a call of one of the tools; none where the model may answer otherwise.
+///
+/// Servers that build a grammar of it have the keys written in their order here, which is that of the alphabet: `action`
+/// before `input`, so that a model chooses the tool before it writes what goes in, and a call that is cut off is known as one.
 pub fn call_schema(tools: &[ToolSpec], choice: ToolChoice) -> Option<Value> {
     if tools.is_empty() || choice == ToolChoice::Auto {
         return None;
@@ -91,8 +94,8 @@ pub fn call_schema(tools: &[ToolSpec], choice: ToolChoice) -> Option<Value> {
         .map(|tool| {
             serde_json::json!({
                 "type": "object",
-                "properties": { "name": { "type": "string", "enum": [tool.name] }, "arguments": tool.parameters },
-                "required": ["name", "arguments"],
+                "properties": { "action": { "type": "string", "enum": [tool.name] }, "input": tool.parameters },
+                "required": ["action", "input"],
                 "additionalProperties": false,
             })
         })

@@ -102,11 +102,13 @@ fn several_tagged_calls_are_numbered_after_the_earlier_ones() {
 
 #[test]
 fn malformed_calls_are_calls_all_the_same() {
+    let constrained = "{\n    \"action\": \"print_playbook\",\n    \"input\": {\n        \"code\": \"- hosts";
     let cut = "{\"name\": \"print_playbook\", \"arguments\": {\"code\": \"- hosts";
     for text in [
         format!("```json\n{cut}\n```"),
         format!("<tool_call>{cut}</tool_call>"),
         format!("So: {cut}"),
+        constrained.to_owned(),
         "Action: print_playbook\nAction Input: {\"code\": \"- hosts".to_owned(),
     ] {
         let (name, arguments) = only(&text);

@@ -249,7 +249,10 @@ mod tests {
         let tool = ToolSpec { name: "t".to_owned(), description: String::new(), parameters };
         let body = model.body(&ChatRequest { tools: vec![tool], ..ChatRequest::default() });
         let schema = &body["response_format"]["json_schema"]["schema"];
-        assert_eq!(schema["properties"]["name"]["enum"], json!(["t"]));
-        assert!(body.get("tools").is_none() && body["messages"][0]["content"].as_str().unwrap().contains("\"arguments\""));
+        assert_eq!(schema["properties"]["action"]["enum"], json!(["t"]));
+        // The name of the tool comes first where a server follows the order of the text.
+        let text = body.to_string();
+        assert!(text.find("\"action\":{") < text.find("\"input\":{"), "{text}");
+        assert!(body.get("tools").is_none() && body["messages"][0]["content"].as_str().unwrap().contains("\"input\""));
     }
 }

@@ -1,7 +1,7 @@
 //! The Converse API of Amazon Bedrock: `POST {base_url}/model/MODEL/converse`, with an API key of Bedrock as bearer token.
 //!
 //! One shape for all models behind it: content is a list of blocks, each a table with one key that says what it is.
-//! Requests are not signed (SigV4), and its streams, which are no server-sent events, are not asked for.
+//! Requests are not signed (AWS calls that `SigV4`), and its streams, which are no server-sent events, are not asked for.
 
 use reqwest::Url;
 use serde_json::{Map, Value, json};
