@@ -301,6 +301,30 @@ async fn exec_speaks_to_a_real_client() {
 }
 
 #[tokio::test]
+async fn ports_are_forwarded_to_a_real_client() {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::Api;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let c = Client::start().await;
+    let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "nginx", "ports": [{"containerPort": 80}]}]}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/pods", &pod).await.0, 201);
+    c.sim.engine().advance_to(crate::sim::time::SimTime(30_000));
+    let client = kube::Client::try_from(kube::Config::new(c.sim.url().parse().unwrap())).unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "demo");
+    let mut forward = pods.portforward("web", &[80, 81]).await.unwrap();
+    let mut stream = forward.take_stream(80).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").await.unwrap();
+    let refused = forward.take_error(81).unwrap().await.unwrap();
+    assert!(refused.contains("connection refused"), "{refused}");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("Welcome to nginx!"), "{text}");
+    assert_eq!(c.get("/api/v1/namespaces/demo/pods/web/portforward?ports=x").await.0, 400);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
 async fn roles_are_enforced_over_tls() {
     let tokens = BTreeMap::from([("t1".to_owned(), "runner".to_owned()), ("t2".to_owned(), "agent".to_owned())]);
     let groups = BTreeMap::from([("agent".to_owned(), vec!["robots".to_owned()])]);

@@ -8,7 +8,7 @@ mod disk;
 mod environment;
 mod files;
 mod host;
-pub mod image;
+mod image;
 mod launch;
 mod lifecycle;
 mod logs;
@@ -26,6 +26,7 @@ mod tests;
 
 pub use host::{ContainerHost, exec_host};
 pub use lifecycle::{kill, pod_changed, step};
+pub use image::own_page;
 pub use logs::{LogLine, logs};
 pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};
 pub use probe::{accepts, status_of};

@@ -233,8 +233,8 @@ impl ContainerModel {
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",
             behaviour: behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always"),
+            ports: if ports.is_empty() { implied_ports(c["image"].as_str().unwrap_or_default(), &command) } else { ports },
             command,
-            ports,
         }
     }
 
@@ -302,6 +302,23 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
         return Behaviour::Sleep(None);
     }
     Behaviour::Serve(Box::default(), Arc::new([]))
+}
+
+/// The ports that a command or an image speaks of: numbers after a program's words or a port option, else the image's own.
+fn implied_ports(image: &str, command: &[String]) -> Vec<u16> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n >= 80);
+    let mut ports = Vec::new();
+    let mut previous = "-";
+    for word in command {
+        let option = previous.starts_with('-') && !previous.contains("port") && previous != "-p";
+        let named = word.split_once('=').filter(|(k, _)| k.contains("port")).and_then(|(_, v)| number(v));
+        ports.extend(if option { None } else { number(word) }.or(named));
+        previous = word;
+    }
+    if ports.is_empty() && command.is_empty() {
+        ports.extend(super::image::own_port(image));
+    }
+    ports
 }
 
 /// Understands `sleep N`, endless loops, `true`, `false`, `exit N` and `echo`, bare or as one `sh -c` line.
