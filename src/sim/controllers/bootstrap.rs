@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{CONFIG_MAPS, ENDPOINTS, NAMESPACES, NODES, SERVICES, SLICES};
+use super::kinds::{CONFIG_MAPS, ENDPOINTS, LEASES, NAMESPACES, NODES, SERVICES, SLICES};
 use super::namespace;
 use crate::sim::registry;
 use crate::sim::resource::{Key, Resource};
@@ -77,6 +77,14 @@ pub fn bootstrap(world: &mut World) {
         "kube-system",
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "coredns"}, "data": {"Corefile": core}}),
     );
+    for i in 1..=world.config.nodes {
+        // Its time is filled in when it is read: see the API's `read`.
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": format!("node-{i}")},
+            "spec": {"holderIdentity": format!("node-{i}"), "leaseDurationSeconds": 40, "renewTime": world.now.rfc3339_micro()},
+        });
+        put(world, &LEASES, "kube-node-lease", lease);
+    }
     world.agenda.at(world.now.after(std::time::Duration::from_secs(1)), Event::Second);
 }
 
