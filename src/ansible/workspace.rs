@@ -19,7 +19,7 @@ use super::timekeeping::Timekeeping;
 use super::toolchain::Toolchain;
 
 /// Programs on the path of children that are really this program, which lets them take the cluster's time.
-pub const SHIMS: [&str; 4] = ["kubectl", "sleep", "sudo", "timeout"];
+pub const SHIMS: [&str; 5] = ["date", "kubectl", "sleep", "sudo", "timeout"];
 
 const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Of the events file; a playbook with more results than this is cut off, not the run.

@@ -40,6 +40,7 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
         Some(s) => embedded::of_system(s, &time, up.seed).map_err(Failure::input)?,
         None => crate::cluster::Embedded { seed: up.seed, clock: embedded::clock(&time).map_err(Failure::input)?, ..Default::default() },
     };
+    config.start = crate::sim::time::SimTime::of(jiff::Timestamp::now());
     config.port = up.port;
     config.tls = up.tls;
     config.rbac = up.rbac;

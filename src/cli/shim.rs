@@ -1,8 +1,8 @@
-//! Programs that a playbook or a probe finds first on its path: `sleep`, `timeout`, `kubectl` and `sudo` are links to
-//! this program, told apart by the name they are called with.
+//! Programs that a playbook or a probe finds first on its path: `sleep`, `timeout`, `date`, `kubectl` and `sudo` are
+//! links to this program, told apart by the name they are called with.
 //!
-//! With `SIM_CLOCK` set, waits and time limits are those of the embedded cluster's clock; without it the real program
-//! takes over. `sudo` only drops its own options: inside the sandbox there is nobody else to become. Input: the
+//! With `SIM_CLOCK` set, waits, time limits and the present are those of the embedded cluster's clock; without it the
+//! real program takes over. `sudo` only drops its own options: inside the sandbox there is nobody else to become. Input: the
 //! command line and the environment; output: the exit code, or nothing when this is no shim.
 
 use std::ffi::{OsStr, OsString};
@@ -11,6 +11,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
+use crate::sim::time::{EPOCH_UNIX_S, SimTime};
+
+mod ages;
 mod clock;
 mod duration;
 mod kubectl;
@@ -29,7 +32,8 @@ pub fn dispatch(argv: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
         ("timeout", Some(clock)) => Some(timeout::run(clock, &args)),
         ("kubectl", clock) => Some(kubectl::run(clock, args)),
         ("sudo", _) => Some(sudo(&args)),
-        ("sleep" | "timeout", None) => Some(exec_real(&name, &args)),
+        ("date", Some(clock)) => Some(exec_real("date", &dated(args, clock.now()))),
+        ("sleep" | "timeout" | "date", None) => Some(exec_real(&name, &args)),
         _ => None,
     }
 }
@@ -43,6 +47,23 @@ fn sleep(clock: &clock::SimClock, args: &[OsString]) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => exec_real("sleep", args),
+    }
+}
+
+/// `date` of the cluster's present, unless it is asked for another moment; BSD has no words for that.
+fn dated(args: Vec<OsString>, now: Option<SimTime>) -> Vec<OsString> {
+    let another = |a: &OsString| {
+        let a = a.to_string_lossy();
+        let long = ["--date", "--reference", "--file", "--set", "--help", "--version", "--resolution"];
+        let short = a.starts_with('-') && !a.starts_with("--") && a.contains(['d', 'r', 'f', 's']) && !a.starts_with("-I");
+        short || long.iter().any(|l| a.starts_with(l))
+    };
+    match now {
+        Some(now) if cfg!(target_os = "linux") && !args.iter().any(another) => {
+            let moment = format!("@{}.{:03}", EPOCH_UNIX_S + i64::try_from(now.0 / 1000).unwrap_or(0), now.0 % 1000);
+            ["-d".into(), moment.into()].into_iter().chain(args).collect()
+        }
+        _ => args,
     }
 }
 

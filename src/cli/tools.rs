@@ -71,7 +71,11 @@ fn failure(e: &ToolsError) -> Failure {
     if matches!(e, ToolsError::Cancelled) {
         return Failure::new(Code::Interrupted, "the installation was interrupted; the next one begins anew");
     }
-    Failure::new(Code::Dependency, chain(e))
+    let failure = Failure::new(Code::Dependency, chain(e));
+    match e {
+        ToolsError::Files(_) => failure.help("--tools, or the variable MICROREMED_TOOLS, names a folder that can be written to"),
+        _ => failure,
+    }
 }
 
 fn list(versions: &Versions) -> String {

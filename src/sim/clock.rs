@@ -83,6 +83,10 @@ const SLEEPING: Patience = Patience { idle_for: Duration::from_millis(9), sample
 /// (`cache.WaitForCacheSync`), and is idle in between without waiting for the cluster.
 const WATCHING: Patience = Patience { idle_for: Duration::from_millis(150), sample_every: Duration::from_millis(15), lateness_factor: 1 };
 
+/// Only limits are left: a client hangs, or is between two requests. Nothing but the limit can come of it, which is not to
+/// be reached before its time, and it is rare enough to cost a second.
+const HANGING: Patience = Patience { idle_for: Duration::from_millis(1000), sample_every: Duration::from_millis(15), lateness_factor: 4 };
+
 struct Shared {
     mode: ClockMode,
     state: Mutex<State>,
@@ -251,8 +255,10 @@ impl Clock {
             Waiting::Nobody
         } else if outside && sleeps && s.watchers.is_empty() {
             Waiting::Outside(SLEEPING)
-        } else if outside && (sleeps || !s.watchers.is_empty() || !s.limits.is_empty()) {
+        } else if outside && (sleeps || !s.watchers.is_empty()) {
             Waiting::Outside(WATCHING)
+        } else if outside && !s.limits.is_empty() {
+            Waiting::Outside(HANGING)
         } else if !outside && !s.timers.is_empty() {
             Waiting::Inside
         } else {

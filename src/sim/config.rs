@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::time::SimTime;
+
 /// How simulated time passes; see [`super::clock`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ClockMode {
@@ -19,6 +21,9 @@ pub struct SimConfig {
     pub seed: u64,
     /// How time passes.
     pub clock: ClockMode,
+    /// The moment at which the cluster comes up. Fixed by default, so that runs are repeatable; a cluster for people starts at
+    /// the present, since their clients compute ages with their own clocks.
+    pub start: SimTime,
     /// TCP port on 127.0.0.1; 0 picks a free one.
     pub port: u16,
     /// Number of nodes, each with 8 cores, 32 GiB and 110 pods.
@@ -46,6 +51,7 @@ impl Default for SimConfig {
         Self {
             seed: 0,
             clock: ClockMode::Skip,
+            start: SimTime(0),
             port: 0,
             nodes: 3,
             request_cost: Duration::from_millis(10),

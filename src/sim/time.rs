@@ -21,6 +21,11 @@ impl SimTime {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The moment of a calendar time; the epoch for earlier ones.
+    pub fn of(at: jiff::Timestamp) -> Self {
+        Self(u64::try_from(at.as_millisecond() - EPOCH_UNIX_S * 1000).unwrap_or(0))
+    }
+
     /// Calendar time.
     pub fn timestamp(self) -> jiff::Timestamp {
         let ms = i64::try_from(self.0).unwrap_or(i64::MAX / 2);

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -103,6 +104,9 @@ pub struct AuditEntry {
     pub code: u16,
 }
 
+/// Everything that recurs (accounting each second, scrapes, controllers' rounds) does so at divisors of this.
+const BEAT_MS: u64 = 60_000;
+
 /// The whole state of the cluster.
 pub struct World {
     /// Objects.
@@ -134,11 +138,13 @@ pub struct World {
 }
 
 impl World {
-    /// A cluster at time zero: nodes, the standard namespaces and their default objects.
+    /// A cluster at its start: nodes, the standard namespaces and their default objects.
     pub fn new(config: Arc<SimConfig>) -> Self {
+        let start = config.start;
         let mut world = Self {
             store: Store::default(),
-            now: SimTime(0),
+            // What happens every so many seconds happens at multiples of them.
+            now: SimTime(start.0 - start.0 % BEAT_MS),
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             agenda: Agenda::default(),
             config,
@@ -153,6 +159,7 @@ impl World {
         };
         super::controllers::bootstrap(&mut world);
         world.settle();
+        world.advance_to(start);
         world
     }
 
@@ -205,6 +212,7 @@ pub struct Engine {
     world: Mutex<World>,
     changed: tokio::sync::watch::Sender<u64>,
     passed: tokio::sync::watch::Sender<SimTime>,
+    calendar: AtomicI64,
     /// How time passes.
     pub clock: Clock,
 }
@@ -216,7 +224,7 @@ impl Engine {
         let world = World::new(Arc::clone(&config));
         let (changed, _) = tokio::sync::watch::channel(world.store.revision());
         let (passed, _) = tokio::sync::watch::channel(world.now);
-        Arc::new(Self { world: Mutex::new(world), changed, passed, clock: Clock::new(config.clock) })
+        Arc::new(Self { world: Mutex::new(world), changed, passed, calendar: AtomicI64::new(0), clock: Clock::new(config.clock) })
     }
 
     /// Runs `f` on the world, lets controllers see what it changed, and wakes watches. Never held across an await.
@@ -243,6 +251,16 @@ impl Engine {
     /// Simulated time.
     pub fn now(&self) -> SimTime {
         self.lock().now
+    }
+
+    /// How far the calendar of clients that compute ages is ahead of the cluster's, in milliseconds; see [`super::api::calendar`].
+    pub fn calendar(&self) -> i64 {
+        self.calendar.load(Ordering::Acquire)
+    }
+
+    /// Sets [`Engine::calendar`].
+    pub fn set_calendar(&self, ahead_ms: i64) {
+        self.calendar.store(ahead_ms, Ordering::Release);
     }
 
     /// Moves simulated time forward by `d` and fires the timers that this reaches.

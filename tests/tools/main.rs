@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 mod fake_clock;
 mod playbooks;
+mod present;
 mod simulated_time;
 
 /// Another folder can be named, to try another Python (the first on the path) beside the usual one.
@@ -36,11 +37,15 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with("apiVersion: v1\nkind: Config\n").await
+    }
+
+    async fn with(kubeconfig: &str) -> Self {
         let tools = tools().await;
         let folder = tempfile::tempdir().unwrap();
         let spec = WorkspaceSpec {
             folder: folder.path().join("trial"),
-            kubeconfig: "apiVersion: v1\nkind: Config\n".to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
             group: "k3s_control_plane".to_owned(),
             shim_program: Some(env!("CARGO_BIN_EXE_microremed").into()),
             wrapper: Vec::new(),

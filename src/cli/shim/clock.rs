@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::sim::time::SimTime;
+
 /// Asked at once: the runner compares the clock with its own deadline between two jumps.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,17 @@ impl SimClock {
         self.pass(total, "&limit=true");
     }
 
+    /// Tells the cluster what this machine's clock shows; how far that is ahead, in milliseconds. `None`: no answer.
+    pub(super) fn ahead(&self) -> Option<i64> {
+        let unix_ms = jiff::Timestamp::now().as_millisecond();
+        self.get(&format!("calendar?unix_ms={unix_ms}")).ok()?.trim().parse().ok()
+    }
+
+    /// The cluster's time; `None`: no answer.
+    pub(super) fn now(&self) -> Option<SimTime> {
+        self.get("now").ok()?.trim().parse().ok().map(SimTime)
+    }
+
     fn pass(&self, total: Duration, kind: &str) {
         let mut left = total;
         while !left.is_zero() {
@@ -49,14 +62,19 @@ impl SimClock {
     }
 
     fn ask(&self, d: Duration, kind: &str) -> std::io::Result<()> {
+        self.get(&format!("sleep?ms={}{kind}", d.as_millis().max(1))).map(|_| ())
+    }
+
+    /// The body of a good answer.
+    fn get(&self, what: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(&self.address)?;
-        let ms = d.as_millis().max(1);
         let (path, host) = (&self.path, &self.address);
-        stream.write_all(format!("GET /{path}/sleep?ms={ms}{kind} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
+        stream.write_all(format!("GET /{path}/{what} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
         // "HTTP/1.1 200 OK"
-        if answer.get(9) == Some(&b'2') { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        if head.get(9..10) == Some("2") { Ok(body.to_owned()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
     }
 }
 

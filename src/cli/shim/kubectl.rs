@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::clock::SimClock;
 use super::race::{Race, Won};
-use super::{code_of, duration, exec, not_found, real, say};
+use super::{ages, code_of, duration, exec, not_found, real, say};
 
 /// Global flags whose value is a word of its own.
 const VALUE_FLAGS: [&str; 21] = [
@@ -50,6 +50,8 @@ const AT_ONCE: &str = "--timeout=10ms";
 #[derive(Debug, PartialEq)]
 enum Limit {
     None,
+    /// None, but its output has ages, see [`ages`].
+    Ages,
     /// Asked again with next to no time: its message names the object.
     Again(Duration),
     Message(Duration, String),
@@ -68,6 +70,7 @@ pub(super) fn run(clock: Option<SimClock>, args: Vec<OsString>) -> ExitCode {
     };
     let (Some(clock), limit) = (clock, limit_of(&args)) else { return exec(command(&args)) };
     let duration = match &limit {
+        Limit::Ages => return ages::run(command(&args), &clock),
         Limit::None => return exec(command(&args)),
         Limit::Again(d) | Limit::Message(d, _) => *d,
     };
@@ -84,7 +87,7 @@ pub(super) fn run(clock: Option<SimClock>, args: Vec<OsString>) -> ExitCode {
                 say(&text);
                 ExitCode::from(1)
             }
-            Limit::None | Limit::Again(_) => {
+            Limit::None | Limit::Ages | Limit::Again(_) => {
                 let mut again = args;
                 again.push(AT_ONCE.into());
                 exec(command(&again))
@@ -155,6 +158,7 @@ fn limit_of(args: &[OsString]) -> Limit {
             _ => Limit::None,
         },
         ["rollout", "status", ..] | ["delete" | "scale" | "replace" | "apply", ..] => message("error: timed out waiting for the condition"),
+        ["describe" | "events", ..] => Limit::Ages,
         ["drain", ..] => message(&format!("error: global timeout reached: {}", timeout.unwrap_or_default())),
         _ => Limit::None,
     }

@@ -72,19 +72,34 @@ impl Trial {
     async fn repeat(&mut self, repeat: &Repeat) -> Result<(), Stop> {
         let max = self.evaluate(&repeat.max)?;
         let max = max.as_u64().ok_or_else(|| Stop::Infra(format!("repeat: max = {:?} is {max}, not a whole number", repeat.max)))?;
-        for round in 1..=max.min(ROUNDS_MAX) {
+        if max > ROUNDS_MAX {
+            return Err(Stop::Infra(format!("repeat: max = {:?} is {max}, more than the {ROUNDS_MAX} rounds allowed", repeat.max)));
+        }
+        // Within another loop: that one's round is the current one again afterwards.
+        let outer = self.scope.get("loop").cloned();
+        let reached = self.rounds(repeat, max).await?;
+        match outer {
+            Some(outer) => self.scope.insert("loop".to_owned(), outer),
+            None => self.scope.remove("loop"),
+        };
+        match repeat.exhausted {
+            Some(_) if !reached => Err(Stop::Budget(format!("{max} rounds were used up"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `until` came true.
+    async fn rounds(&mut self, repeat: &Repeat, max: u64) -> Result<bool, Stop> {
+        for round in 1..=max {
             self.scope.insert("loop".to_owned(), json!({"index": round}));
             self.steps(&repeat.steps).await?;
             if let Some(until) = &repeat.until
                 && self.holds(until)?
             {
-                return Ok(());
+                return Ok(true);
             }
         }
-        match repeat.exhausted {
-            Some(_) => Err(Stop::Budget(format!("{max} rounds were used up"))),
-            None => Ok(()),
-        }
+        Ok(false)
     }
 
     /// In a method: the verdict of the first set. In the trial: a verdict for each set.

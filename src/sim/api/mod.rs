@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod apply;
 mod body;
+pub mod calendar;
 mod call;
 pub(crate) mod definitions;
 mod discovery;
@@ -186,6 +187,8 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         audit(w, &call, verb, answer.code);
         answer
     });
+    let ahead = engine.calendar();
+    let answer = if ahead != 0 && calendar::asked(&parts.headers) { calendar::moved(answer, ahead) } else { answer };
     if call.pretty { answer.pretty().into_response() } else { answer.into_response() }
 }
 

@@ -1,7 +1,8 @@
 //! The cluster's clock over HTTP, for clients whose waiting shall take the cluster's time: not a part of Kubernetes.
 //!
 //! `GET /.sim/sleep?ms=N` answers when N simulated milliseconds have passed (`&limit=true`: it is a limit on another
-//! process, see [`crate::sim::clock::Clock::limit`]); `GET /.sim/now` tells the time.
+//! process, see [`crate::sim::clock::Clock::limit`]); `GET /.sim/now` tells the time; `GET /.sim/calendar?unix_ms=N` tells the cluster what
+//! a client's calendar shows ([`super::calendar`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,15 @@ pub(super) async fn serve(
 ) -> Response {
     match what.trim_end_matches('/') {
         "now" => engine.now().0.to_string().into_response(),
+        "calendar" => {
+            let query = query.unwrap_or_default();
+            let Some(unix_ms) = query.strip_prefix("unix_ms=").and_then(|n| n.parse::<i64>().ok()) else {
+                return (StatusCode::BAD_REQUEST, "calendar?unix_ms=N wants whole milliseconds\n").into_response();
+            };
+            let ahead = super::calendar::ahead(engine.now(), unix_ms);
+            engine.set_calendar(ahead);
+            ahead.to_string().into_response()
+        }
         "sleep" => {
             let query = query.unwrap_or_default();
             let ms = query.split('&').find_map(|p| p.strip_prefix("ms=")?.parse::<u64>().ok());

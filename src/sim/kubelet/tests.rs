@@ -10,15 +10,25 @@ use crate::sim::clock::Clock;
 use crate::sim::config::{Profile, WorkloadModel};
 use crate::sim::controllers::kinds::{NAMESPACES, PODS};
 use crate::sim::controllers::object;
-use crate::sim::controllers::tests::{NS, advance, deploy, pods, world};
+use crate::sim::controllers::tests::{NS, advance, deploy, pods, with, world};
 use crate::sim::registry::{self, DeleteOptions};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::shell::{self, Exit, Host as _, HttpCall, Output};
-use crate::sim::world::Engine;
+use crate::sim::time::SimTime;
+use crate::sim::world::{Engine, World};
 
 #[test]
 fn metrics_appear_with_the_first_scrape() {
-    let mut w = world();
+    metrics_appear(world());
+    // A cluster that comes up at any moment of the calendar keeps its beat.
+    let start = SimTime(28_338_123_457);
+    let w = with(SimConfig { start, ..SimConfig::default() });
+    assert_eq!(w.now, start.after(Duration::from_secs(1)));
+    assert_eq!(object::created(w.store.get(&Key::new(&NAMESPACES, "", NS)).unwrap()), SimTime(start.0 / 1000 * 1000));
+    metrics_appear(w);
+}
+
+fn metrics_appear(mut w: World) {
     deploy(&mut w, "web", 1);
     w.advance_to(w.now.after(Duration::from_secs(5)));
     let (key, pod) = pods(&w, "web").remove(0);
