@@ -40,6 +40,10 @@ pub struct SimConfig {
     pub tokens: BTreeMap<String, String>,
     /// Groups of users, beside `system:authenticated`. Users that are not named here are in `system:masters`.
     pub groups: BTreeMap<String, Vec<String>>,
+    /// Whether the name server is to be seen as a deployment in `kube-system`, as people expect of a cluster.
+    pub system_pods: bool,
+    /// Whether commands that end are run in the shell's model. Needs a server: [`super::Sim`] sees to it.
+    pub programs: bool,
     /// Whether roles and bindings are enforced; otherwise everybody may do everything.
     pub rbac: bool,
     /// Whether the API is served over TLS only, with a certificate of the cluster's own authority.
@@ -60,6 +64,8 @@ impl Default for SimConfig {
             doors: Vec::new(),
             tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
+            system_pods: false,
+            programs: false,
             rbac: false,
             tls: false,
         }

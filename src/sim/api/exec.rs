@@ -22,6 +22,8 @@ use crate::sim::status::Status;
 
 /// What the server speaks, best first.
 const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// Longest message that is read.
+const MESSAGE_MAX: usize = 4 << 20;
 /// How many pieces of input or output may wait.
 const QUEUE: usize = 64;
 /// How long a finished command waits for the client to say goodbye.
@@ -36,7 +38,7 @@ const CLOSE: u8 = 255;
 /// What the query asks for.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag of the query")]
-struct Wish {
+pub(super) struct Wish {
     argv: Vec<String>,
     stdin: bool,
     stdout: bool,
@@ -44,35 +46,57 @@ struct Wish {
     tty: bool,
 }
 
+impl Wish {
+    /// Reads the query.
+    pub(super) fn of(call: &Call) -> Result<Self, Status> {
+        let wish = Self {
+            argv: call.params("command"),
+            stdin: call.flag("stdin"),
+            stdout: call.flag("stdout"),
+            stderr: call.flag("stderr"),
+            tty: call.flag("tty"),
+        };
+        if !(wish.stdin || wish.stdout || wish.stderr) {
+            return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
+        }
+        Ok(wish)
+    }
+}
+
 /// Runs the command of the query in the container of `host`, and answers the upgrade.
 pub(super) async fn open<H: Host>(parts: &mut Parts, call: &Call, host: Arc<H>, stop: CancellationToken) -> Result<Response, Status> {
-    let wish = Wish {
-        argv: call.params("command"),
-        stdin: call.flag("stdin"),
-        stdout: call.flag("stdout"),
-        stderr: call.flag("stderr"),
-        tty: call.flag("tty"),
-    };
+    let wish = Wish::of(call)?;
     if wish.argv.is_empty() {
         return Err(Status::bad_request("you must specify at least one command for the container"));
     }
-    if !(wish.stdin || wish.stdout || wish.stderr) {
-        return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
-    }
+    let argv = wish.argv.clone();
+    upgrade(parts, wish, stop, move |input, out| shell::run(host, argv, input, out)).await
+}
+
+/// Answers the upgrade with a conversation with what `run` makes of input and output.
+pub(super) async fn upgrade<F, R>(parts: &mut Parts, wish: Wish, stop: CancellationToken, run: R) -> Result<Response, Status>
+where
+    F: Future<Output = Exit> + Send + 'static,
+    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>) -> F + Send + 'static,
+{
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
-    Ok(upgrade.protocols(PROTOCOLS).on_upgrade(move |socket| async move {
+    Ok(upgrade.protocols(PROTOCOLS).max_message_size(MESSAGE_MAX).on_upgrade(move |socket| async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = converse(socket, wish, host) => {}
+            () = converse(socket, wish, run) => {}
         }
     }))
 }
 
-async fn converse<H: Host>(mut socket: WebSocket, wish: Wish, host: Arc<H>) {
+async fn converse<F, R>(mut socket: WebSocket, wish: Wish, run: R)
+where
+    F: Future<Output = Exit>,
+    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>) -> F,
+{
     let (input, rx) = mpsc::channel(QUEUE);
     let mut input = Some(input).filter(|_| wish.stdin);
     let (tx, mut output) = mpsc::channel(QUEUE);
-    let mut command = pin!(shell::run(host, wish.argv.clone(), rx, tx));
+    let mut command = pin!(run(rx, tx));
     let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
     let mut closing = false;
     let exit = loop {

@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod apply;
+mod attach;
 mod body;
 pub mod calendar;
 mod call;
@@ -158,6 +159,13 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, "exec", code));
         // The command's host has a hold of its own.
+        hold.take();
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
+    if target.subresource.as_deref() == Some("attach") && target.kind.plural == "pods" {
+        let opened = attach::open(&engine, stop, &mut parts, &call, &target).await;
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, "attach", code));
         hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }

@@ -301,6 +301,51 @@ async fn exec_speaks_to_a_real_client() {
 }
 
 #[tokio::test]
+async fn commands_of_pods_are_run_and_attached_to() {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::{Api, AttachParams};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const PODS: &str = "/api/v1/namespaces/demo/pods";
+    let c = Client::start().await;
+    let pod = |name: &str, command: &[&str], stdin: bool| {
+        json!({"metadata": {"name": name}, "spec": {"restartPolicy": "Never", "containers": [
+            {"name": "c", "image": "busybox", "command": command, "stdin": stdin, "stdinOnce": stdin}]}})
+    };
+    c.post(PODS, &pod("once", &["sh", "-c", "echo $((6 * 7)); hostname; exit 3"], false)).await;
+    c.post(PODS, &pod("typed", &["sh"], true)).await;
+    c.post(PODS, &pod("wrong", &["no-such-program"], false)).await;
+    let ended = |p: &Value| p["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+    let wait = async |name: &str| {
+        // Each request lets 10 ms pass.
+        for _ in 0..2000 {
+            let pod = c.get(&format!("{PODS}/{name}")).await.1;
+            if ended(&pod).is_object() {
+                return ended(&pod);
+            }
+        }
+        panic!("{name} does not end");
+    };
+    assert_eq!(wait("once").await["exitCode"], 3);
+    assert_eq!(c.get(&format!("{PODS}/once/log")).await.1, "42\nonce\n");
+    let wrong = wait("wrong").await;
+    assert!(wrong["reason"] == "StartError" && wrong["message"].as_str().is_some_and(|m| m.contains("not found in $PATH")), "{wrong}");
+
+    let client = kube::Client::try_from(kube::Config::new(c.sim.url().parse().unwrap())).unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "demo");
+    let mut run = pods.attach("typed", &AttachParams::default().stdin(true).stderr(false)).await.unwrap();
+    let (mut stdin, mut stdout) = (run.stdin().unwrap(), run.stdout().unwrap());
+    stdin.write_all(b"echo hello; exit 4\n").await.unwrap();
+    let mut out = String::new();
+    stdout.read_to_string(&mut out).await.unwrap();
+    assert_eq!(out, "hello\n");
+    assert_eq!(wait("typed").await["exitCode"], 4);
+    assert_eq!(c.get(&format!("{PODS}/typed/log")).await.1, "hello\n");
+    assert_eq!(c.get(&format!("{PODS}/typed/attach?stdout=1")).await.0, 400);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
 async fn ports_are_forwarded_to_a_real_client() {
     use k8s_openapi::api::core::v1::Pod;
     use kube::api::Api;

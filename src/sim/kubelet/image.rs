@@ -67,7 +67,7 @@ pub fn is_shell(image: &str) -> bool {
 }
 
 /// The port that a well-known server's image listens on when nothing else is said.
-pub(super) fn own_port(image: &str) -> Option<u16> {
+pub fn own_port(image: &str) -> Option<u16> {
     Some(match repository(image).rsplit('/').next()? {
         "nginx" | "httpd" | "traefik" | "wordpress" => 80,
         "redis" => 6379,

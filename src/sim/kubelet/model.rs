@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::quantity;
-use crate::sim::config::{Call, Profile, SimConfig};
+use crate::sim::config::{Call, ClockMode, Profile, SimConfig};
 
 /// What the kubelet needs to know of a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +98,13 @@ pub enum Behaviour {
     Sleep(Option<Duration>),
     /// It writes lines and ends at once with a code.
     Exit(i32, Vec<String>),
+    /// A program that the shell's model runs.
+    Program {
+        /// Whether it is a loop without an end.
+        endless: bool,
+        /// Whether it waits for somebody to attach to its input.
+        stdin: bool,
+    },
     /// Nothing, for ever, and ends when told to.
     Pause,
 }
@@ -281,6 +288,9 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if super::image::is_pause(image) {
         return Behaviour::Pause;
     }
+    if let Some(program) = program(c, command, pod, config, init) {
+        return program;
+    }
     if let Some(b) = understand(command) {
         return if init && b == Behaviour::Sleep(None) { Behaviour::Exit(0, Vec::new()) } else { b };
     }
@@ -302,6 +312,30 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
         return Behaviour::Sleep(None);
     }
     Behaviour::Serve(Box::default(), Arc::new([]))
+}
+
+/// Whether a container's command is run for what it is: one that is meant to end, one that is typed to, a loop that says
+/// something. Servers are modelled by their profiles, and init containers end at once.
+fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init: bool) -> Option<Behaviour> {
+    if !config.programs || init {
+        return None;
+    }
+    let stdin = c["stdin"] == true;
+    let shell = command.first().is_some_and(|s| s.rsplit('/').next().is_some_and(|s| matches!(s, "sh" | "bash" | "ash")));
+    let one_shot = matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure"));
+    let understood = understand(command);
+    let endless = understood == Some(Behaviour::Sleep(None));
+    let image = c["image"].as_str().unwrap_or_default();
+    let runs = if command.is_empty() {
+        stdin && super::image::is_shell(image)
+    } else if endless {
+        // In time that jumps, a loop would be a reason to stop at each of its turns.
+        let says = command.iter().any(|w| ["echo", "date", "printf"].iter().any(|p| w.contains(p)));
+        says && matches!(config.clock, ClockMode::Scaled(_))
+    } else {
+        (one_shot && !matches!(understood, Some(Behaviour::Sleep(_)))) || (stdin && shell)
+    };
+    runs.then_some(Behaviour::Program { endless, stdin })
 }
 
 /// The ports that a command or an image speaks of: numbers after a program's words or a port option, else the image's own.
