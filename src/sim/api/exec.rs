@@ -112,7 +112,7 @@ where
         tokio::select! {
             biased;
             Some(piece) = output.recv() => if !send(&mut socket, &wish, piece).await { return },
-            exit = &mut command => break exit,
+            exit = &mut command => break Some(exit),
             permit = room => if let (Some(permit), Some(piece)) = (permit, waiting.pop_front()) {
                 permit.send(piece);
             } else {
@@ -120,17 +120,40 @@ where
                 waiting.clear();
                 closing = true;
             },
-            message = socket.recv(), if waiting.len() < QUEUE => match message {
+            // Python's client sends text as text.
+            message = received(&mut socket), if waiting.len() < QUEUE => match message {
                 Some(Ok(Message::Binary(data))) => match data.as_ref() {
                     [STDIN, rest @ ..] if !rest.is_empty() => waiting.push_back(rest.to_vec()),
                     [CLOSE, STDIN] => closing = true,
                     _ => {}
                 },
                 Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {}
-                // The client is gone, and the command with it.
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => break None,
             },
         }
+    };
+    let Some(exit) = exit else {
+        // The client is gone. What it has sent is still worked off, as by a `tar` that it filled and left.
+        let feed = async move {
+            for piece in waiting {
+                match &input {
+                    Some(i) if i.send(piece).await.is_ok() => {}
+                    _ => break,
+                }
+            }
+        };
+        let drain = async {
+            while output.recv().await.is_some() {}
+            std::future::pending::<()>().await;
+        };
+        let finish = async {
+            tokio::select! {
+                _exit = &mut command => {}
+                () = drain => {}
+            }
+        };
+        let _late = tokio::time::timeout(GOODBYE, async { tokio::join!(feed, finish) }).await;
+        return;
     };
     while let Ok(piece) = output.try_recv() {
         if !send(&mut socket, &wish, piece).await {
@@ -145,6 +168,14 @@ where
         // A client that does not answer is left alone.
         let _late = tokio::time::timeout(GOODBYE, goodbye).await;
     }
+}
+
+/// The next message; text counts as bytes.
+pub(super) async fn received(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
+    Some(match socket.recv().await? {
+        Ok(Message::Text(text)) => Ok(Message::Binary(text.into())),
+        other => other,
+    })
 }
 
 async fn send(socket: &mut WebSocket, wish: &Wish, piece: Output) -> bool {

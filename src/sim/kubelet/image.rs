@@ -58,6 +58,11 @@ pub fn is_pause(image: &str) -> bool {
     repository(image).rsplit('/').next() == Some("pause")
 }
 
+/// Whether the image holds a system's basic programs and nothing else.
+pub fn is_bare(image: &str) -> bool {
+    is_shell(image) && !matches!(repository(image).rsplit('/').next(), Some("python" | "node"))
+}
+
 /// Whether the image's own command is a shell, which ends at once without input.
 pub fn is_shell(image: &str) -> bool {
     matches!(
@@ -88,6 +93,16 @@ pub fn own_page(image: &str) -> Option<&'static str> {
         "httpd" => Some("<html><body><h1>It works!</h1></body></html>\n"),
         _ => None,
     }
+}
+
+/// The file that holds it.
+pub fn own_file(image: &str) -> Option<(&'static str, &'static str)> {
+    let path = match repository(image).rsplit('/').next()? {
+        "nginx" => "/usr/share/nginx/html/index.html",
+        "httpd" => "/usr/local/apache2/htdocs/index.html",
+        _ => return None,
+    };
+    Some((path, own_page(image)?))
 }
 
 fn repository(image: &str) -> &str {

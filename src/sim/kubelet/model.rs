@@ -304,7 +304,7 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none() && !init)) {
         return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone().into());
     }
-    let meant_to_end = init || (!command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
+    let meant_to_end = init || (!offers(c) && !command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
     if meant_to_end || (command.is_empty() && super::image::is_shell(image) && c["stdin"] != true) {
         return Behaviour::Exit(0, Vec::new());
     }
@@ -322,7 +322,7 @@ fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init:
     }
     let stdin = c["stdin"] == true;
     let shell = command.first().is_some_and(|s| s.rsplit('/').next().is_some_and(|s| matches!(s, "sh" | "bash" | "ash")));
-    let one_shot = matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure"));
+    let one_shot = matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")) && !offers(c);
     let understood = understand(command);
     let endless = understood == Some(Behaviour::Sleep(None));
     let image = c["image"].as_str().unwrap_or_default();
@@ -336,6 +336,11 @@ fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init:
         (one_shot && !matches!(understood, Some(Behaviour::Sleep(_)))) || (stdin && shell)
     };
     runs.then_some(Behaviour::Program { endless, stdin })
+}
+
+/// Whether a container is made to be asked something: whatever its pod's restart policy, it is a server.
+fn offers(c: &Value) -> bool {
+    list(&c["ports"]).next().is_some() || ["startupProbe", "readinessProbe", "livenessProbe"].iter().any(|p| c[*p].is_object())
 }
 
 /// The ports that a command or an image speaks of: numbers after a program's words or a port option, else the image's own.

@@ -141,7 +141,7 @@ fn finish(world: &mut World, program: &Program, exit: &Exit) {
     }
     match exit {
         Exit::Code(code) => lifecycle::kill(world, &program.key, &program.container, *code),
-        Exit::NotFound(text) if image::is_shell(&program.image) => lifecycle::refuse(world, &program.key, &program.container, text),
+        Exit::NotFound(text) if image::is_bare(&program.image) => lifecycle::refuse(world, &program.key, &program.container, text),
         // A program of the image's own that is not modelled does what it is meant to.
         Exit::NotFound(_) => lifecycle::kill(world, &program.key, &program.container, 0),
     }

@@ -199,7 +199,7 @@ fn response(request: &Request, code: u16, body: &str) -> Vec<u8> {
 }
 
 /// The type of a modelled answer.
-pub(in crate::sim::api) fn content_type(body: &str) -> &'static str {
+fn content_type(body: &str) -> &'static str {
     match body.trim_start().get(..1) {
         Some("<") => "text/html",
         Some("{") => "application/json",

@@ -20,11 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::Piece;
 use super::call::Call;
+use super::exec::received;
 use crate::sim::resource::Key;
 use crate::sim::status::Status;
 use crate::sim::world::Engine;
-
-pub(super) use self::connection::content_type;
 
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 /// What the server speaks, best first.
@@ -106,7 +105,7 @@ async fn channels(mut socket: WebSocket, engine: Arc<Engine>, key: Key, ports: &
                     return;
                 }
             }
-            message = socket.recv() => match message {
+            message = received(&mut socket) => match message {
                 Some(Ok(Message::Binary(data))) => match data.as_ref() {
                     [CLOSE, channel] => drop(inputs.remove(&u32::from(*channel))),
                     [channel, rest @ ..] if !rest.is_empty() => {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::connection::{self, Piece};
 use super::spdy::{self, Heard, Reader};
 use super::{CONNECTIONS, QUEUE};
+use crate::sim::api::exec::received;
 use crate::sim::resource::Key;
 use crate::sim::world::Engine;
 
@@ -37,7 +38,7 @@ pub(super) async fn run(mut socket: WebSocket, engine: Arc<Engine>, key: Key) {
                 Some((id, piece)) => tunnel.tell(id, &piece),
                 None => return,
             },
-            message = socket.recv() => match message {
+            message = received(&mut socket) => match message {
                 Some(Ok(Message::Binary(bytes))) => {
                     let Ok(heard) = reader.read(&bytes) else { return };
                     let mut reply = Vec::new();
