@@ -79,12 +79,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Expired`] when the log no longer reaches back that far.
-    pub fn list_at(
-        &self,
-        resource: &Resource,
-        namespace: Option<&str>,
-        revision: u64,
-    ) -> Result<BTreeMap<Key, Arc<Value>>, Expired> {
+    pub fn list_at(&self, resource: &Resource, namespace: Option<&str>, revision: u64) -> Result<BTreeMap<Key, Arc<Value>>, Expired> {
         let mut then: BTreeMap<Key, Arc<Value>> = self.list(resource, namespace).map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
         let changes: Vec<&Change> = self.changes_after(revision)?.collect();
         let ours = |c: &&&Change| c.key.resource == *resource && namespace.is_none_or(|n| *c.key.namespace == *n);

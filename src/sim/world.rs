@@ -225,7 +225,14 @@ impl Engine {
         let world = World::new(Arc::clone(&config));
         let (changed, _) = tokio::sync::watch::channel(world.store.revision());
         let (passed, _) = tokio::sync::watch::channel(world.now);
-        Arc::new(Self { world: Mutex::new(world), changed, passed, calendar: AtomicI64::new(0), programs: OnceLock::new(), clock: Clock::new(config.clock) })
+        Arc::new(Self {
+            world: Mutex::new(world),
+            changed,
+            passed,
+            calendar: AtomicI64::new(0),
+            programs: OnceLock::new(),
+            clock: Clock::new(config.clock),
+        })
     }
 
     /// Runs `f` on the world, lets controllers see what it changed, and wakes watches. Never held across an await.

@@ -374,4 +374,6 @@ fn health(call: &Call, what: &str) -> Answer {
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

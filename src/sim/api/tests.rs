@@ -37,6 +37,13 @@ impl Client {
         (r.status().as_u16(), kind, r.text().await.unwrap())
     }
 
+    /// Posts bytes; an error is one of the connection.
+    pub(super) async fn bytes(&self, path: &str, kind: &str, body: Vec<u8>) -> Result<(u16, String), reqwest::Error> {
+        let url = format!("{}{path}", self.sim.url());
+        let r = self.http.post(url).header("authorization", "Bearer t1").header("content-type", kind).body(body).send().await?;
+        Ok((r.status().as_u16(), r.text().await?))
+    }
+
     pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let (code, _, text) = self.send("GET", path, &[], None).await;
         (code, serde_json::from_str(&text).unwrap_or(Value::String(text)))
@@ -352,7 +359,8 @@ async fn ports_are_forwarded_to_a_real_client() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let c = Client::start().await;
-    let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "nginx", "ports": [{"containerPort": 80}]}]}});
+    let pod =
+        json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "nginx", "ports": [{"containerPort": 80}]}]}});
     assert_eq!(c.post("/api/v1/namespaces/demo/pods", &pod).await.0, 201);
     c.sim.engine().advance_to(crate::sim::time::SimTime(30_000));
     let client = kube::Client::try_from(kube::Config::new(c.sim.url().parse().unwrap())).unwrap();

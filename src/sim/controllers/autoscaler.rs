@@ -73,7 +73,14 @@ pub fn reconcile(world: &mut World, key: &Key) {
     if current == 0 {
         status["desiredReplicas"] = 0.into();
         let text = "scaling is disabled since the replica count of the target is zero";
-        condition(world, &mut status, "AbleToScale", true, "SucceededGetScale", "the HPA controller was able to get the target's current scale");
+        condition(
+            world,
+            &mut status,
+            "AbleToScale",
+            true,
+            "SucceededGetScale",
+            "the HPA controller was able to get the target's current scale",
+        );
         condition(world, &mut status, "ScalingActive", false, "ScalingDisabled", text);
         return write(world, key, &hpa, status);
     }
@@ -93,7 +100,10 @@ pub fn reconcile(world: &mut World, key: &Key) {
                     key,
                     &hpa,
                     SELF,
-                    Report::warning("FailedComputeMetricsReplicas", format!("invalid metrics (1 invalid out of 1), first error is: {whole}")),
+                    Report::warning(
+                        "FailedComputeMetricsReplicas",
+                        format!("invalid metrics (1 invalid out of 1), first error is: {whole}"),
+                    ),
                 );
                 let able = "the HPA controller was able to get the target's current scale";
                 condition(world, &mut status, "AbleToScale", true, "SucceededGetScale", able);

@@ -173,7 +173,10 @@ mod tests {
         assert!(jobs(&w).iter().all(|j| j.0));
         let key = Key::new(&CRON_JOBS, NS, "c");
         let status = w.store.get(&key).unwrap()["status"].clone();
-        assert!(status["lastScheduleTime"].is_string() && status["lastSuccessfulTime"].is_string() && status["active"].is_null(), "{status}");
+        assert!(
+            status["lastScheduleTime"].is_string() && status["lastSuccessfulTime"].is_string() && status["active"].is_null(),
+            "{status}"
+        );
     }
 
     #[test]

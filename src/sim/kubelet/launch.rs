@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::programs::Program;
 use super::container::{Container, Life, Next, ProbeState, Run};
 use super::lifecycle::{BACK_OFF, finish, tell};
 use super::model::{Behaviour, ContainerModel, READINESS, STARTUP};
+use super::programs::Program;
 use super::runtime::PodRun;
 use super::{environment, image, resources};
 use crate::sim::controllers::events::Report;

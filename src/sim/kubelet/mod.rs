@@ -26,8 +26,8 @@ mod status;
 mod tests;
 
 pub use host::{ContainerHost, exec_host};
-pub use lifecycle::{kill, pod_changed, step};
 pub use image::own_page;
+pub use lifecycle::{kill, pod_changed, step};
 pub use logs::{LogLine, logs};
 pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};
 pub use probe::{accepts, status_of};

@@ -162,7 +162,8 @@ fn take(pending: &mut Vec<u8>) -> Taken {
     let header = |name: &str| headers.iter().find(|(k, _)| k == name).map(|(_, v)| *v);
     let body = if header("transfer-encoding").is_some_and(|t| t.eq_ignore_ascii_case("chunked")) {
         let rest = pending.get(end..).unwrap_or_default();
-        let last = if rest.starts_with(b"0\r\n\r\n") { Some(5) } else { rest.windows(7).position(|w| w == b"\r\n0\r\n\r\n").map(|at| at + 7) };
+        let last =
+            if rest.starts_with(b"0\r\n\r\n") { Some(5) } else { rest.windows(7).position(|w| w == b"\r\n0\r\n\r\n").map(|at| at + 7) };
         match last {
             Some(length) => length,
             None if rest.len() > BODY_MAX => return Taken::TooLong,
@@ -190,10 +191,8 @@ fn response(request: &Request, code: u16, body: &str) -> Vec<u8> {
     let reason = StatusCode::from_u16(code).ok().and_then(|s| s.canonical_reason()).unwrap_or_default();
     let kind = content_type(body);
     let connection = if request.close { "close" } else { "keep-alive" };
-    let head = format!(
-        "HTTP/1.1 {code} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("HTTP/1.1 {code} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n", body.len());
     let body = if request.method == "HEAD" { "" } else { body };
     [head.as_bytes(), body.as_bytes()].concat()
 }

@@ -274,6 +274,17 @@ mod tests {
         assert_eq!(heard, [Heard::Open(1, expected), Heard::Data(1, b"hello".to_vec(), false), Heard::Data(1, Vec::new(), true)]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(head in 0u8..2, bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let mut reader = Reader::new();
+            // Half of them look like the opening of a stream.
+            let given = if head == 0 { bytes } else { opening(&[&[0x78, 0xbb, 0, 0, 0, 0], bytes.as_slice()].concat()) };
+            let _heard = reader.read(&given);
+            proptest::prop_assert!(reader.pending.len() <= FRAME_MAX + HEAD);
+        }
+    }
+
     #[test]
     fn what_we_write_is_read_back() {
         let mut reader = Reader::new();

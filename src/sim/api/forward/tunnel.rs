@@ -104,7 +104,11 @@ impl Tunnel {
             }
             _ => {
                 if let Some(error) = error {
-                    reply.extend_from_slice(&spdy::data(error, format!("unable to parse \"{}\" as a port", header("port")).as_bytes(), true));
+                    reply.extend_from_slice(&spdy::data(
+                        error,
+                        format!("unable to parse \"{}\" as a port", header("port")).as_bytes(),
+                        true,
+                    ));
                 }
                 reply.extend_from_slice(&spdy::data(stream, b"", true));
             }
