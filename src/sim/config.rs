@@ -16,6 +16,7 @@ pub enum ClockMode {
 
 /// Configuration of one embedded cluster.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "four things that a cluster has or has not")]
 pub struct SimConfig {
     /// Seed of every random choice: uids, pod name suffixes, packet loss.
     pub seed: u64,

@@ -98,11 +98,9 @@ fn react(world: &mut World, change: &Change) {
                 enqueue(world, set);
             }
         }
-        ("autoscaling", "horizontalpodautoscalers") => {
-            // The real controller looks every 15 seconds, and for the first time after as long.
-            if change.previous.is_none() {
-                world.agenda.at(world.now.after(autoscaler::PERIOD), Event::Reconcile(key.clone()));
-            }
+        // The real controller looks every 15 seconds, and for the first time after as long.
+        ("autoscaling", "horizontalpodautoscalers") if change.previous.is_none() => {
+            world.agenda.at(world.now.after(autoscaler::PERIOD), Event::Reconcile(key.clone()));
         }
         ("apps", "replicasets") | ("batch", "jobs") => {
             enqueue(world, key);
@@ -121,9 +119,8 @@ fn react(world: &mut World, change: &Change) {
             }
         }
         ("", "endpoints") => super::traffic::invalidate(world),
-        ("", "namespaces" | "persistentvolumeclaims")
+        ("", "namespaces" | "persistentvolumeclaims" | "replicationcontrollers")
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
-        | ("", "replicationcontrollers")
         | ("batch", "cronjobs")
         | ("policy", "poddisruptionbudgets")
         | ("chaos-mesh.org", _) => {

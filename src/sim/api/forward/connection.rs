@@ -146,8 +146,8 @@ fn take(pending: &mut Vec<u8>) -> Taken {
     }
     let begins = |m: &&str| pending.starts_with(m.as_bytes());
     let may_begin = |m: &&str| m.as_bytes().starts_with(pending);
-    if !METHODS.iter().any(|m| begins(&m)) {
-        return if METHODS.iter().any(|m| may_begin(&m)) { Taken::Nothing } else { Taken::Raw(std::mem::take(pending)) };
+    if !METHODS.iter().any(begins) {
+        return if METHODS.iter().any(may_begin) { Taken::Nothing } else { Taken::Raw(std::mem::take(pending)) };
     }
     let Some(end) = pending.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) else {
         return if pending.len() > HEAD_MAX { Taken::TooLong } else { Taken::Nothing };

@@ -113,19 +113,18 @@ impl Reader {
     }
 
     fn headers(&mut self, block: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
-        let (inflate, block) = match &mut self.inflate {
-            Some(inflate) => (inflate, block),
-            None => {
-                let mut fresh = Decompress::new(false);
-                // A stored block puts the dictionary into the window, for any implementation of inflate.
-                let dictionary = dictionary();
-                let mut out = Vec::with_capacity(dictionary.len() + 1);
-                unpack(&mut fresh, &stored(&dictionary), &mut out)?;
-                let [_, flags, ..] = block else { return Err(Malformed) };
-                // Without the flag the client uses no dictionary.
-                let skip = if flags & 0x20 == 0 { 2 } else { ZLIB_HEAD };
-                (self.inflate.insert(fresh), block.get(skip..).ok_or(Malformed)?)
-            }
+        let (inflate, block) = if let Some(inflate) = &mut self.inflate {
+            (inflate, block)
+        } else {
+            let mut fresh = Decompress::new(false);
+            // A stored block puts the dictionary into the window, for any implementation of inflate.
+            let dictionary = dictionary();
+            let mut out = Vec::with_capacity(dictionary.len() + 1);
+            unpack(&mut fresh, &stored(&dictionary), &mut out)?;
+            let [_, flags, ..] = block else { return Err(Malformed) };
+            // Without the flag the client uses no dictionary.
+            let skip = if flags & 0x20 == 0 { 2 } else { ZLIB_HEAD };
+            (self.inflate.insert(fresh), block.get(skip..).ok_or(Malformed)?)
         };
         let mut text = Vec::with_capacity(1 << 10);
         unpack(inflate, block, &mut text)?;
