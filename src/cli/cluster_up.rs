@@ -38,7 +38,12 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
     };
     let mut config = match system {
         Some(s) => embedded::of_system(s, &time, up.seed).map_err(Failure::input)?,
-        None => crate::cluster::Embedded { seed: up.seed, clock: embedded::clock(&time).map_err(Failure::input)?, ..Default::default() },
+        None => crate::cluster::Embedded {
+            seed: up.seed,
+            clock: embedded::clock(&time).map_err(Failure::input)?,
+            system_pods: true,
+            ..Default::default()
+        },
     };
     config.start = crate::sim::time::SimTime::of(jiff::Timestamp::now());
     config.port = up.port;

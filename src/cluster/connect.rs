@@ -58,6 +58,9 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     let mut config = config.clone();
     // Addresses of a cluster on loopback that lives for one trial tell users apart; they keep nobody out.
     config.doors.extend([RUNNER, AGENT].map(str::to_owned));
+    // Over TLS clients send tokens, and the address need not tell who they are.
+    let token = config.tls.then(|| format!("{AGENT}-{:016x}", config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    config.tokens.extend(token.iter().map(|t| (t.clone(), AGENT.to_owned())));
     let sim = Sim::start(config).await.map_err(|e| ClusterError::Connect(chain(&e)))?;
     let client = client_of(&sim.kubeconfig_of(RUNNER)).await?;
     let engine = Arc::clone(sim.engine());
@@ -73,7 +76,7 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     Ok(Cluster {
         client,
         pace,
-        agent_kubeconfig: sim.kubeconfig_of(AGENT),
+        agent_kubeconfig: token.map_or_else(|| sim.kubeconfig_of(AGENT), |t| sim.kubeconfig(Some(&t))),
         address,
         observations,
         closer: Mutex::new(Some(Box::new(move || Box::pin(async move { sim.shutdown().await })))),

@@ -85,7 +85,7 @@ const WATCHING: Patience = Patience { idle_for: Duration::from_millis(150), samp
 
 /// Only limits are left: a client hangs, or is between two requests. Nothing but the limit can come of it, which is not to
 /// be reached before its time, and it is rare enough to cost a second.
-const HANGING: Patience = Patience { idle_for: Duration::from_millis(1000), sample_every: Duration::from_millis(15), lateness_factor: 4 };
+const HANGING: Patience = Patience { idle_for: Duration::from_secs(1), sample_every: Duration::from_millis(15), lateness_factor: 4 };
 
 struct Shared {
     mode: ClockMode,

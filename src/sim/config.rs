@@ -16,6 +16,7 @@ pub enum ClockMode {
 
 /// Configuration of one embedded cluster.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "four things that a cluster has or has not")]
 pub struct SimConfig {
     /// Seed of every random choice: uids, pod name suffixes, packet loss.
     pub seed: u64,
@@ -42,6 +43,10 @@ pub struct SimConfig {
     pub groups: BTreeMap<String, Vec<String>>,
     /// API groups that users are not to see, by user: as if the groups' operators were not installed.
     pub hidden: BTreeMap<String, Vec<String>>,
+    /// Whether the name server is to be seen as a deployment in `kube-system`, as people expect of a cluster.
+    pub system_pods: bool,
+    /// Whether commands that end are run in the shell's model. Needs a server: [`super::Sim`] sees to it.
+    pub programs: bool,
     /// Whether roles and bindings are enforced; otherwise everybody may do everything.
     pub rbac: bool,
     /// Whether the API is served over TLS only, with a certificate of the cluster's own authority.
@@ -63,6 +68,8 @@ impl Default for SimConfig {
             tokens: BTreeMap::new(),
             groups: BTreeMap::new(),
             hidden: BTreeMap::new(),
+            system_pods: false,
+            programs: false,
             rbac: false,
             tls: false,
         }

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::api;
 use super::clock::Clock;
 use super::config::SimConfig;
+use super::kubelet;
 use super::tls::{self, Identity, TlsError};
 use super::world::Engine;
 
@@ -59,7 +60,8 @@ pub struct Sim {
 
 impl Sim {
     /// Starts a cluster: nodes are ready and the API answers when this returns. Needs a tokio runtime.
-    pub async fn start(config: SimConfig) -> Result<Self, SimError> {
+    pub async fn start(mut config: SimConfig) -> Result<Self, SimError> {
+        config.programs = true;
         let (port, users) = (config.port, config.doors.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| SimError::Listen { port, source })?;
         let address = listener.local_addr().map_err(|source| SimError::Listen { port, source })?;
@@ -68,6 +70,7 @@ impl Sim {
         engine.with(api::definitions::install);
         engine.with(api::roles::install);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(kubelet::programs::serve(Arc::clone(&engine), engine.programs(), stop.clone()));
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
         let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());
         let mut clock = address;

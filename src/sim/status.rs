@@ -17,6 +17,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// 500: the container named does not run.
+    pub fn not_running(container: &str) -> Self {
+        Self::new(500, "InternalError", format!("container not found (\"{container}\")"))
+    }
+
     /// A status without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: Value::Null }

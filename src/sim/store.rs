@@ -75,6 +75,23 @@ impl Store {
         self.objects.range(from..).take_while(move |(k, _)| k.resource == resource && namespace.is_none_or(|n| *k.namespace == *n))
     }
 
+    /// What [`Store::list`] gave at an earlier revision.
+    ///
+    /// # Errors
+    /// [`Expired`] when the log no longer reaches back that far.
+    pub fn list_at(&self, resource: &Resource, namespace: Option<&str>, revision: u64) -> Result<BTreeMap<Key, Arc<Value>>, Expired> {
+        let mut then: BTreeMap<Key, Arc<Value>> = self.list(resource, namespace).map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
+        let changes: Vec<&Change> = self.changes_after(revision)?.collect();
+        let ours = |c: &&&Change| c.key.resource == *resource && namespace.is_none_or(|n| *c.key.namespace == *n);
+        for change in changes.iter().rev().filter(ours) {
+            match &change.previous {
+                Some(previous) => then.insert(change.key.clone(), Arc::clone(previous)),
+                None => then.remove(&change.key),
+            };
+        }
+        Ok(then)
+    }
+
     /// Every object of every type in a namespace.
     pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
         self.objects.iter().filter(move |(k, _)| *k.namespace == *namespace)
@@ -150,6 +167,20 @@ mod tests {
         let names = |ns| s.list(&pods, ns).map(|(k, _)| k.name.to_string()).collect::<Vec<_>>();
         assert_eq!(names(Some("a")), ["y", "z"]);
         assert_eq!(names(None), ["y", "z", "x"]);
+    }
+
+    #[test]
+    fn lists_of_the_past_are_consistent() {
+        let mut s = Store::default();
+        let pods = Resource::new("", "pods");
+        let key = |n: &str| Key::new(&pods, "a", n);
+        s.put(&key("x"), json!({"n": 1}));
+        s.put(&key("y"), json!({"n": 1}));
+        s.put(&key("x"), json!({"n": 2}));
+        s.remove(&key("y"));
+        s.put(&key("z"), json!({"n": 1}));
+        let at = |r| s.list_at(&pods, Some("a"), r).unwrap().iter().map(|(k, v)| format!("{}{}", k.name, v["n"])).collect::<Vec<_>>();
+        assert_eq!((at(2), at(3), at(5)), (vec!["x1".into(), "y1".into()], vec!["x2".into(), "y1".into()], vec!["x2".into(), "z1".into()]));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -213,6 +213,7 @@ pub struct Engine {
     changed: tokio::sync::watch::Sender<u64>,
     passed: tokio::sync::watch::Sender<SimTime>,
     calendar: AtomicI64,
+    programs: OnceLock<tokio::sync::mpsc::UnboundedSender<super::kubelet::programs::Started>>,
     /// How time passes.
     pub clock: Clock,
 }
@@ -224,7 +225,14 @@ impl Engine {
         let world = World::new(Arc::clone(&config));
         let (changed, _) = tokio::sync::watch::channel(world.store.revision());
         let (passed, _) = tokio::sync::watch::channel(world.now);
-        Arc::new(Self { world: Mutex::new(world), changed, passed, calendar: AtomicI64::new(0), clock: Clock::new(config.clock) })
+        Arc::new(Self {
+            world: Mutex::new(world),
+            changed,
+            passed,
+            calendar: AtomicI64::new(0),
+            programs: OnceLock::new(),
+            clock: Clock::new(config.clock),
+        })
     }
 
     /// Runs `f` on the world, lets controllers see what it changed, and wakes watches. Never held across an await.
@@ -233,9 +241,21 @@ impl Engine {
         let out = f(&mut world);
         world.settle();
         let revision = world.store.revision();
+        let started = std::mem::take(&mut world.runtime.started);
         drop(world);
+        if let Some(programs) = self.programs.get().filter(|_| !started.is_empty()) {
+            // The cluster goes down: nothing is run any more.
+            let _down = programs.send((started, self.clock.hold()));
+        }
         self.changed.send_if_modified(|r| std::mem::replace(r, revision) != revision);
         out
+    }
+
+    /// Hands the programs that containers start over to whoever runs them. The first call counts.
+    pub fn programs(&self) -> tokio::sync::mpsc::UnboundedReceiver<super::kubelet::programs::Started> {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let _first = self.programs.set(sender);
+        receiver
     }
 
     /// A receiver that is woken whenever the store's revision grows.

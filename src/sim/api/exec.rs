@@ -22,6 +22,8 @@ use crate::sim::status::Status;
 
 /// What the server speaks, best first.
 const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// Longest message that is read.
+const MESSAGE_MAX: usize = 4 << 20;
 /// How many pieces of input or output may wait.
 const QUEUE: usize = 64;
 /// How long a finished command waits for the client to say goodbye.
@@ -36,7 +38,7 @@ const CLOSE: u8 = 255;
 /// What the query asks for.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag of the query")]
-struct Wish {
+pub(super) struct Wish {
     argv: Vec<String>,
     stdin: bool,
     stdout: bool,
@@ -44,35 +46,57 @@ struct Wish {
     tty: bool,
 }
 
+impl Wish {
+    /// Reads the query.
+    pub(super) fn of(call: &Call) -> Result<Self, Status> {
+        let wish = Self {
+            argv: call.params("command"),
+            stdin: call.flag("stdin"),
+            stdout: call.flag("stdout"),
+            stderr: call.flag("stderr"),
+            tty: call.flag("tty"),
+        };
+        if !(wish.stdin || wish.stdout || wish.stderr) {
+            return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
+        }
+        Ok(wish)
+    }
+}
+
 /// Runs the command of the query in the container of `host`, and answers the upgrade.
 pub(super) async fn open<H: Host>(parts: &mut Parts, call: &Call, host: Arc<H>, stop: CancellationToken) -> Result<Response, Status> {
-    let wish = Wish {
-        argv: call.params("command"),
-        stdin: call.flag("stdin"),
-        stdout: call.flag("stdout"),
-        stderr: call.flag("stderr"),
-        tty: call.flag("tty"),
-    };
+    let wish = Wish::of(call)?;
     if wish.argv.is_empty() {
         return Err(Status::bad_request("you must specify at least one command for the container"));
     }
-    if !(wish.stdin || wish.stdout || wish.stderr) {
-        return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
-    }
+    let argv = wish.argv.clone();
+    upgrade(parts, wish, stop, move |input, out| shell::run(host, argv, input, out)).await
+}
+
+/// Answers the upgrade with a conversation with what `run` makes of input and output.
+pub(super) async fn upgrade<F, R>(parts: &mut Parts, wish: Wish, stop: CancellationToken, run: R) -> Result<Response, Status>
+where
+    F: Future<Output = Exit> + Send + 'static,
+    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>) -> F + Send + 'static,
+{
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
-    Ok(upgrade.protocols(PROTOCOLS).on_upgrade(move |socket| async move {
+    Ok(upgrade.protocols(PROTOCOLS).max_message_size(MESSAGE_MAX).on_upgrade(move |socket| async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = converse(socket, wish, host) => {}
+            () = converse(socket, wish, run) => {}
         }
     }))
 }
 
-async fn converse<H: Host>(mut socket: WebSocket, wish: Wish, host: Arc<H>) {
+async fn converse<F, R>(mut socket: WebSocket, wish: Wish, run: R)
+where
+    F: Future<Output = Exit>,
+    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>) -> F,
+{
     let (input, rx) = mpsc::channel(QUEUE);
     let mut input = Some(input).filter(|_| wish.stdin);
     let (tx, mut output) = mpsc::channel(QUEUE);
-    let mut command = pin!(shell::run(host, wish.argv.clone(), rx, tx));
+    let mut command = pin!(run(rx, tx));
     let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
     let mut closing = false;
     let exit = loop {
@@ -88,7 +112,7 @@ async fn converse<H: Host>(mut socket: WebSocket, wish: Wish, host: Arc<H>) {
         tokio::select! {
             biased;
             Some(piece) = output.recv() => if !send(&mut socket, &wish, piece).await { return },
-            exit = &mut command => break exit,
+            exit = &mut command => break Some(exit),
             permit = room => if let (Some(permit), Some(piece)) = (permit, waiting.pop_front()) {
                 permit.send(piece);
             } else {
@@ -96,17 +120,40 @@ async fn converse<H: Host>(mut socket: WebSocket, wish: Wish, host: Arc<H>) {
                 waiting.clear();
                 closing = true;
             },
-            message = socket.recv(), if waiting.len() < QUEUE => match message {
+            // Python's client sends text as text.
+            message = received(&mut socket), if waiting.len() < QUEUE => match message {
                 Some(Ok(Message::Binary(data))) => match data.as_ref() {
                     [STDIN, rest @ ..] if !rest.is_empty() => waiting.push_back(rest.to_vec()),
                     [CLOSE, STDIN] => closing = true,
                     _ => {}
                 },
                 Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {}
-                // The client is gone, and the command with it.
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => break None,
             },
         }
+    };
+    let Some(exit) = exit else {
+        // The client is gone. What it has sent is still worked off, as by a `tar` that it filled and left.
+        let feed = async move {
+            for piece in waiting {
+                match &input {
+                    Some(i) if i.send(piece).await.is_ok() => {}
+                    _ => break,
+                }
+            }
+        };
+        let drain = async {
+            while output.recv().await.is_some() {}
+            std::future::pending::<()>().await;
+        };
+        let finish = async {
+            tokio::select! {
+                _exit = &mut command => {}
+                () = drain => {}
+            }
+        };
+        let _late = tokio::time::timeout(GOODBYE, async { tokio::join!(feed, finish) }).await;
+        return;
     };
     while let Ok(piece) = output.try_recv() {
         if !send(&mut socket, &wish, piece).await {
@@ -121,6 +168,14 @@ async fn converse<H: Host>(mut socket: WebSocket, wish: Wish, host: Arc<H>) {
         // A client that does not answer is left alone.
         let _late = tokio::time::timeout(GOODBYE, goodbye).await;
     }
+}
+
+/// The next message; text counts as bytes.
+pub(super) async fn received(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
+    Some(match socket.recv().await? {
+        Ok(Message::Text(text)) => Ok(Message::Binary(text.into())),
+        other => other,
+    })
 }
 
 async fn send(socket: &mut WebSocket, wish: &Wish, piece: Output) -> bool {

@@ -7,12 +7,14 @@
 mod access;
 mod answer;
 mod apply;
+mod attach;
 mod body;
 pub mod calendar;
 mod call;
 pub(crate) mod definitions;
 mod discovery;
 mod exec;
+mod forward;
 mod held;
 mod logs;
 mod metrics;
@@ -166,6 +168,20 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, "exec", code));
         // The command's host has a hold of its own.
+        hold.take();
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
+    if target.subresource.as_deref() == Some("attach") && target.kind.plural == "pods" {
+        let opened = attach::open(&engine, stop, &mut parts, &call, &target).await;
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, "attach", code));
+        hold.take();
+        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
+    if target.subresource.as_deref() == Some("portforward") && target.kind.plural == "pods" {
+        let opened = forward::open(&engine, stop, &mut parts, &call, target.key()).await;
+        let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        engine.with(|w| audit(w, &call, "portforward", code));
         hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
     }
@@ -370,5 +386,7 @@ fn health(call: &Call, what: &str) -> Answer {
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,9 @@
 //! `get` and `list`.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -9,14 +13,28 @@ use super::call::{Call, Target};
 use super::selector::Selector;
 use super::{table, versions};
 use crate::sim::catalog::Kind;
+use crate::sim::controllers::kinds::LEASES;
+use crate::sim::resource::Key;
 use crate::sim::status::Status;
+use crate::sim::store::Expired;
+use crate::sim::time::SimTime;
 use crate::sim::world::World;
 
 /// One object.
 pub(super) fn get(world: &World, call: &Call, target: &Target) -> Result<Answer, Status> {
     let key = target.key();
     let value = world.store.get(&key).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
-    Ok(object(call, target, 200, value, world.now))
+    Ok(object(call, target, 200, &renewed(world, &key, value), world.now))
+}
+
+/// Kubelets renew their leases every ten seconds. That is not stored: it would be most of what happens in a cluster.
+fn renewed<'a>(world: &World, key: &Key, value: &'a Value) -> Cow<'a, Value> {
+    if key.resource != *LEASES || &*key.namespace != "kube-node-lease" {
+        return Cow::Borrowed(value);
+    }
+    let mut new = value.clone();
+    new["spec"]["renewTime"] = SimTime(world.now.0 / 10_000 * 10_000).rfc3339_micro().into();
+    Cow::Owned(new)
 }
 
 /// A list.
@@ -29,17 +47,30 @@ pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer
         return Err(too_new(asked, revision));
     }
     let start = call.param("continue").map(read_token).transpose()?;
+    let exact = call.param("resourceVersionMatch") == Some("Exact");
+    let asked = call.param("resourceVersion").and_then(|v| v.parse::<u64>().ok()).filter(|_| exact);
+    let wanted = start.as_ref().map(|s| s.revision).or(asked);
     let limit = call.param("limit").and_then(|l| l.parse::<usize>().ok()).filter(|l| *l > 0).unwrap_or(usize::MAX);
     let namespace = Some(target.namespace.as_str()).filter(|n| !n.is_empty());
-    let mut all = world
-        .store
-        .list(&target.kind.resource, namespace)
-        .filter(|(k, _)| start.as_ref().is_none_or(|(ns, name)| (&*k.namespace, &*k.name) > (ns.as_str(), name.as_str())))
+    // Every page shows the cluster as it was for the first one.
+    let past: Option<BTreeMap<Key, Arc<Value>>> = match wanted {
+        Some(wanted) if wanted < revision => {
+            Some(world.store.list_at(&target.kind.resource, namespace, wanted).map_err(|e| gone(wanted, e, start.as_ref()))?)
+        }
+        _ => None,
+    };
+    let revision = wanted.unwrap_or(revision);
+    let found: Box<dyn Iterator<Item = (&Key, &Arc<Value>)> + '_> = match &past {
+        Some(past) => Box::new(past.iter()),
+        None => Box::new(world.store.list(&target.kind.resource, namespace)),
+    };
+    let mut all = found
+        .filter(|(k, _)| start.as_ref().is_none_or(|s| (&*k.namespace, &*k.name) > (s.namespace.as_str(), s.name.as_str())))
         .filter(|(_, v)| selector.matches(v) && !call.veil.hides(v));
     let mut items = Vec::new();
     let mut last = None;
     for (key, value) in all.by_ref().take(limit) {
-        let mut shown = versions::to_wire(&target.kind, value);
+        let mut shown = versions::to_wire(&target.kind, &renewed(world, key, value));
         call.veil.scrub(&mut shown);
         items.push(shown);
         last = Some(key);
@@ -92,7 +123,26 @@ fn token(revision: u64, namespace: &str, name: &str) -> String {
     URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{namespace}/{name}\u{0}")}).to_string())
 }
 
-fn read_token(text: &str) -> Result<(String, String), Status> {
+/// 410: the past that the client asks for is forgotten.
+fn gone(wanted: u64, expired: Expired, start: Option<&Start>) -> Status {
+    let message = if start.is_some() {
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.".to_owned()
+    } else {
+        format!("The resourceVersion for the provided list is too old: {wanted} ({})", expired.oldest)
+    };
+    let mut s = Status::new(410, "Expired", message);
+    s.details = json!({});
+    s
+}
+
+/// Where a page begins.
+struct Start {
+    revision: u64,
+    namespace: String,
+    name: String,
+}
+
+fn read_token(text: &str) -> Result<Start, Status> {
     let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let raw = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(&e.to_string()))?;
     let v: Value = serde_json::from_slice(&raw).map_err(|e| match raw.first() {
@@ -102,5 +152,6 @@ fn read_token(text: &str) -> Result<(String, String), Status> {
     })?;
     let start = v["start"].as_str().unwrap_or_default().trim_end_matches('\u{0}');
     let (namespace, name) = start.split_once('/').ok_or_else(|| bad("no start key"))?;
-    Ok((namespace.to_owned(), name.to_owned()))
+    let revision = v["rv"].as_u64().ok_or_else(|| bad("no resource version"))?;
+    Ok(Start { revision, namespace: namespace.to_owned(), name: name.to_owned() })
 }

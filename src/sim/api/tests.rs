@@ -37,6 +37,13 @@ impl Client {
         (r.status().as_u16(), kind, r.text().await.unwrap())
     }
 
+    /// Posts bytes; an error is one of the connection.
+    pub(super) async fn bytes(&self, path: &str, kind: &str, body: Vec<u8>) -> Result<(u16, String), reqwest::Error> {
+        let url = format!("{}{path}", self.sim.url());
+        let r = self.http.post(url).header("authorization", "Bearer t1").header("content-type", kind).body(body).send().await?;
+        Ok((r.status().as_u16(), r.text().await?))
+    }
+
     pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let (code, _, text) = self.send("GET", path, &[], None).await;
         (code, serde_json::from_str(&text).unwrap_or(Value::String(text)))
@@ -297,6 +304,76 @@ async fn exec_speaks_to_a_real_client() {
     let status = run.take_status().unwrap().await.unwrap();
     assert!(status.message.unwrap().contains("executable file not found"));
     assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "exec" && a.path.ends_with("/exec"))));
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn commands_of_pods_are_run_and_attached_to() {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::{Api, AttachParams};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const PODS: &str = "/api/v1/namespaces/demo/pods";
+    let c = Client::start().await;
+    let pod = |name: &str, command: &[&str], stdin: bool| {
+        json!({"metadata": {"name": name}, "spec": {"restartPolicy": "Never", "containers": [
+            {"name": "c", "image": "busybox", "command": command, "stdin": stdin, "stdinOnce": stdin}]}})
+    };
+    c.post(PODS, &pod("once", &["sh", "-c", "echo $((6 * 7)); hostname; exit 3"], false)).await;
+    c.post(PODS, &pod("typed", &["sh"], true)).await;
+    c.post(PODS, &pod("wrong", &["no-such-program"], false)).await;
+    let ended = |p: &Value| p["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+    let wait = async |name: &str| {
+        // Each request lets 10 ms pass.
+        for _ in 0..2000 {
+            let pod = c.get(&format!("{PODS}/{name}")).await.1;
+            if ended(&pod).is_object() {
+                return ended(&pod);
+            }
+        }
+        panic!("{name} does not end");
+    };
+    assert_eq!(wait("once").await["exitCode"], 3);
+    assert_eq!(c.get(&format!("{PODS}/once/log")).await.1, "42\nonce\n");
+    let wrong = wait("wrong").await;
+    assert!(wrong["reason"] == "StartError" && wrong["message"].as_str().is_some_and(|m| m.contains("not found in $PATH")), "{wrong}");
+
+    let client = kube::Client::try_from(kube::Config::new(c.sim.url().parse().unwrap())).unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "demo");
+    let mut run = pods.attach("typed", &AttachParams::default().stdin(true).stderr(false)).await.unwrap();
+    let (mut stdin, mut stdout) = (run.stdin().unwrap(), run.stdout().unwrap());
+    stdin.write_all(b"echo hello; exit 4\n").await.unwrap();
+    let mut out = String::new();
+    stdout.read_to_string(&mut out).await.unwrap();
+    assert_eq!(out, "hello\n");
+    assert_eq!(wait("typed").await["exitCode"], 4);
+    assert_eq!(c.get(&format!("{PODS}/typed/log")).await.1, "hello\n");
+    assert_eq!(c.get(&format!("{PODS}/typed/attach?stdout=1")).await.0, 400);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn ports_are_forwarded_to_a_real_client() {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::Api;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let c = Client::start().await;
+    let pod =
+        json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "nginx", "ports": [{"containerPort": 80}]}]}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/pods", &pod).await.0, 201);
+    c.sim.engine().advance_to(crate::sim::time::SimTime(30_000));
+    let client = kube::Client::try_from(kube::Config::new(c.sim.url().parse().unwrap())).unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "demo");
+    let mut forward = pods.portforward("web", &[80, 81]).await.unwrap();
+    let mut stream = forward.take_stream(80).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").await.unwrap();
+    let refused = forward.take_error(81).unwrap().await.unwrap();
+    assert!(refused.contains("connection refused"), "{refused}");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("Welcome to nginx!"), "{text}");
+    assert_eq!(c.get("/api/v1/namespaces/demo/pods/web/portforward?ports=x").await.0, 400);
     c.sim.shutdown().await;
 }
 

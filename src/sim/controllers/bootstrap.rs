@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{CONFIG_MAPS, ENDPOINTS, NAMESPACES, NODES, SERVICES, SLICES};
+use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, LEASES, NAMESPACES, NODES, SERVICES, SLICES};
 use super::namespace;
 use crate::sim::registry;
 use crate::sim::resource::{Key, Resource};
@@ -77,7 +77,44 @@ pub fn bootstrap(world: &mut World) {
         "kube-system",
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "coredns"}, "data": {"Corefile": core}}),
     );
+    if world.config.system_pods {
+        put(world, &DEPLOYMENTS, "kube-system", name_server());
+    }
+    for i in 1..=world.config.nodes {
+        // Its time is filled in when it is read: see the API's `read`.
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": format!("node-{i}")},
+            "spec": {"holderIdentity": format!("node-{i}"), "leaseDurationSeconds": 40, "renewTime": world.now.rfc3339_micro()},
+        });
+        put(world, &LEASES, "kube-node-lease", lease);
+    }
     world.agenda.at(world.now.after(std::time::Duration::from_secs(1)), Event::Second);
+}
+
+/// What shows of the name server. It answers whether its pod runs or not.
+fn name_server() -> Value {
+    let labels = json!({"k8s-app": "kube-dns"});
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "coredns", "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}},
+        "spec": {
+            "replicas": 1, "revisionHistoryLimit": 0, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {
+                "dnsPolicy": "Default", "priorityClassName": "system-cluster-critical",
+                "containers": [{
+                    "name": "coredns", "image": "registry.k8s.io/coredns/coredns:v1.12.0", "args": ["-conf", "/etc/coredns/Corefile"],
+                    "ports": [
+                        {"containerPort": 53, "name": "dns", "protocol": "UDP"},
+                        {"containerPort": 53, "name": "dns-tcp", "protocol": "TCP"},
+                        {"containerPort": 9153, "name": "metrics", "protocol": "TCP"},
+                    ],
+                    "resources": {"limits": {"memory": "170Mi"}, "requests": {"cpu": "100m", "memory": "70Mi"}},
+                    "volumeMounts": [{"mountPath": "/etc/coredns", "name": "config-volume", "readOnly": true}],
+                }],
+                "volumes": [{"configMap": {"name": "coredns"}, "name": "config-volume"}],
+            }},
+        },
+    })
 }
 
 fn put(world: &mut World, resource: &Resource, namespace: &str, object: Value) {

@@ -47,6 +47,10 @@ kinds! {
     REVISIONS = "apps", "controllerrevisions";
     /// Jobs.
     JOBS = "batch", "jobs";
+    /// Cron jobs.
+    CRON_JOBS = "batch", "cronjobs";
+    /// Leases.
+    LEASES = "coordination.k8s.io", "leases";
 }
 
 /// API version and kind of the objects of a type that controllers own or report on.
@@ -69,6 +73,10 @@ pub fn kind_of(resource: &Resource) -> (&'static str, &'static str) {
         ("apps", "daemonsets") => ("apps/v1", "DaemonSet"),
         ("apps", "controllerrevisions") => ("apps/v1", "ControllerRevision"),
         ("batch", "jobs") => ("batch/v1", "Job"),
+        ("batch", "cronjobs") => ("batch/v1", "CronJob"),
+        ("", "replicationcontrollers") => ("v1", "ReplicationController"),
+        ("autoscaling", _) => ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ("coordination.k8s.io", _) => ("coordination.k8s.io/v1", "Lease"),
         ("chaos-mesh.org", "stresschaos") => ("chaos-mesh.org/v1alpha1", "StressChaos"),
         ("chaos-mesh.org", "networkchaos") => ("chaos-mesh.org/v1alpha1", "NetworkChaos"),
         ("chaos-mesh.org", "iochaos") => ("chaos-mesh.org/v1alpha1", "IOChaos"),

@@ -1,8 +1,10 @@
 //! Controllers: what follows from objects. Input: changes in the store; output: more changes and scheduled events.
 
+pub mod autoscaler;
 pub mod bootstrap;
 pub mod budget;
 pub mod claims;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
@@ -16,8 +18,10 @@ pub mod quota;
 pub mod replicaset;
 #[cfg(test)]
 mod scenarios;
+pub mod schedule;
 pub mod scheduler;
 pub mod statefulset;
+pub mod taints;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -41,6 +45,8 @@ pub struct State {
     queued: BTreeSet<Key>,
     pub(super) unschedulable: BTreeSet<Key>,
     pub(super) events: events::Index,
+    pub(super) autoscaling: autoscaler::Memory,
+    pub(super) tainted: taints::Deadlines,
 }
 
 /// Looks at the changes since [`World::observed`] and schedules reactions.
@@ -85,13 +91,18 @@ fn react(world: &mut World, change: &Change) {
     match (&*key.resource.group, &*key.resource.plural) {
         ("", "pods") => pod_changed(world, change),
         ("", "nodes") => {
+            enqueue(world, key);
             retry_scheduling(world);
             let sets: Vec<Key> = world.store.list(&DAEMON_SETS, None).map(|(k, _)| k.clone()).collect();
             for set in &sets {
                 enqueue(world, set);
             }
         }
-        ("apps", "replicasets") => {
+        // The real controller looks every 15 seconds, and for the first time after as long.
+        ("autoscaling", "horizontalpodautoscalers") if change.previous.is_none() => {
+            world.agenda.at(world.now.after(autoscaler::PERIOD), Event::Reconcile(key.clone()));
+        }
+        ("apps", "replicasets") | ("batch", "jobs") => {
             enqueue(world, key);
             owner(world, key, &change.object);
         }
@@ -108,9 +119,9 @@ fn react(world: &mut World, change: &Change) {
             }
         }
         ("", "endpoints") => super::traffic::invalidate(world),
-        ("", "namespaces" | "persistentvolumeclaims")
+        ("", "namespaces" | "persistentvolumeclaims" | "replicationcontrollers")
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
-        | ("batch", "jobs")
+        | ("batch", "cronjobs")
         | ("policy", "poddisruptionbudgets")
         | ("chaos-mesh.org", _) => {
             enqueue(world, key);
@@ -222,10 +233,12 @@ fn second(world: &mut World) {
 fn reconcile(world: &mut World, key: &Key) {
     match (&*key.resource.group, &*key.resource.plural) {
         ("apps", "deployments") => deployment::reconcile(world, key),
-        ("apps", "replicasets") => replicaset::reconcile(world, key),
+        ("apps", "replicasets") | ("", "replicationcontrollers") => replicaset::reconcile(world, key),
         ("apps", "statefulsets") => statefulset::reconcile(world, key),
         ("apps", "daemonsets") => daemonset::reconcile(world, key),
         ("batch", "jobs") => job::reconcile(world, key),
+        ("batch", "cronjobs") => cronjob::reconcile(world, key),
+        ("autoscaling", "horizontalpodautoscalers") => autoscaler::reconcile(world, key),
         ("", "services") => endpoints::reconcile(world, key),
         ("", "namespaces") => namespace::reconcile(world, key),
         ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
@@ -234,7 +247,10 @@ fn reconcile(world: &mut World, key: &Key) {
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
         _ if key.resource == *PODS => scheduler::schedule(world, key),
-        _ if key.resource == *NODES => retry_scheduling(world),
+        _ if key.resource == *NODES => {
+            taints::reconcile(world, key);
+            retry_scheduling(world);
+        }
         _ => {}
     }
 }

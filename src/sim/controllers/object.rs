@@ -84,6 +84,8 @@ pub fn controller_key(object: &Value, namespace: &str) -> Option<Key> {
         "StatefulSet" => "statefulsets",
         "DaemonSet" => "daemonsets",
         "Job" => "jobs",
+        "CronJob" => "cronjobs",
+        "ReplicationController" => "replicationcontrollers",
         _ => return None,
     };
     Some(Key::new(&Resource::new(group, plural), namespace, owner["name"].as_str()?))

@@ -1,4 +1,4 @@
-//! `ReplicaSet` controller: as many pods as wanted.
+//! `ReplicaSet` controller, which serves `ReplicationController`s too: as many pods as wanted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::events::{self, Report, Source};
-use super::kinds::{PODS, REPLICA_SETS};
+use super::kinds::PODS;
 use super::object;
 use crate::sim::registry::{self, DeleteOptions, Part};
 use crate::sim::resource::Key;
 use crate::sim::world::{Event, World};
 
-const SELF: Source<'static> = Source { component: "replicaset-controller", host: "" };
 /// Bounds of the delay after a pod was refused.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(1000);
@@ -21,7 +20,15 @@ const BURST: usize = 500;
 
 /// Creates or deletes pods until the number is right, and reports the status.
 pub fn reconcile(world: &mut World, key: &Key) {
-    let Some(set) = world.store.get(key).cloned() else { return };
+    let Some(mut set) = world.store.get(key).cloned() else { return };
+    let replication = &*key.resource.plural == "replicationcontrollers";
+    if replication {
+        // Its selector is a plain map.
+        let mut normal = (*set).clone();
+        normal["spec"]["selector"] = json!({"matchLabels": set["spec"]["selector"]});
+        set = Arc::new(normal);
+    }
+    let source = Source { component: if replication { "replication-controller" } else { "replicaset-controller" }, host: "" };
     let pods = object::owned(world, &PODS, key, &set);
     let mut active: Vec<(Key, Arc<Value>)> = pods.iter().filter(|(_, p)| object::active(p)).cloned().collect();
     let terminating = pods.iter().filter(|(_, p)| object::deleting(p) && !object::ended(p)).count();
@@ -30,15 +37,15 @@ pub fn reconcile(world: &mut World, key: &Key) {
     if !object::deleting(&set) {
         if active.len() < wanted {
             for _ in 0..(wanted - active.len()).min(BURST) {
-                let pod = object::pod_from_template(&set["spec"]["template"], &REPLICA_SETS, &set);
+                let pod = object::pod_from_template(&set["spec"]["template"], &key.resource, &set);
                 match registry::create(world, &PODS, &key.namespace, pod) {
                     Ok(p) => {
                         let text = format!("Created pod: {}", object::name(&p));
-                        events::emit(world, key, &set, SELF, Report::normal("SuccessfulCreate", text));
+                        events::emit(world, key, &set, source, Report::normal("SuccessfulCreate", text));
                         active.push((Key::new(&PODS, &key.namespace, object::name(&p)), p));
                     }
                     Err(e) => {
-                        events::emit(world, key, &set, SELF, Report::warning("FailedCreate", format!("Error creating: {}", e.message)));
+                        events::emit(world, key, &set, source, Report::warning("FailedCreate", format!("Error creating: {}", e.message)));
                         failure = Some(e.message);
                         break;
                     }
@@ -49,7 +56,7 @@ pub fn reconcile(world: &mut World, key: &Key) {
             let excess: Vec<Key> = active.drain(..active.len() - wanted).map(|(k, _)| k).take(BURST).collect();
             for k in excess {
                 if registry::delete(world, &k, &DeleteOptions::default()).is_ok() {
-                    events::emit(world, key, &set, SELF, Report::normal("SuccessfulDelete", format!("Deleted pod: {}", k.name)));
+                    events::emit(world, key, &set, source, Report::normal("SuccessfulDelete", format!("Deleted pod: {}", k.name)));
                 }
             }
         }
@@ -88,8 +95,11 @@ fn report(world: &mut World, key: &Key, set: &Value, active: &[(Key, Arc<Value>)
     }
     let mut status = json!({
         "replicas": active.len(), "fullyLabeledReplicas": labelled, "readyReplicas": ready, "availableReplicas": available,
-        "terminatingReplicas": terminating, "observedGeneration": current["metadata"]["generation"],
+        "observedGeneration": current["metadata"]["generation"],
     });
+    if &*key.resource.plural == "replicasets" {
+        status["terminatingReplicas"] = terminating.into();
+    }
     for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
         if status[field] == 0
             && let Some(s) = status.as_object_mut()

@@ -54,6 +54,8 @@ pub struct Container {
     pub sample: Option<(SimTime, Duration, f64, u64)>,
     /// Log of the current run.
     pub log: VecDeque<LogLine>,
+    /// How many lines it has written in this run.
+    pub written: u64,
     /// Log of the run before.
     pub previous_log: VecDeque<LogLine>,
     /// Its own files; mounted volumes are the pod's.
@@ -176,6 +178,7 @@ impl Container {
         if self.log.len() == LOG_LINES {
             self.log.pop_front();
         }
+        self.written += 1;
         self.log.push_back(LogLine { at, text: text.into() });
     }
 

@@ -39,6 +39,9 @@ fn prepare(store: &Store, claims: &mut std::collections::BTreeMap<Key, Volume>, 
     let Some(run_image) = pod.containers.get(i).filter(|c| !c.prepared).map(|c| c.image.clone()) else { return };
     let mut files = Files::for_image(&family(&model, &run_image));
     files.now = now.timestamp();
+    if let Some((path, page)) = image::own_file(&run_image) {
+        files.put(path, page.as_bytes(), 0o644);
+    }
     for mount in &model.mounts {
         let Some(volume) = pod.model.volumes.get(&mount.volume).cloned() else { continue };
         let content = content(store, &key.namespace, &volume);

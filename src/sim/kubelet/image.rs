@@ -58,12 +58,51 @@ pub fn is_pause(image: &str) -> bool {
     repository(image).rsplit('/').next() == Some("pause")
 }
 
+/// Whether the image holds a system's basic programs and nothing else.
+pub fn is_bare(image: &str) -> bool {
+    is_shell(image) && !matches!(repository(image).rsplit('/').next(), Some("python" | "node"))
+}
+
 /// Whether the image's own command is a shell, which ends at once without input.
 pub fn is_shell(image: &str) -> bool {
     matches!(
         repository(image).rsplit('/').next(),
         Some("busybox" | "alpine" | "debian" | "ubuntu" | "centos" | "fedora" | "python" | "node")
     )
+}
+
+/// The port that a well-known server's image listens on when nothing else is said.
+pub fn own_port(image: &str) -> Option<u16> {
+    Some(match repository(image).rsplit('/').next()? {
+        "nginx" | "httpd" | "traefik" | "wordpress" => 80,
+        "redis" => 6379,
+        "mysql" | "mariadb" | "percona" => 3306,
+        "postgres" => 5432,
+        "mongo" => 27017,
+        "memcached" => 11211,
+        "rabbitmq" => 5672,
+        "tomcat" => 8080,
+        _ => return None,
+    })
+}
+
+/// The page that a well-known web server's image serves when it is left as it is.
+pub fn own_page(image: &str) -> Option<&'static str> {
+    match repository(image).rsplit('/').next()? {
+        "nginx" => Some(include_str!("../data/nginx.html")),
+        "httpd" => Some("<html><body><h1>It works!</h1></body></html>\n"),
+        _ => None,
+    }
+}
+
+/// The file that holds it.
+pub fn own_file(image: &str) -> Option<(&'static str, &'static str)> {
+    let path = match repository(image).rsplit('/').next()? {
+        "nginx" => "/usr/share/nginx/html/index.html",
+        "httpd" => "/usr/local/apache2/htdocs/index.html",
+        _ => return None,
+    };
+    Some((path, own_page(image)?))
 }
 
 fn repository(image: &str) -> &str {
@@ -159,6 +198,13 @@ mod tests {
         assert_eq!(canonical("codewisdom/ts-ui"), "docker.io/codewisdom/ts-ui:latest");
         assert_eq!(canonical("gcr.io/google-containers/pause:latest"), "gcr.io/google-containers/pause:latest");
         assert!(is_pause("gcr.io/google-containers/pause:latest"));
+    }
+
+    #[test]
+    fn servers_have_ports_and_pages_of_their_own() {
+        assert_eq!(own_port("docker.io/library/redis:7"), Some(6379));
+        assert!(own_page("nginx:1.27").is_some_and(|p| p.contains("<h1>Welcome to nginx!</h1>")));
+        assert_eq!((own_port("some/thing"), own_page("some/thing")), (None, None));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::container::{Container, Life, Next, ProbeState, Run};
 use super::lifecycle::{BACK_OFF, finish, tell};
 use super::model::{Behaviour, ContainerModel, READINESS, STARTUP};
+use super::programs::Program;
 use super::runtime::PodRun;
 use super::{environment, image, resources};
 use crate::sim::controllers::events::Report;
@@ -117,6 +118,21 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         }
         Behaviour::Sleep(Some(d)) => run.ends = Some((now.after(*d), 0)),
         Behaviour::Exit(code, _) => run.ends = Some((now.after(Duration::from_millis(50)), *code)),
+        Behaviour::Program { endless, stdin } => {
+            let program = Program {
+                key: key.clone(),
+                container: model.name.clone(),
+                id: c.id.clone(),
+                image: model.image.clone(),
+                argv: if model.command.is_empty() { vec!["sh".to_owned()] } else { model.command.clone() },
+                endless: *endless,
+            };
+            if *stdin {
+                world.runtime.waiting.insert((key.clone(), model.name.clone()), program);
+            } else {
+                world.runtime.started.push(program);
+            }
+        }
         Behaviour::Sleep(None) | Behaviour::Pause => {}
     }
     c.life = Life::Running(run);
@@ -127,6 +143,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     c.scraped = None;
     c.sample = None;
     c.log.clear();
+    c.written = 0;
     c.started = model.probes[STARTUP].is_none();
     c.ready = c.started && model.probes[READINESS].is_none();
     for (state, probe) in c.probes.iter_mut().zip(&model.probes) {

@@ -93,6 +93,7 @@ pub fn pod_changed(world: &mut World, change: &Change) {
 }
 
 fn forget(world: &mut World, key: &Key) {
+    world.runtime.waiting.retain(|(k, _), _| k != key);
     if let Some(old) = world.runtime.pods.remove(key) {
         if let Some(a) = old.address {
             world.runtime.by_address.remove(&a);
@@ -367,6 +368,21 @@ pub fn kill(world: &mut World, key: &Key, container: &str, code: i32) {
     step(world, key);
 }
 
+/// Ends a container whose command does not exist in its image.
+pub(super) fn refuse(world: &mut World, key: &Key, container: &str, text: &str) {
+    let Some(mut pod) = world.runtime.pods.remove(key) else { return };
+    let node = pod.model.node.clone();
+    if let Some(i) = pod.index(container) {
+        finish(world, &mut pod, i, 128, "StartError");
+        if let Some(Life::Ended(e)) = pod.containers.get_mut(i).map(|c| &mut c.life) {
+            text.clone_into(&mut e.message);
+        }
+        tell(world, key, &node, Report::warning("Failed", format!("Error: {text}")).about(container));
+    }
+    world.runtime.pods.insert(key.clone(), pod);
+    step(world, key);
+}
+
 /// Tells the containers of a pod to end, and ends those whose grace is over.
 fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
     let Some((since, grace)) = pod.terminating else { return };
@@ -375,7 +391,11 @@ fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
     for i in 0..pod.containers.len() {
         let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { continue };
         // A shell that sleeps as process 1 has no handler for SIGTERM: it is killed when the grace period is over.
-        let deaf = matches!(model.behaviour, Behaviour::Sleep(_));
+        let deaf = match &model.behaviour {
+            Behaviour::Sleep(_) => true,
+            Behaviour::Program { .. } => model.command.len() > 1 && model.command.first().is_some_and(|s| s.ends_with("sh")),
+            _ => false,
+        };
         let name = model.name.clone();
         match &mut c.life {
             Life::Running(run) => {

@@ -17,6 +17,7 @@ pub mod model;
 mod names;
 pub mod network;
 mod probe;
+pub mod programs;
 pub mod quantity;
 mod resources;
 mod runtime;
@@ -25,6 +26,7 @@ mod status;
 mod tests;
 
 pub use host::{ContainerHost, exec_host};
+pub use image::own_page;
 pub use lifecycle::{kill, pod_changed, step};
 pub use logs::{LogLine, logs};
 pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};

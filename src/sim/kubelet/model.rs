@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::quantity;
-use crate::sim::config::{Call, Profile, SimConfig};
+use crate::sim::config::{Call, ClockMode, Profile, SimConfig};
 
 /// What the kubelet needs to know of a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +98,13 @@ pub enum Behaviour {
     Sleep(Option<Duration>),
     /// It writes lines and ends at once with a code.
     Exit(i32, Vec<String>),
+    /// A program that the shell's model runs.
+    Program {
+        /// Whether it is a loop without an end.
+        endless: bool,
+        /// Whether it waits for somebody to attach to its input.
+        stdin: bool,
+    },
     /// Nothing, for ever, and ends when told to.
     Pause,
 }
@@ -233,8 +240,8 @@ impl ContainerModel {
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",
             behaviour: behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always"),
+            ports: if ports.is_empty() { implied_ports(c["image"].as_str().unwrap_or_default(), &command) } else { ports },
             command,
-            ports,
         }
     }
 
@@ -281,6 +288,9 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if super::image::is_pause(image) {
         return Behaviour::Pause;
     }
+    if let Some(program) = program(c, command, pod, config, init) {
+        return program;
+    }
     if let Some(b) = understand(command) {
         return if init && b == Behaviour::Sleep(None) { Behaviour::Exit(0, Vec::new()) } else { b };
     }
@@ -294,7 +304,8 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none() && !init)) {
         return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone().into());
     }
-    let meant_to_end = init || (!command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
+    let meant_to_end =
+        init || (!offers(c) && !command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
     if meant_to_end || (command.is_empty() && super::image::is_shell(image) && c["stdin"] != true) {
         return Behaviour::Exit(0, Vec::new());
     }
@@ -302,6 +313,52 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
         return Behaviour::Sleep(None);
     }
     Behaviour::Serve(Box::default(), Arc::new([]))
+}
+
+/// Whether a container's command is run for what it is: one that is meant to end, one that is typed to, a loop that says
+/// something. Servers are modelled by their profiles, and init containers end at once.
+fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init: bool) -> Option<Behaviour> {
+    if !config.programs || init {
+        return None;
+    }
+    let stdin = c["stdin"] == true;
+    let shell = command.first().is_some_and(|s| s.rsplit('/').next().is_some_and(|s| matches!(s, "sh" | "bash" | "ash")));
+    let one_shot = matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")) && !offers(c);
+    let understood = understand(command);
+    let endless = understood == Some(Behaviour::Sleep(None));
+    let image = c["image"].as_str().unwrap_or_default();
+    let runs = if command.is_empty() {
+        stdin && super::image::is_shell(image)
+    } else if endless {
+        // In time that jumps, a loop would be a reason to stop at each of its turns.
+        let says = command.iter().any(|w| ["echo", "date", "printf"].iter().any(|p| w.contains(p)));
+        says && matches!(config.clock, ClockMode::Scaled(_))
+    } else {
+        (one_shot && !matches!(understood, Some(Behaviour::Sleep(_)))) || (stdin && shell)
+    };
+    runs.then_some(Behaviour::Program { endless, stdin })
+}
+
+/// Whether a container is made to be asked something: whatever its pod's restart policy, it is a server.
+fn offers(c: &Value) -> bool {
+    list(&c["ports"]).next().is_some() || ["startupProbe", "readinessProbe", "livenessProbe"].iter().any(|p| c[*p].is_object())
+}
+
+/// The ports that a command or an image speaks of: numbers after a program's words or a port option, else the image's own.
+fn implied_ports(image: &str, command: &[String]) -> Vec<u16> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n >= 80);
+    let mut ports = Vec::new();
+    let mut previous = "-";
+    for word in command {
+        let option = previous.starts_with('-') && !previous.contains("port") && previous != "-p";
+        let named = word.split_once('=').filter(|(k, _)| k.contains("port")).and_then(|(_, v)| number(v));
+        ports.extend(if option { None } else { number(word) }.or(named));
+        previous = word;
+    }
+    if ports.is_empty() && command.is_empty() {
+        ports.extend(super::image::own_port(image));
+    }
+    ports
 }
 
 /// Understands `sleep N`, endless loops, `true`, `false`, `exit N` and `echo`, bare or as one `sh -c` line.

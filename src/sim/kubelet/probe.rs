@@ -83,7 +83,8 @@ fn serves(model: &ContainerModel, c: &Container) -> bool {
     }
 }
 
-/// Whether the process accepts connections on a port. A container without declared ports listens wherever it is asked.
+/// Whether the process accepts connections on a port. A container that declares no ports, and whose command and image say
+/// nothing of any, listens wherever it is asked.
 pub fn accepts(model: &ContainerModel, c: &Container, port: u16) -> bool {
     model.profile().is_some_and(|p| p.listens) && c.listening() && (model.ports.is_empty() || model.ports.contains(&port))
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::container::Container;
 use super::model::PodModel;
 use super::network::{IoFault, NetFault};
+use super::programs::Program;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Volume;
 use crate::sim::time::SimTime;
@@ -22,6 +23,10 @@ pub struct Runtime {
     pub(crate) by_address: BTreeMap<Ipv4Addr, Key>,
     /// Files of persistent volumes, by claim.
     pub(super) claims: BTreeMap<Key, Volume>,
+    /// Programs that have been started and not yet been handed over.
+    pub(crate) started: Vec<Program>,
+    /// Programs that wait for somebody to attach, by pod and container.
+    pub(super) waiting: BTreeMap<(Key, String), Program>,
     /// Number of container ids given.
     pub(super) sequence: u64,
 }
@@ -68,6 +73,13 @@ impl Runtime {
             node.2 += 1;
         }
         out
+    }
+
+    /// The program that waits in a container, for whoever runs it now.
+    pub fn attach(&mut self, key: &Key, container: &str) -> Option<Program> {
+        let found = self.waiting.remove(&(key.clone(), container.to_owned()))?;
+        let c = self.pods.get(key).and_then(|p| p.containers.get(p.index(container)?))?;
+        (c.id == found.id && c.run().is_some()).then_some(found)
     }
 
     /// The claim is gone, and its files with it.

@@ -197,6 +197,7 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
     let Some((i, model, c)) = found else { return (None, 0.0) };
     let (work, overload) = service_time(model, c);
     let code = status_of(model, ask.path);
+    let page = crate::sim::kubelet::own_page(&model.image).filter(|_| plain_path(ask.path) == "/");
     let calls = match &model.behaviour {
         Behaviour::Serve(_, calls) if code == 200 && !is_health(ask.path) => calls.clone(),
         _ => Arc::from([]),
@@ -240,8 +241,12 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
         complain(world, key, i, &text);
         return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took);
     }
-    let body = if code == 200 { "OK\n".to_owned() } else { "not found\n".to_owned() };
-    (Some((code, body)), took)
+    let body = match page {
+        Some(page) if code == 200 => page,
+        _ if code == 200 => "OK\n",
+        _ => "not found\n",
+    };
+    (Some((code, body.to_owned())), took)
 }
 
 fn plain_path(path: &str) -> &str {

@@ -67,7 +67,9 @@ fn value(kind: &Type, value: &Value, owner: &Entry, path: &str, depth: usize) ->
 
 fn base64_error(text: &str) -> Option<String> {
     use base64::{DecodeError, Engine};
-    let place = match base64::engine::general_purpose::STANDARD.decode(text).err()? {
+    // Go's decoder passes over line ends.
+    let text: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    let place = match base64::engine::general_purpose::STANDARD.decode(&text).err()? {
         DecodeError::InvalidByte(place, _) | DecodeError::InvalidLastSymbol(place, _) => place,
         DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len() / 4 * 4,
     };

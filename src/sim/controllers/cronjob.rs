@@ -1,0 +1,195 @@
+//! `CronJob` controller: makes jobs when they are due, and removes old ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::events::{self, Report, Source};
+use super::kinds::{JOBS, kind_of};
+use super::object::{self, int};
+use super::schedule::Schedule;
+use crate::sim::registry::{self, DeleteOptions, Part};
+use crate::sim::resource::Key;
+use crate::sim::time::{EPOCH_UNIX_S, SimTime, parse_rfc3339};
+use crate::sim::world::{Event, World};
+
+const SELF: Source<'static> = Source { component: "cronjob-controller", host: "" };
+/// So many missed times are looked through.
+const MISSED_MAX: usize = 100;
+
+fn finished(job: &Value) -> Option<&'static str> {
+    ["Complete", "Failed"].into_iter().find(|kind| object::condition_true(job, kind))
+}
+
+/// Looks at one cron job.
+pub fn reconcile(world: &mut World, key: &Key) {
+    let Some(cron) = world.store.get(key).cloned() else { return };
+    if object::deleting(&cron) {
+        return;
+    }
+    let uid = object::uid(&cron).to_owned();
+    let mut jobs: Vec<(Key, Arc<Value>)> = world
+        .store
+        .list(&JOBS, Some(&key.namespace))
+        .filter(|(_, j)| object::controlled_by(j, &uid) && !object::deleting(j))
+        .map(|(k, j)| (k.clone(), Arc::clone(j)))
+        .collect();
+    jobs.sort_by_key(|(k, j)| (object::created(j), k.clone()));
+    let mut status = cron["status"].clone();
+    forget_finished(world, key, &cron, &mut status, &jobs);
+    for (field, kind, default) in [("successfulJobsHistoryLimit", "Complete", 3), ("failedJobsHistoryLimit", "Failed", 1)] {
+        let old: Vec<&Key> = jobs.iter().filter(|(_, j)| finished(j) == Some(kind)).map(|(k, _)| k).collect();
+        let keep = usize::try_from(int(&cron["spec"][field], default)).unwrap_or(0);
+        for job in old.iter().take(old.len().saturating_sub(keep)) {
+            remove(world, key, &cron, job);
+        }
+    }
+    let schedule = cron["spec"]["schedule"].as_str().and_then(Schedule::parse);
+    if let Some(schedule) = schedule.filter(|_| cron["spec"]["suspend"] != true) {
+        due(world, key, &cron, &mut status, &schedule);
+        if let Some(at) = schedule.next(world.now) {
+            world.agenda.at(at, Event::Reconcile(key.clone()));
+        }
+    }
+    if status["active"].as_array().is_some_and(Vec::is_empty)
+        && let Some(s) = status.as_object_mut()
+    {
+        s.remove("active");
+    }
+    if cron["status"] != status {
+        let mut new = (*cron).clone();
+        new["status"] = status;
+        // Nobody else writes in between: the world is ours.
+        let _written = registry::update(world, key, new, Part::Status);
+    }
+}
+
+/// Takes jobs that have ended or gone out of the list of active ones.
+fn forget_finished(world: &mut World, key: &Key, cron: &Value, status: &mut Value, jobs: &[(Key, Arc<Value>)]) {
+    let active = cron["status"]["active"].as_array().cloned().unwrap_or_default();
+    let mut left = Vec::new();
+    for reference in active {
+        let Some((_, job)) = jobs.iter().find(|(_, j)| reference["uid"] == *object::uid(j)) else { continue };
+        let Some(how) = finished(job) else {
+            left.push(reference);
+            continue;
+        };
+        let text = format!("Saw completed job: {}, condition: {how}", object::name(job));
+        events::emit(world, key, cron, SELF, Report::normal("SawCompletedJob", text));
+        if how == "Complete" && job["status"]["completionTime"].is_string() {
+            status["lastSuccessfulTime"] = job["status"]["completionTime"].clone();
+        }
+    }
+    status["active"] = left.into();
+}
+
+fn remove(world: &mut World, key: &Key, cron: &Value, job: &Key) {
+    if registry::delete(world, job, &DeleteOptions::default()).is_ok() {
+        events::emit(world, key, cron, SELF, Report::normal("SuccessfulDelete", format!("Deleted job {}", job.name)));
+    }
+}
+
+/// Makes the job that is due, if one is.
+fn due(world: &mut World, key: &Key, cron: &Value, status: &mut Value, schedule: &Schedule) {
+    let last = cron["status"]["lastScheduleTime"].as_str().and_then(parse_rfc3339).unwrap_or_else(|| object::created(cron));
+    let mut at = None;
+    let mut look = last;
+    for _ in 0..MISSED_MAX {
+        match schedule.next(look).filter(|t| *t <= world.now) {
+            Some(t) => (look, at) = (t, Some(t)),
+            None => break,
+        }
+    }
+    let Some(at) = at else { return };
+    let late = cron["spec"]["startingDeadlineSeconds"].as_u64().is_some_and(|d| world.now.since(at) > Duration::from_secs(d));
+    if late {
+        let text = format!("Missed scheduled time to start a job: {}", at.rfc3339());
+        events::emit(world, key, cron, SELF, Report::warning("MissSchedule", text));
+        return;
+    }
+    let active = status["active"].as_array().cloned().unwrap_or_default();
+    match cron["spec"]["concurrencyPolicy"].as_str() {
+        Some("Forbid") if !active.is_empty() => {
+            let text = "Not starting job because prior execution is running and concurrency policy is Forbid";
+            events::emit(world, key, cron, SELF, Report::normal("JobAlreadyActive", text));
+            return;
+        }
+        Some("Replace") => {
+            for name in active.iter().filter_map(|a| a["name"].as_str()) {
+                remove(world, key, cron, &Key::new(&JOBS, &key.namespace, name));
+            }
+            status["active"] = json!([]);
+        }
+        _ => {}
+    }
+    if let Ok(made) = registry::create(world, &JOBS, &key.namespace, job(key, cron, at)) {
+        let text = format!("Created job {}", object::name(&made));
+        events::emit(world, key, cron, SELF, Report::normal("SuccessfulCreate", text));
+        let reference = json!({"apiVersion": "batch/v1", "kind": "Job", "name": object::name(&made), "namespace": &*key.namespace,
+            "uid": object::uid(&made), "resourceVersion": made["metadata"]["resourceVersion"]});
+        if let Some(active) = status["active"].as_array_mut() {
+            active.push(reference);
+        }
+    }
+    status["lastScheduleTime"] = at.rfc3339().into();
+}
+
+fn job(key: &Key, cron: &Value, at: SimTime) -> Value {
+    let template = &cron["spec"]["jobTemplate"];
+    let mut metadata = template["metadata"].clone();
+    let minutes = (EPOCH_UNIX_S + i64::try_from(at.0 / 1000).unwrap_or(0)) / 60;
+    metadata["name"] = format!("{}-{minutes}", key.name).into();
+    metadata["annotations"]["batch.kubernetes.io/cronjob-scheduled-timestamp"] = at.rfc3339().into();
+    metadata["ownerReferences"] = json!([object::owner_reference(&key.resource, cron)]);
+    let (version, kind) = kind_of(&JOBS);
+    json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": template["spec"]})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::controllers::kinds::CRON_JOBS;
+    use crate::sim::controllers::tests::{NS, advance, world};
+
+    fn cron(policy: &str, command: &str) -> Value {
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c"}, "spec": {
+            "schedule": "*/1 * * * *", "concurrencyPolicy": policy, "successfulJobsHistoryLimit": 2,
+            "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": "c", "image": "busybox", "command": ["sh", "-c", command]}]}}}}}})
+    }
+
+    fn jobs(w: &World) -> Vec<(bool, String)> {
+        w.store.list(&JOBS, Some(NS)).map(|(k, j)| (finished(j).is_some(), k.name.to_string())).collect()
+    }
+
+    #[test]
+    fn jobs_run_when_they_are_due_and_old_ones_go() {
+        let mut w = world();
+        registry::create(&mut w, &CRON_JOBS, NS, cron("Allow", "echo hi")).unwrap();
+        w.settle();
+        advance(&mut w, 4.5 * 60.0);
+        assert_eq!(jobs(&w).len(), 2, "{:?}", jobs(&w));
+        assert!(jobs(&w).iter().all(|j| j.0));
+        let key = Key::new(&CRON_JOBS, NS, "c");
+        let status = w.store.get(&key).unwrap()["status"].clone();
+        assert!(
+            status["lastScheduleTime"].is_string() && status["lastSuccessfulTime"].is_string() && status["active"].is_null(),
+            "{status}"
+        );
+    }
+
+    #[test]
+    fn jobs_that_still_run_forbid_or_give_way() {
+        for (policy, same) in [("Forbid", true), ("Replace", false)] {
+            let mut w = world();
+            registry::create(&mut w, &CRON_JOBS, NS, cron(policy, "sleep 3600")).unwrap();
+            w.settle();
+            advance(&mut w, 70.0);
+            let first = jobs(&w);
+            advance(&mut w, 150.0);
+            let later = jobs(&w);
+            assert_eq!((first.len(), later.len(), first == later), (1, 1, same), "{policy}: {first:?} {later:?}");
+        }
+    }
+}
