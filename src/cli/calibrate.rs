@@ -21,7 +21,9 @@ fn words(args: &CalibrateArgs) -> Vec<String> {
     let mut words = vec!["run".to_owned()];
     let mut option = |word: &str, value: String| words.push(format!("--{word}={value}"));
     for (word, values) in [("system", &args.system), ("fault", &args.fault), ("set", &args.set)] {
-        values.iter().for_each(|v| option(word, v.clone()));
+        for value in values {
+            option(word, value.clone());
+        }
     }
     if let Some(targets) = args.targets {
         option("set", format!("targets={targets}"));

@@ -116,35 +116,43 @@ impl MainTable {
     /// As LaTeX, with the intervals and n below each rate.
     pub(super) fn as_latex(&self, escape: impl Fn(&str) -> String) -> String {
         let width: usize = self.columns.iter().map(|(_, systems)| systems.len()).sum();
-        let mut text = String::from("\n\\begin{table*}\n  \\centering\n  \\footnotesize\n  \\setlength{\\tabcolsep}{3pt}\n");
-        text.push_str("  \\caption{Trials recovered in per cent, with Wilson 95\\,\\% intervals and n.}\n");
-        text.push_str(&format!("  \\label{{tab:microremed-main}}\n  \\begin{{tabular}}{{lll{}}}\n    \\toprule\n", "c".repeat(width)));
-        let (mut heads, mut rules, mut at) = (String::from("    & &"), String::from("   "), 4);
+        let (mut levels, mut rules, mut at) = (vec!["    &".to_owned(), String::new()], vec!["   ".to_owned()], 4);
         for (sequence, systems) in &self.columns {
-            heads.push_str(&format!(" & \\multicolumn{{{}}}{{c}}{{{}}}", systems.len(), escape(sequence)));
-            rules.push_str(&format!(" \\cmidrule(lr){{{at}-{}}}", at + systems.len() - 1));
+            levels.push(format!("\\multicolumn{{{}}}{{c}}{{{}}}", systems.len(), escape(sequence)));
+            rules.push(format!("\\cmidrule(lr){{{at}-{}}}", at + systems.len() - 1));
             at += systems.len();
         }
-        text.push_str(&format!("{heads} \\\\\n{rules}\n"));
         let systems = self.columns.iter().flat_map(|(_, systems)| systems).map(|s| escape(s));
-        let labels = ["method", "model", "verdict"].map(str::to_owned);
-        text.push_str(&format!("    {} \\\\\n", labels.into_iter().chain(systems).collect::<Vec<_>>().join(" & ")));
+        let heads = ["method", "model", "verdict"].map(str::to_owned).into_iter().chain(systems);
+        let line = |cells: Vec<String>| format!("    {} \\\\", cells.join(" & "));
+        let mut lines: Vec<String> = vec![
+            "\n\\begin{table*}\n  \\centering\n  \\footnotesize\n  \\setlength{\\tabcolsep}{3pt}".to_owned(),
+            "  \\caption{Trials recovered in per cent, with Wilson 95\\,\\% intervals and n.}\n  \\label{tab:microremed-main}".to_owned(),
+            format!("  \\begin{{tabular}}{{lll{}}}\n    \\toprule", "c".repeat(width)),
+            format!("{} \\\\", levels.join(" & ")),
+            rules.join(" "),
+            line(heads.collect()),
+        ];
         let mut last = "";
         for (method, model, cells) in &self.rows {
-            text.push_str(if last == method { "" } else { "    \\midrule\n" });
+            let first = last != method;
+            if first {
+                lines.push("    \\midrule".to_owned());
+            }
             for verdict in Verdict::ALL {
-                let first = verdict == Verdict::Strict;
-                let names =
-                    if first { [escape(if last == method { "" } else { method }), escape(model)] } else { [String::new(), String::new()] };
+                let names = match (verdict, first) {
+                    (Verdict::Strict, true) => [escape(method), escape(model)],
+                    (Verdict::Strict, false) => [String::new(), escape(model)],
+                    (Verdict::Compat, _) => [String::new(), String::new()],
+                };
                 let cells = cells.iter().map(|c| cell(c.as_ref().map(|s| s.rate(verdict))));
-                let row: Vec<String> = names.into_iter().chain([verdict.name().to_owned()]).chain(cells).collect();
-                text.push_str(&format!("    {} \\\\\n", row.join(" & ")));
+                lines.push(line(names.into_iter().chain([verdict.name().to_owned()]).chain(cells).collect()));
             }
             last = method;
         }
-        text.push_str("    \\bottomrule\n  \\end{tabular}\n");
-        text.push_str(&format!("\n  \\smallskip\n  \\parbox{{\\textwidth}}{{\\scriptsize {}}}\n\\end{{table*}}\n", escape(&self.note)));
-        text
+        lines.push("    \\bottomrule\n  \\end{tabular}\n\n  \\smallskip".to_owned());
+        lines.push(format!("  \\parbox{{\\textwidth}}{{\\scriptsize {}}}\n\\end{{table*}}\n", escape(&self.note)));
+        lines.join("\n")
     }
 }
 
