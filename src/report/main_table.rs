@@ -162,3 +162,42 @@ fn cell(rate: Option<Rate>) -> String {
     // The braces keep the bracket from being taken for an option of the line break before it.
     format!("\\shortstack{{{}\\\\{{\\tiny [{}, {}]}}\\\\{{\\tiny n = {n}}}}}", percent(p), percent(low), percent(high))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::event::Outcome;
+
+    #[test]
+    fn levels_are_in_the_order_of_the_experiment_and_hidden_injectors_have_rows_of_their_own() {
+        let row = |index: u32, sequence: &str, system: &str, sees_injector: bool, outcome: Outcome| {
+            let passed = outcome.scored().then_some(outcome == Outcome::Recovered);
+            let mut row = fixture::row(index, "solo", "model-a", outcome, passed, passed);
+            (row.spec.sequence, row.spec.system, row.spec.sees_injector) = (sequence.to_owned(), system.to_owned(), sees_injector);
+            row
+        };
+        let rows = vec![
+            row(0, "hard", "shop", true, Outcome::NotRecovered),
+            row(1, "easy", "shop", true, Outcome::Recovered),
+            row(2, "easy", "bank", true, Outcome::InjectionFailed),
+            row(3, "easy", "shop", false, Outcome::NotRecovered),
+        ];
+        let order = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let axes = [("sequence".to_owned(), order(&["easy", "medium", "hard"])), ("system".to_owned(), order(&["shop", "bank"]))].into();
+        let table = main_table(&Results { rows, axes, ..Results::default() });
+        let flat = table.as_table();
+        assert_eq!(flat.head, ["method", "model", "verdict", "easy: shop", "easy: bank", "hard: shop"]);
+        let firsts: Vec<String> = flat.rows.iter().map(|r| format!("{} {}", r[0], r[2])).collect();
+        assert_eq!(firsts, ["solo strict", "solo compat", "solo, injector hidden strict", "solo, injector hidden compat"]);
+        assert_eq!(flat.rows[0][3..], ["100.0 [20.7, 100.0] (n = 1)", "-", "0.0 [0.0, 79.3] (n = 1)"]);
+        assert_eq!(flat.rows[2][3..], ["0.0 [0.0, 79.3] (n = 1)", "-", "-"]);
+        assert_eq!(table.note, "1 trial was not scored and left out of n: solo / model-a on bank, easy: injection_failed 1.");
+        let latex = table.as_latex(str::to_owned);
+        assert!(latex.contains("\\multicolumn{2}{c}{easy} & \\multicolumn{1}{c}{hard}"), "{latex}");
+        assert!(latex.contains("\\cmidrule(lr){4-5} \\cmidrule(lr){6-6}"), "{latex}");
+        // As many cells in every line as there are columns.
+        let cells = latex.lines().filter(|l| l.ends_with("\\\\") && l.contains(" & ") && !l.contains("multicolumn"));
+        assert!(cells.clone().count() == 5 && cells.into_iter().all(|l| l.matches(" & ").count() == 5), "{latex}");
+    }
+}
