@@ -18,7 +18,7 @@ pub(super) async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()
 }
 
 fn words(args: &CalibrateArgs) -> Vec<String> {
-    let mut words = vec!["run".to_owned()];
+    let mut words = vec!["run".to_owned(), args.experiment.clone()];
     let mut option = |word: &str, value: String| words.push(format!("--{word}={value}"));
     for (word, values) in [("system", &args.system), ("fault", &args.fault), ("set", &args.set)] {
         for value in values {
@@ -40,6 +40,5 @@ fn words(args: &CalibrateArgs) -> Vec<String> {
     if let Some(out) = &args.out {
         option("out", out.to_string());
     }
-    words.extend(["--".to_owned(), args.experiment.clone()]);
     words
 }
