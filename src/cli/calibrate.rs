@@ -18,10 +18,12 @@ pub(super) async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()
 }
 
 fn words(args: &CalibrateArgs) -> Vec<String> {
-    let mut words = vec!["run".to_owned()];
+    let mut words = vec!["run".to_owned(), args.experiment.clone()];
     let mut option = |word: &str, value: String| words.push(format!("--{word}={value}"));
     for (word, values) in [("system", &args.system), ("fault", &args.fault), ("set", &args.set)] {
-        values.iter().for_each(|v| option(word, v.clone()));
+        for value in values {
+            option(word, value.clone());
+        }
     }
     if let Some(targets) = args.targets {
         option("set", format!("targets={targets}"));
@@ -38,6 +40,5 @@ fn words(args: &CalibrateArgs) -> Vec<String> {
     if let Some(out) = &args.out {
         option("out", out.to_string());
     }
-    words.extend(["--".to_owned(), args.experiment.clone()]);
     words
 }

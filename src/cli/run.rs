@@ -39,6 +39,7 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     let catalog = load::catalog(global)?;
     // Everything that can be wrong with the question is found before anything is installed or written.
     let draft = select::plan(&catalog, &args.select, "")?;
+    can_hide(&draft, &args)?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(global, &cancel).await?;
@@ -114,6 +115,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     // A run on the built-in data stays on it, wherever it is resumed.
     let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
+    can_hide(&draft, &args)?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;
@@ -170,11 +172,6 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         let plan = Arc::clone(&plan);
         move |n| plan.get(n)
     });
-    let exposed = trials_hide(&plan) && matches!(&cluster, ClusterChoice::Kubeconfig { agent: None, .. });
-    if exposed {
-        let help = "--agent-kubeconfig names one whose rights do not reach the injector; docs/judging.md says which";
-        return Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help));
-    }
     let secrets = Secrets::find(catalog.models.values(), &variable);
     let request = RunRequest {
         catalog,
@@ -261,9 +258,16 @@ fn roles(catalog: &Catalog, plan: &Plan) -> BTreeMap<String, ReferenceRole> {
         .collect()
 }
 
-fn trials_hide(plan: &Plan) -> bool {
+/// On somebody's own cluster the injector is hidden by rights, which the runner's kubeconfig does not lack.
+fn can_hide(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
     let e = plan.experiment();
-    e.matrix.sees_injector.contains(&false) || (e.matrix.sees_injector.is_empty() && !e.agent.sees_injector)
+    let hides = e.matrix.sees_injector.contains(&false) || (e.matrix.sees_injector.is_empty() && !e.agent.sees_injector);
+    let embedded = args.kubeconfig.is_none() && args.context.is_none();
+    if !hides || embedded || args.agent_kubeconfig.is_some() {
+        return Ok(());
+    }
+    let help = "--agent-kubeconfig names one whose rights do not reach the injector; docs/judging.md says which";
+    Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help))
 }
 
 fn axes(plan: &Plan) -> BTreeMap<String, Vec<String>> {

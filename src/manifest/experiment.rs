@@ -75,6 +75,7 @@ impl Default for Agent {
 }
 
 impl Agent {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

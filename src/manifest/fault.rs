@@ -226,7 +226,7 @@ pub struct UsageCheck {
     #[serde(default = "current")]
     pub limit: String,
     /// `fresh`: pods are listed for each sample, and one without metrics fails; `frozen`: pods are listed once, after the
-    /// ready wait, and rows of other pods are skipped.
+    /// ready wait, and rows of other pods are skipped; `each`: they are listed once, and each of them must have metrics.
     #[serde(default = "fresh")]
     pub pods: String,
 }

@@ -116,35 +116,43 @@ impl MainTable {
     /// As LaTeX, with the intervals and n below each rate.
     pub(super) fn as_latex(&self, escape: impl Fn(&str) -> String) -> String {
         let width: usize = self.columns.iter().map(|(_, systems)| systems.len()).sum();
-        let mut text = String::from("\n\\begin{table*}\n  \\centering\n  \\footnotesize\n  \\setlength{\\tabcolsep}{3pt}\n");
-        text.push_str("  \\caption{Trials recovered in per cent, with Wilson 95\\,\\% intervals and n.}\n");
-        text.push_str(&format!("  \\label{{tab:microremed-main}}\n  \\begin{{tabular}}{{lll{}}}\n    \\toprule\n", "c".repeat(width)));
-        let (mut heads, mut rules, mut at) = (String::from("    & &"), String::from("   "), 4);
+        let (mut levels, mut rules, mut at) = (vec!["    &".to_owned(), String::new()], vec!["   ".to_owned()], 4);
         for (sequence, systems) in &self.columns {
-            heads.push_str(&format!(" & \\multicolumn{{{}}}{{c}}{{{}}}", systems.len(), escape(sequence)));
-            rules.push_str(&format!(" \\cmidrule(lr){{{at}-{}}}", at + systems.len() - 1));
+            levels.push(format!("\\multicolumn{{{}}}{{c}}{{{}}}", systems.len(), escape(sequence)));
+            rules.push(format!("\\cmidrule(lr){{{at}-{}}}", at + systems.len() - 1));
             at += systems.len();
         }
-        text.push_str(&format!("{heads} \\\\\n{rules}\n"));
         let systems = self.columns.iter().flat_map(|(_, systems)| systems).map(|s| escape(s));
-        let labels = ["method", "model", "verdict"].map(str::to_owned);
-        text.push_str(&format!("    {} \\\\\n", labels.into_iter().chain(systems).collect::<Vec<_>>().join(" & ")));
+        let heads = ["method", "model", "verdict"].map(str::to_owned).into_iter().chain(systems);
+        let line = |cells: Vec<String>| format!("    {} \\\\", cells.join(" & "));
+        let mut lines: Vec<String> = vec![
+            "\n\\begin{table*}\n  \\centering\n  \\footnotesize\n  \\setlength{\\tabcolsep}{3pt}".to_owned(),
+            "  \\caption{Trials recovered in per cent, with Wilson 95\\,\\% intervals and n.}\n  \\label{tab:microremed-main}".to_owned(),
+            format!("  \\begin{{tabular}}{{lll{}}}\n    \\toprule", "c".repeat(width)),
+            format!("{} \\\\", levels.join(" & ")),
+            rules.join(" "),
+            line(heads.collect()),
+        ];
         let mut last = "";
         for (method, model, cells) in &self.rows {
-            text.push_str(if last == method { "" } else { "    \\midrule\n" });
+            let first = last != method;
+            if first {
+                lines.push("    \\midrule".to_owned());
+            }
             for verdict in Verdict::ALL {
-                let first = verdict == Verdict::Strict;
-                let names =
-                    if first { [escape(if last == method { "" } else { method }), escape(model)] } else { [String::new(), String::new()] };
+                let names = match (verdict, first) {
+                    (Verdict::Strict, true) => [escape(method), escape(model)],
+                    (Verdict::Strict, false) => [String::new(), escape(model)],
+                    (Verdict::Compat, _) => [String::new(), String::new()],
+                };
                 let cells = cells.iter().map(|c| cell(c.as_ref().map(|s| s.rate(verdict))));
-                let row: Vec<String> = names.into_iter().chain([verdict.name().to_owned()]).chain(cells).collect();
-                text.push_str(&format!("    {} \\\\\n", row.join(" & ")));
+                lines.push(line(names.into_iter().chain([verdict.name().to_owned()]).chain(cells).collect()));
             }
             last = method;
         }
-        text.push_str("    \\bottomrule\n  \\end{tabular}\n");
-        text.push_str(&format!("\n  \\smallskip\n  \\parbox{{\\textwidth}}{{\\scriptsize {}}}\n\\end{{table*}}\n", escape(&self.note)));
-        text
+        lines.push("    \\bottomrule\n  \\end{tabular}\n\n  \\smallskip".to_owned());
+        lines.push(format!("  \\parbox{{\\textwidth}}{{\\scriptsize {}}}\n\\end{{table*}}\n", escape(&self.note)));
+        lines.join("\n")
     }
 }
 
@@ -153,4 +161,43 @@ fn cell(rate: Option<Rate>) -> String {
     let percent = |v: f64| fixed(Some(v * 100.0), 1);
     // The braces keep the bracket from being taken for an option of the line break before it.
     format!("\\shortstack{{{}\\\\{{\\tiny [{}, {}]}}\\\\{{\\tiny n = {n}}}}}", percent(p), percent(low), percent(high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::event::Outcome;
+
+    #[test]
+    fn levels_are_in_the_order_of_the_experiment_and_hidden_injectors_have_rows_of_their_own() {
+        let row = |index: u32, sequence: &str, system: &str, sees_injector: bool, outcome: Outcome| {
+            let passed = outcome.scored().then_some(outcome == Outcome::Recovered);
+            let mut row = fixture::row(index, "solo", "model-a", outcome, passed, passed);
+            (row.spec.sequence, row.spec.system, row.spec.sees_injector) = (sequence.to_owned(), system.to_owned(), sees_injector);
+            row
+        };
+        let rows = vec![
+            row(0, "hard", "shop", true, Outcome::NotRecovered),
+            row(1, "easy", "shop", true, Outcome::Recovered),
+            row(2, "easy", "bank", true, Outcome::InjectionFailed),
+            row(3, "easy", "shop", false, Outcome::NotRecovered),
+        ];
+        let order = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let axes = [("sequence".to_owned(), order(&["easy", "medium", "hard"])), ("system".to_owned(), order(&["shop", "bank"]))].into();
+        let table = main_table(&Results { rows, axes, ..Results::default() });
+        let flat = table.as_table();
+        assert_eq!(flat.head, ["method", "model", "verdict", "easy: shop", "easy: bank", "hard: shop"]);
+        let firsts: Vec<String> = flat.rows.iter().map(|r| format!("{} {}", r[0], r[2])).collect();
+        assert_eq!(firsts, ["solo strict", "solo compat", "solo, injector hidden strict", "solo, injector hidden compat"]);
+        assert_eq!(flat.rows[0][3..], ["100.0 [20.7, 100.0] (n = 1)", "-", "0.0 [0.0, 79.3] (n = 1)"]);
+        assert_eq!(flat.rows[2][3..], ["0.0 [0.0, 79.3] (n = 1)", "-", "-"]);
+        assert_eq!(table.note, "1 trial was not scored and left out of n: solo / model-a on bank, easy: injection_failed 1.");
+        let latex = table.as_latex(str::to_owned);
+        assert!(latex.contains("\\multicolumn{2}{c}{easy} & \\multicolumn{1}{c}{hard}"), "{latex}");
+        assert!(latex.contains("\\cmidrule(lr){4-5} \\cmidrule(lr){6-6}"), "{latex}");
+        // As many cells in every line as there are columns.
+        let cells = latex.lines().filter(|l| l.ends_with("\\\\") && l.contains(" & ") && !l.contains("multicolumn"));
+        assert!(cells.clone().count() == 5 && cells.into_iter().all(|l| l.matches(" & ").count() == 5), "{latex}");
+    }
 }

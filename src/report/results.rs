@@ -126,7 +126,9 @@ impl Results {
             self.roles.extend(head.roles.clone());
             for (axis, names) in &head.axes {
                 let known = self.axes.entry(axis.clone()).or_default();
-                names.iter().for_each(|n| push_new(known, n));
+                for name in names {
+                    push_new(known, name);
+                }
             }
             self.method_roles.extend(head.method_roles.clone());
             for cell in &head.calibration {

@@ -42,6 +42,10 @@ fn checks_are_calibrated_judged_again_and_remembered() {
         assert_eq!((numbers[0], numbers[1], numbers[2].1, &set["flagged"]), ((0, 2), (0, 2), 1, &false.into()), "{set}");
     }
 
+    // It is resumed as any run.
+    let (_, said) = ran(&["resume", calibrated.to_str().unwrap()], root());
+    assert!(said.contains("5 of them done"), "{said}");
+
     // Judging again needs no cluster and leaves the journal alone.
     let journal = fs::read(calibrated.join("events.jsonl")).unwrap();
     let dir = calibrated.to_str().unwrap();
@@ -89,6 +93,11 @@ text = "I have seen enough."
 #[test]
 fn a_hidden_injector_shows_nowhere_and_its_fault_can_be_repaired() {
     let dir = data(&[("models/nosy.toml", NOSY)]);
+    // Somebody's own cluster hides nothing by itself.
+    let own = ["run", "quickstart", "--kubeconfig", "theirs", "--set", "agent.sees_injector=false", "--out", "out"];
+    let refused = run(&own, dir.path());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("--agent-kubeconfig") && !dir.path().join("out").exists(), "{}", text(&refused.stderr));
     let base = ["run", "quickstart", "--root", ".", "--fault", "pod-fail", "--method", "thinkremed", "--out", "out"];
     let args =
         [&base[..], &["--model", "nosy", "--model", "gold", "--model", "restart", "--set", "matrix.sees_injector=[true, false]"]].concat();

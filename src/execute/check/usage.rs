@@ -22,9 +22,14 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, f
     }
     let deployed = judge.baseline.containers(judge.target);
     let mut findings = Vec::new();
+    if check.pods == "each" {
+        // Each of those that were listed is asked for, whatever became of it.
+        let there = |name: &String| pods.iter().any(|p| p["metadata"]["name"] == name.as_str());
+        findings.extend(frozen.iter().filter(|n| !there(n)).map(|n| Finding::fail(n.clone(), None, "the pod is gone")));
+    }
     for pod in &pods {
         let name = text(&pod["metadata"]["name"]);
-        if check.pods == "frozen" && !frozen.contains(&name) {
+        if check.pods != "fresh" && !frozen.contains(&name) {
             continue;
         }
         let Some(row) = rows.iter().find(|r| r["metadata"]["name"] == pod["metadata"]["name"]) else {

@@ -129,7 +129,7 @@ fn one_check(s: &mut Subject<'_>, check: &Check, path: &str, scope: &Value) {
             s.word(&at("resource"), &u.resource, &["cpu", "memory"]);
             s.word(&at("without_limit"), &u.without_limit, &["skip", "fail"]);
             s.word(&at("limit"), &u.limit, &["current", "deployed"]);
-            s.word(&at("pods"), &u.pods, &["fresh", "frozen"]);
+            s.word(&at("pods"), &u.pods, &["fresh", "frozen", "each"]);
             positive(s, at("below"), u.below);
         }
         Check::Ping(p) => {

@@ -90,14 +90,18 @@ impl Veil {
         if let Some(Value::Array(all)) = metadata.get_mut("managedFields") {
             all.retain(|m| !m["manager"].as_str().is_some_and(|m| self.named(m)));
             // Whose fields they are would show the keys again.
-            all.iter_mut().for_each(|m| self.scrub_fields(&mut m["fieldsV1"]));
+            for entry in all {
+                self.scrub_fields(&mut entry["fieldsV1"]);
+            }
         }
     }
 
     fn scrub_fields(&self, fields: &mut Value) {
         if let Value::Object(all) = fields {
             all.retain(|k, _| !self.named(k));
-            all.values_mut().for_each(|v| self.scrub_fields(v));
+            for inner in all.values_mut() {
+                self.scrub_fields(inner);
+            }
         }
     }
 
