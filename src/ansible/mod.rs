@@ -10,6 +10,7 @@ mod outcome;
 mod output;
 mod pins;
 mod python;
+pub mod sandbox;
 mod timekeeping;
 mod toolchain;
 mod workspace;

@@ -20,6 +20,7 @@ mod render;
 mod replies;
 mod report;
 mod run;
+pub mod sandbox;
 mod schema;
 mod select;
 pub mod shim;
@@ -36,6 +37,9 @@ use failure::{Code, Failure};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    if let Some(code) = sandbox::dispatch(std::env::args_os()) {
+        return code;
+    }
     // Children of a trial call us by the names of the programs that we stand in for.
     if let Some(code) = shim::dispatch(std::env::args_os()) {
         return code;

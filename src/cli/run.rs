@@ -15,7 +15,7 @@ use super::places::{Global, absolute, variable};
 use super::progress::Progress;
 use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
-use super::{count, interrupt, load, plan as plan_command, print, report, select, tell, tools};
+use super::{count, interrupt, load, plan as plan_command, print, report, sandbox, select, tell, tools};
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
@@ -139,6 +139,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         resumed,
         roles: roles(&catalog, &plan),
     };
+    let sandbox = sandbox::confinement(args.no_sandbox)?;
     let work = WorkFolder::create()?;
     let models = replies::recorded(models, &catalog, &run_dir, earlier.as_ref(), work.path());
     let trials = (0..plan.len()).filter_map({
@@ -160,6 +161,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         spent: amount(&state),
         give_up_after: (!args.keep_going).then_some(GIVE_UP_AFTER),
         program: std::env::current_exe().ok(),
+        sandbox,
         work: work.path().to_owned(),
         cancel,
     };

@@ -164,6 +164,7 @@ mod tests {
             dropped_bytes: 0,
             real_s: 1.0,
             cluster_s: 2.0,
+            contained: Vec::new(),
         }
     }
 

@@ -43,7 +43,7 @@ impl Bench {
             kubeconfig: "apiVersion: v1\nkind: Config\n".to_owned(),
             group: "k3s_control_plane".to_owned(),
             shim_program: Some(env!("CARGO_BIN_EXE_microremed").into()),
-            wrapper: Vec::new(),
+            sandbox: None,
             cap: microremed::ansible::OutputCap { head: 20_000, tail: 20_000 },
         };
         let workspace = Workspace::create(spec, &tools).unwrap();
