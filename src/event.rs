@@ -11,7 +11,7 @@ use crate::ids::TrialId;
 use crate::plan::TrialSpec;
 
 /// Grows whenever an event gains, loses or changes a field.
-pub const JOURNAL_VERSION: u32 = 2;
+pub const JOURNAL_VERSION: u32 = 3;
 
 /// A line of events.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +89,9 @@ pub struct RunStarted {
     pub tools: BTreeMap<String, String>,
     /// `embedded` or the address of the cluster.
     pub cluster: String,
+    /// What held playbooks and probes: the layers, or that there were none.
+    #[serde(default)]
+    pub sandbox: String,
     /// True when this continues an earlier start.
     pub resumed: bool,
     /// What is known beforehand of models that are references, by model; models under test are not in it.
@@ -155,6 +158,9 @@ pub struct PlaybookRan {
     pub attempt: u32,
     /// The playbook.
     pub code: String,
+    /// What its text says it uses.
+    #[serde(default)]
+    pub uses: crate::ansible::Uses,
     /// What came of it.
     pub outcome: crate::ansible::PlaybookOutcome,
 }

@@ -15,6 +15,7 @@ use super::child::{self, ChildError, ChildSpec, Launcher};
 use super::events::Events;
 use super::outcome::{CommandOutcome, Finish, PlaybookOutcome};
 use super::output::OutputCap;
+use super::reading::{Rules, Uses};
 use super::sandbox::{Confinement, Limits, Policy, Watch};
 use super::timekeeping::Timekeeping;
 use super::toolchain::Toolchain;
@@ -117,18 +118,24 @@ impl Workspace {
         &self,
         tools: &Toolchain,
         playbook: &str,
+        rules: &Rules,
         time_limit: Duration,
         time: &Timekeeping,
         cancel: &CancellationToken,
     ) -> Result<PlaybookOutcome, ChildError> {
         let run = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let denied = Uses::of(playbook).denied(rules);
+        if !denied.is_empty() {
+            return Ok(refused(&denied));
+        }
         let file = self.control().join(format!("playbook-{run}.yml"));
         let events = self.control().join(format!("events-{run}.jsonl"));
         write_private(&file, playbook)?;
         let program = tools.ansible_playbook();
         // The child may write to this file and replace none beside it.
         write_private(&events, "")?;
-        let mut spec = self.child(&program, vec![file.into()], time_limit, time, tools, &[events.clone()])?;
+        let args = rules.dry_run.then(|| "--check".into()).into_iter().chain([file.into()]).collect();
+        let mut spec = self.child(&program, args, time_limit, time, tools, &[events.clone()])?;
         spec.environment.push(("MICROREMED_EVENTS".to_owned(), events.clone().into()));
         let command = child::run(&spec, time, cancel).await?;
         let events = Events::parse(&read_start(&events, EVENTS_MAX)?);
@@ -233,6 +240,20 @@ impl Workspace {
         let watch = Watch { limits: confinement.limits, folder: self.spec.folder.clone() };
         Ok(Launcher { program: confinement.program.clone(), policy: policy_file, trouble, watch })
     }
+}
+
+/// A playbook that was not run.
+fn refused(denied: &[String]) -> PlaybookOutcome {
+    let command = CommandOutcome {
+        finish: Finish::Exited(1),
+        stdout: String::new(),
+        stderr: format!("The playbook was not run. This experiment's policy denies: {}.\n", denied.join(", ")),
+        dropped_bytes: 0,
+        real_s: 0.0,
+        cluster_s: 0.0,
+        contained: denied.iter().map(|d| format!("denied by the policy: {d}")).collect(),
+    };
+    PlaybookOutcome { command, tasks: Vec::new(), stats: std::collections::BTreeMap::new(), valid: true }
 }
 
 /// The ports of the API servers that a kubeconfig names.

@@ -16,6 +16,7 @@ use super::progress::Progress;
 use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
 use super::{count, interrupt, load, plan as plan_command, print, report, sandbox, select, tell, tools};
+use crate::ansible::sandbox::Confinement;
 use crate::event::{Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
@@ -33,6 +34,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     let catalog = load::catalog(global)?;
     // Everything that can be wrong with the question is found before anything is installed or written.
     let draft = select::plan(&catalog, &args.select, "")?;
+    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox)?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(global, &cancel).await?;
@@ -53,7 +55,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     run_dir.write_head(&head).map_err(|e| Failure::harness(chain(&e)))?;
     let writer = JournalWriter::create(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::harness(chain(&e)))?;
     let state = RunState::default();
-    Box::pin(go(global, Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
+    Box::pin(go(global, Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
 }
 
 /// What to say again to resume: the words of the command line, with paths that hold in any folder.
@@ -92,6 +94,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     // A run on the built-in data stays on it, wherever it is resumed.
     let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
+    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox)?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;
@@ -99,12 +102,13 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let (writer, journal) = JournalWriter::open(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
     let state = RunState::from_records(&journal.records);
     warn_of_changes(&plan, &state);
-    Box::pin(go(&global, Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: true })).await
+    Box::pin(go(&global, Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: true })).await
 }
 
 /// Everything that a run is made of.
 struct Session {
     args: RunArgs,
+    confined: (Option<Confinement>, String),
     catalog: Arc<Catalog>,
     plan: Arc<Plan>,
     models: Opened,
@@ -117,7 +121,7 @@ struct Session {
 }
 
 async fn go(global: &Global, session: Session) -> Result<(), Failure> {
-    let Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed } = session;
+    let Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed } = session;
     let (toolchain, versions) = tools::ensure(global, &cancel).await?;
     let settled: BTreeSet<TrialId> = plan.iter().map(|t| t.id).filter(|id| state.settled(id)).collect();
     let progress = Progress::start(plan.len(), settled.len() as u64, global.json);
@@ -129,7 +133,9 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         (None, None) => ClusterChoice::Embedded,
         (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone() },
     };
+    let (sandbox, sandboxed) = confined;
     let head = RunStarted {
+        sandbox: sandboxed,
         version: crate::event::JOURNAL_VERSION,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         experiment: plan.experiment().name.clone(),
@@ -139,7 +145,6 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         resumed,
         roles: roles(&catalog, &plan),
     };
-    let sandbox = sandbox::confinement(args.no_sandbox)?;
     let work = WorkFolder::create()?;
     let models = replies::recorded(models, &catalog, &run_dir, earlier.as_ref(), work.path());
     let trials = (0..plan.len()).filter_map({

@@ -212,7 +212,13 @@ mod tests {
             Event::TrialStarted(spec.clone()),
             probed.clone(),
             probed,
-            Event::PlaybookRan(PlaybookRan { trial: trial.clone(), attempt: 2, code: "- hosts: all\n".to_owned(), outcome: ran }),
+            Event::PlaybookRan(PlaybookRan {
+                trial: trial.clone(),
+                attempt: 2,
+                code: "- hosts: all\n".to_owned(),
+                uses: crate::ansible::Uses::default(),
+                outcome: ran,
+            }),
             judged(&trial, "confirm", Some(0.25)),
             judged(&trial, "final", None),
         ];

@@ -52,7 +52,10 @@ impl Bench {
 
     async fn play(&self, playbook: &str, limit_s: u64) -> PlaybookOutcome {
         let limit = Duration::from_secs(limit_s);
-        self.workspace.run_playbook(&self.tools, playbook, limit, &self.time, &CancellationToken::new()).await.unwrap()
+        self.workspace
+            .run_playbook(&self.tools, playbook, &microremed::ansible::Rules::default(), limit, &self.time, &CancellationToken::new())
+            .await
+            .unwrap()
     }
 
     async fn command(&self, line: &str, limit_s: u64) -> microremed::ansible::CommandOutcome {

@@ -95,6 +95,11 @@ pub(super) fn confine() -> Result<(), CallsError> {
     denied.insert(libc::SYS_socket, sockets()?);
     denied.insert(libc::SYS_socketpair, vec![rule(vec![unlike(0, libc::AF_UNIX)?])?]);
     denied.insert(libc::SYS_clone, namespaces()?);
+    // Connects on the side, past Landlock's rules for connecting.
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        denied.insert(call, vec![rule(vec![SeccompCmpOp::MaskedEq(FAST_OPEN).with(flags, libc::MSG_FASTOPEN)?])?]);
+    }
+    denied.insert(libc::SYS_setsockopt, vec![rule(vec![is(1, libc::IPPROTO_TCP)?, is(2, libc::TCP_ULP)?])?]);
     // Keys pressed on somebody's terminal.
     denied.insert(libc::SYS_ioctl, vec![rule(vec![is(1, libc::TIOCSTI)?])?, rule(vec![is(1, TIOCLINUX)?])?]);
     apply(denied, libc::EPERM)?;
@@ -102,6 +107,7 @@ pub(super) fn confine() -> Result<(), CallsError> {
     apply(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)
 }
 
+const FAST_OPEN: u64 = 0x2000_0000;
 /// SOCK_PACKET of long ago.
 const OLD_PACKET: libc::c_int = 10;
 const TIOCLINUX: u64 = 0x541C;
@@ -116,10 +122,11 @@ fn apply(mut denied: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Res
     Ok(seccompiler::apply_filter(&filter)?)
 }
 
-/// Allowed are streams over TCP, sockets in the file system, and asking the kernel for routes (facts do).
+/// Allowed are streams over TCP and asking the kernel for routes (facts do). Sockets in the file system are denied: Landlock
+/// does not keep anybody from connecting to those of others, among them that of a container engine.
 fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
-    let (unix, v4, v6, netlink) = (libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK);
-    let mut rules = vec![rule(vec![unlike(0, unix)?, unlike(0, v4)?, unlike(0, v6)?, unlike(0, netlink)?])?];
+    let (v4, v6, netlink) = (libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK);
+    let mut rules = vec![rule(vec![unlike(0, v4)?, unlike(0, v6)?, unlike(0, netlink)?])?];
     rules.push(rule(vec![is(0, netlink)?, unlike(2, libc::NETLINK_ROUTE)?])?);
     for family in [v4, v6] {
         // The lowest bits are the type; the others say how the descriptor behaves.

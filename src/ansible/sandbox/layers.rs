@@ -52,6 +52,26 @@ impl Layers {
         }
     }
 
+    /// Whether children cannot signal processes outside.
+    pub fn confine_signals(&self) -> bool {
+        self.namespaces || self.landlock >= LANDLOCK_SIGNALS
+    }
+
+    /// The layers by name, for people.
+    pub fn named(&self) -> String {
+        let mut names = Vec::new();
+        if self.namespaces {
+            names.push("namespaces".to_owned());
+        }
+        if self.landlock > 0 {
+            names.push(format!("Landlock {}", self.landlock));
+        }
+        if self.seccomp {
+            names.push("seccomp".to_owned());
+        }
+        if names.is_empty() { "limits only".to_owned() } else { names.join(", ") }
+    }
+
     /// Whether files and the network are confined: what `required` asks for.
     pub fn suffice(&self) -> bool {
         self.landlock >= LANDLOCK_PORTS && self.seccomp
