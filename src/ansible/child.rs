@@ -100,7 +100,8 @@ impl ChildSpec<'_> {
         };
         command.args(&self.args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v))).current_dir(&self.work);
         command.envs(time.environment.iter().map(|(k, v)| (k, v)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        // The launcher reads nothing from it and ends when it is closed; a program itself gets no input.
+        command.stdin(if self.launcher.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         command
     }
 }
@@ -162,6 +163,8 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let name = spec.program.display().to_string();
     let (real_start, cluster_start) = (Instant::now(), (time.now_ms)());
     let mut child = spec.command(time).spawn().map_err(|source| ChildError::Start { program: name.clone(), source })?;
+    // Waiting would close it, and the launcher would take that for our end.
+    let _held = child.stdin.take();
     let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut guard = GroupGuard { leader, markers: spec.markers.clone(), alive: true };
     let working = leader.map(|pid| {
@@ -214,6 +217,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let Some(finish) = finish else { return Err(ChildError::Cancelled) };
     if let Some(launcher) = &spec.launcher
         && let Ok(why) = fs_err::read_to_string(&launcher.trouble)
+        && !why.is_empty()
     {
         return Err(ChildError::Sandbox(why));
     }

@@ -116,10 +116,14 @@ fn attempt(program: &Path, layers: Layers) -> Result<(), String> {
     fs_err::create_dir(&tmp).and_then(|()| policy.save(&file)).map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
     command.arg0(LAUNCHER).arg(&file).args(["--", "/bin/sh", "-c", ":"]).env_clear().current_dir(&tmp);
-    let output = command.stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| e.to_string())?;
+    // Waiting would close it, and the launcher would take that for our end.
+    let _held = child.stdin.take();
+    let output = child.wait_with_output().map_err(|e| e.to_string())?;
     match fs_err::read_to_string(&trouble) {
-        Ok(why) => Err(why),
-        Err(_) if output.status.success() => Ok(()),
-        Err(_) => Err(format!("the launcher ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
+        Ok(why) if !why.is_empty() => Err(why),
+        _ if output.status.success() => Ok(()),
+        _ => Err(format!("the launcher ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
     }
 }

@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change, mount_remount};
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
@@ -34,23 +34,31 @@ pub(super) fn enter(policy: &Policy) -> std::io::Result<()> {
     }
     let work = std::env::current_dir()?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    let kept = below_tmp(policy)?;
+    let kept = below_tmp(policy.read.iter().chain([&policy.program]), true)?;
+    let changing = below_tmp(policy.write.iter().chain(&policy.files), false)?;
     mount_bind_recursive(&policy.tmp, "/tmp")?;
     // Not every machine has it.
     if Path::new("/var/tmp").is_dir() {
         mount_bind_recursive("/tmp", "/var/tmp")?;
     }
-    for (path, opened) in kept {
+    for (path, opened) in &kept {
         let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
         if fs::metadata(&source)?.is_dir() {
-            fs::create_dir_all(&path)?;
+            fs::create_dir_all(path)?;
         } else {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            fs::File::create(&path)?;
+            fs::File::create(path)?;
         }
-        mount_bind_recursive(&source, &path)?;
+        mount_bind_recursive(&source, path)?;
+    }
+    // Landlock opens `/tmp` as a whole, so what lies in there is closed again here, but for what may be changed.
+    for (path, _) in &kept {
+        mount_remount(path, kept_flags(path)? | MountFlags::BIND | MountFlags::RDONLY, "")?;
+    }
+    for (path, opened) in changing {
+        mount_bind_recursive(format!("/proc/self/fd/{}", opened.as_raw_fd()), path)?;
     }
     mount("tmpfs", "/dev/shm", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, SHARED_MEMORY)?;
     std::env::set_current_dir(work)?;
@@ -66,19 +74,31 @@ pub(super) fn enter(policy: &Policy) -> std::io::Result<()> {
 }
 
 /// What has to stay visible under its path although another folder becomes `/tmp`.
-fn below_tmp(policy: &Policy) -> std::io::Result<Vec<(PathBuf, OwnedFd)>> {
-    let mut paths: Vec<&PathBuf> =
-        policy.read.iter().chain(&policy.write).chain(&policy.files).chain([&policy.program, &policy.trouble]).collect();
+fn below_tmp<'a>(paths: impl Iterator<Item = &'a PathBuf>, highest: bool) -> std::io::Result<Vec<(PathBuf, OwnedFd)>> {
+    let mut paths: Vec<&PathBuf> = paths.collect();
     paths.retain(|p| (p.starts_with("/tmp") || p.starts_with("/var/tmp")) && p.exists());
     paths.sort();
     let mut kept: Vec<(PathBuf, OwnedFd)> = Vec::new();
     for path in paths {
-        if !kept.iter().any(|(above, _)| path.starts_with(above)) {
+        if !highest || !kept.iter().any(|(above, _)| path.starts_with(above)) {
             let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
             kept.push((path.clone(), opened));
         }
     }
     Ok(kept)
+}
+
+/// What the kernel does not let a new mount of the same file system be without.
+fn kept_flags(path: &Path) -> std::io::Result<MountFlags> {
+    let now = rustix::fs::statvfs(path)?.f_flag;
+    let pairs = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    ];
+    Ok(pairs.into_iter().filter(|(has, _)| now.contains(*has)).fold(MountFlags::empty(), |all, (_, flag)| all | flag))
 }
 
 /// As the first process of the new namespaces: shows only them in `/proc`.

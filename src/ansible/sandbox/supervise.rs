@@ -21,6 +21,10 @@ use super::{access, calls, namespaces, privileges};
 
 /// Rounds of ending orphans; each ends all that were found.
 const ROUNDS: usize = 400;
+/// The same, when nobody waits any more.
+const LAST_ROUNDS: usize = 5;
+/// Of a reason that the inner launcher gives.
+const LONGEST_TEXT: u64 = 10_000;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Why the launcher could not start the program.
@@ -38,6 +42,9 @@ pub enum LaunchError {
     /// The inner launcher.
     #[error("failed to start the inner launcher")]
     Inner(#[source] std::io::Error),
+    /// The inner launcher says why.
+    #[error("{0}")]
+    Inside(String),
     /// The inner launcher ended without a word.
     #[error("the inner launcher ended early: {0}")]
     Silent(ExitStatus),
@@ -73,9 +80,12 @@ pub enum Ended {
 /// The outer launcher. `inner` is the name under which this program, called again, becomes the inner one.
 pub fn outer(policy_file: &Path, inner: &str, argv: &[OsString]) -> Result<Ended, LaunchError> {
     let policy = Policy::load(policy_file).map_err(LaunchError::Policy)?;
+    // Opened while it can be: inside, nobody can write to it.
+    let trouble = std::fs::File::create(&policy.trouble).map_err(LaunchError::Policy)?;
     let result = launch(&policy, policy_file, inner, argv);
     if let Err(error) = &result {
-        note(&policy, error);
+        // Without this note the runner still sees that the launcher gave up.
+        let _noted = (&trouble).write_all(crate::diagnostic::chain(error).as_bytes());
     }
     result
 }
@@ -89,27 +99,31 @@ fn launch(policy: &Policy, policy_file: &Path, inner: &str, argv: &[OsString]) -
     let (mut told, tell) = std::io::pipe().map_err(LaunchError::Inner)?;
     let mut command = Command::new(&policy.program);
     command.arg0(inner).arg(policy_file).arg("--").args(argv).stdin(Stdio::from(tell));
-    let child = command.spawn().map_err(LaunchError::Inner)?;
+    let child = with_signals(|| command.spawn())?.map_err(LaunchError::Inner)?;
     // Our copy of the pipe's other end goes with it.
     drop(command);
+    std::thread::spawn(end_with_the_runner);
     let child = Pid::from_child(&child);
     let status = wait_for(child)?;
     end_orphans();
-    match answer(&mut told) {
-        Some(ended) => Ok(ended),
-        None => Err(LaunchError::Silent(status)),
-    }
+    answer(&mut told).unwrap_or(Err(LaunchError::Silent(status)))
 }
 
-/// A first byte for the kind and four for the number.
-fn answer(told: &mut PipeReader) -> Option<Ended> {
-    let mut bytes = [0_u8; 5];
-    told.read_exact(&mut bytes).ok()?;
-    let [kind, a, b, c, d] = bytes;
-    let number = i32::from_le_bytes([a, b, c, d]);
+/// A first byte for the kind, then four for a number or a text to the end.
+fn answer(told: &mut PipeReader) -> Option<Result<Ended, LaunchError>> {
+    let mut kind = [0_u8; 1];
+    told.read_exact(&mut kind).ok()?;
+    if kind == *b"e" {
+        let mut text = String::new();
+        told.take(LONGEST_TEXT).read_to_string(&mut text).ok()?;
+        return Some(Err(LaunchError::Inside(text)));
+    }
+    let mut number = [0_u8; 4];
+    told.read_exact(&mut number).ok()?;
+    let number = i32::from_le_bytes(number);
     match kind {
-        b'x' => Some(Ended::Exited(u8::try_from(number).unwrap_or(u8::MAX))),
-        b's' => Some(Ended::Signalled(number)),
+        [b'x'] => Some(Ok(Ended::Exited(u8::try_from(number).unwrap_or(u8::MAX)))),
+        [b's'] => Some(Ok(Ended::Signalled(number))),
         _ => None,
     }
 }
@@ -117,19 +131,23 @@ fn answer(told: &mut PipeReader) -> Option<Ended> {
 /// The inner launcher: puts on the sandbox and becomes the parent of the program.
 pub fn inner(policy_file: &Path, argv: &[OsString]) -> Result<(), LaunchError> {
     let policy = Policy::load(policy_file).map_err(LaunchError::Policy)?;
+    // Closed in the program, unlike the one we were given.
+    let mut tell = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(LaunchError::Inner)?);
     let result = start(&policy, argv);
-    if let Err(error) = &result {
-        note(&policy, error);
-    }
-    result
+    let message = match &result {
+        Ok(Ended::Exited(code)) => [b"x".as_slice(), &i32::from(*code).to_le_bytes()].concat(),
+        Ok(Ended::Signalled(signal)) => [b"s".as_slice(), &signal.to_le_bytes()].concat(),
+        Err(error) => [b"e".as_slice(), crate::diagnostic::chain(error).as_bytes()].concat(),
+    };
+    // The outer launcher is gone: so are we.
+    let _gone = tell.write_all(&message);
+    result.map(|_| ())
 }
 
-fn start(policy: &Policy, argv: &[OsString]) -> Result<(), LaunchError> {
+fn start(policy: &Policy, argv: &[OsString]) -> Result<Ended, LaunchError> {
     let (program, args) = argv.split_first().ok_or(LaunchError::NoProgram)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     hold_signals()?;
-    // Closed in the program, unlike the one we were given.
-    let mut tell = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(LaunchError::Inner)?);
     if policy.layers.namespaces {
         namespaces::settle(policy);
     } else {
@@ -145,22 +163,14 @@ fn start(policy: &Policy, argv: &[OsString]) -> Result<(), LaunchError> {
     }
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null());
-    let ended = match command.spawn() {
+    Ok(match with_signals(|| command.spawn())? {
         Ok(child) => ended(wait_for(Pid::from_child(&child))?),
         Err(error) => {
             // As a shell says it.
             let _gone = writeln!(std::io::stderr(), "{}: {error}", Path::new(program).display());
             Ended::Exited(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
         }
-    };
-    let (kind, number) = match ended {
-        Ended::Exited(code) => (b'x', i32::from(code)),
-        Ended::Signalled(signal) => (b's', signal),
-    };
-    let [a, b, c, d] = number.to_le_bytes();
-    // The outer launcher is gone: so are we.
-    let _gone = tell.write_all(&[kind, a, b, c, d]);
-    Ok(())
+    })
 }
 
 fn ended(status: ExitStatus) -> Ended {
@@ -203,11 +213,34 @@ fn end_orphans() {
 
 /// What the group is sent is for the program, which gets it, too. The launcher ends when that has ended.
 fn hold_signals() -> nix::Result<()> {
+    held().thread_block()
+}
+
+/// Starts a process that is not to inherit what we hold.
+fn with_signals<T>(start: impl FnOnce() -> T) -> nix::Result<T> {
+    held().thread_unblock()?;
+    let started = start();
+    held().thread_block()?;
+    Ok(started)
+}
+
+fn held() -> SigSet {
     let mut held = SigSet::empty();
     for signal in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGQUIT, Number::SIGPIPE, Number::SIGUSR1, Number::SIGUSR2] {
         held.add(signal);
     }
-    held.thread_block()
+    held
+}
+
+/// The runner holds the other end of our input, and never writes to it: when it ends, whatever way, so does all of this.
+fn end_with_the_runner() {
+    let mut nothing = [0_u8; 1];
+    while std::io::stdin().read(&mut nothing).is_ok_and(|n| n > 0) {}
+    let own = getpid();
+    for _ in 0..LAST_ROUNDS {
+        family::kill_descendants(own.as_raw_nonzero().get());
+    }
+    let _last = kill_process(own, Signal::KILL);
 }
 
 /// Ends this process in the way the program ended, as far as that is possible.
@@ -222,10 +255,4 @@ pub fn follow(ended: Ended) -> u8 {
             u8::try_from(128 + signal).unwrap_or(u8::MAX)
         }
     }
-}
-
-/// Leaves word for the runner, in a place that the child cannot write to.
-fn note(policy: &Policy, error: &LaunchError) {
-    // Without this note the runner still sees that the launcher gave up.
-    let _noted = std::fs::write(&policy.trouble, crate::diagnostic::chain(error));
 }
