@@ -101,7 +101,12 @@ impl ChildSpec<'_> {
         command.args(&self.args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v))).current_dir(&self.work);
         command.envs(time.environment.iter().map(|(k, v)| (k, v)));
         // The launcher reads nothing from it and ends when it is closed; a program itself gets no input.
-        command.stdin(if self.launcher.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        command
+            .stdin(if self.launcher.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
         command
     }
 }
@@ -127,7 +132,10 @@ impl GroupGuard {
         if let Some(leader) = self.leader.filter(|_| self.alive) {
             // Below the leader first: while it lives, none of them can get away from it.
             for _ in 0..SWEEPS {
-                kill_descendants(leader.as_raw_nonzero().get());
+                if !kill_descendants(leader.as_raw_nonzero().get()) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
         self.signal(Signal::KILL);

@@ -13,7 +13,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal as Number};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, set_parent_process_death_signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, set_child_subreaper, set_parent_process_death_signal,
+};
 
 use super::family;
 use super::policy::Policy;
@@ -102,8 +105,8 @@ fn launch(policy: &Policy, policy_file: &Path, inner: &str, argv: &[OsString]) -
     let child = with_signals(|| command.spawn())?.map_err(LaunchError::Inner)?;
     // Our copy of the pipe's other end goes with it.
     drop(command);
-    std::thread::spawn(end_with_the_runner);
     let child = Pid::from_child(&child);
+    end_with_the_runner(child)?;
     let status = wait_for(child)?;
     end_orphans();
     answer(&mut told).unwrap_or(Err(LaunchError::Silent(status)))
@@ -232,15 +235,31 @@ fn held() -> SigSet {
     held
 }
 
-/// The runner holds the other end of our input, and never writes to it: when it ends, whatever way, so does all of this.
-fn end_with_the_runner() {
-    let mut nothing = [0_u8; 1];
-    while std::io::stdin().read(&mut nothing).is_ok_and(|n| n > 0) {}
+/// Returns when the inner launcher has ended. The runner holds the other end of our input, and never writes to it: when
+/// it ends, whatever way, so does all of this. (A thread for that cannot be had: who has made a process namespace may not
+/// start any.)
+fn end_with_the_runner(child: Pid) -> rustix::io::Result<()> {
+    let ended = pidfd_open(child, PidfdFlags::empty())?;
+    let input = std::io::stdin();
+    loop {
+        let mut looked = [PollFd::new(&ended, PollFlags::IN), PollFd::new(&input, PollFlags::IN)];
+        match poll(&mut looked, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        let [ended, input] = looked.map(|l| !l.revents().is_empty());
+        if ended {
+            return Ok(());
+        }
+        if input {
+            break;
+        }
+    }
     let own = getpid();
     for _ in 0..LAST_ROUNDS {
         family::kill_descendants(own.as_raw_nonzero().get());
     }
-    let _last = kill_process(own, Signal::KILL);
+    Ok(kill_process(own, Signal::KILL)?)
 }
 
 /// Ends this process in the way the program ended, as far as that is possible.

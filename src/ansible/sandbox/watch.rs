@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::family::descendants;
+use super::family::up_to;
 use super::limits::Limits;
 
 const LOOK_EVERY: Duration = Duration::from_millis(40);
@@ -30,7 +30,10 @@ impl Watch {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             looks = looks.wrapping_add(1);
-            let family = descendants(leader);
+            let family = up_to(leader, usize::try_from(self.limits.processes).unwrap_or(usize::MAX));
+            if family.len() as u64 > self.limits.processes {
+                return self.crowd();
+            }
             let (mut tasks, mut memory) = (0_u64, 0_u64);
             for pid in &family {
                 let (threads, pages) = usage(*pid);
@@ -38,7 +41,7 @@ impl Watch {
                 memory = memory.saturating_add(pages.saturating_mul(page));
             }
             if tasks > self.limits.processes {
-                return format!("more than {} processes", self.limits.processes);
+                return self.crowd();
             }
             if memory > self.limits.memory {
                 return format!("more than {} MiB of memory", self.limits.memory >> 20);
@@ -52,6 +55,12 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+impl Watch {
+    fn crowd(&self) -> String {
+        format!("more than {} processes", self.limits.processes)
     }
 }
 
