@@ -109,7 +109,9 @@ fn launch(policy: &Policy, policy_file: &Path, inner: &str, argv: &[OsString]) -
     end_with_the_runner(child)?;
     let status = wait_for(child)?;
     end_orphans();
-    answer(&mut told).unwrap_or(Err(LaunchError::Silent(status)))
+    // Ended by a signal, it was ended by the runner or, where there are no namespaces, by the program.
+    let killed = status.signal().map(Ended::Signalled);
+    answer(&mut told).unwrap_or(killed.ok_or(LaunchError::Silent(status)))
 }
 
 /// A first byte for the kind, then four for a number or a text to the end.
