@@ -100,6 +100,9 @@ pub struct RunStarted {
     pub tools: BTreeMap<String, String>,
     /// `embedded` or the address of the cluster.
     pub cluster: String,
+    /// What held playbooks and probes: the layers, or that there were none.
+    #[serde(default)]
+    pub sandbox: String,
     /// True when this continues an earlier start.
     pub resumed: bool,
     /// What is known beforehand of models that are references, by model; models under test are not in it.
@@ -190,6 +193,9 @@ pub struct PlaybookRan {
     pub attempt: u32,
     /// The playbook.
     pub code: String,
+    /// What its text says it uses.
+    #[serde(default)]
+    pub uses: crate::ansible::Uses,
     /// What came of it.
     pub outcome: crate::ansible::PlaybookOutcome,
 }

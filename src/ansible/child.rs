@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, with_environment};
 use super::outcome::{CommandOutcome, Finish};
 use super::output::{CappedOutput, OutputCap, drain};
+use super::sandbox::{LAUNCHER, Watch, kill_descendants};
 use super::timekeeping::Timekeeping;
 
 /// Between SIGTERM and SIGKILL, in real time.
@@ -51,6 +52,9 @@ pub enum ChildError {
     /// A file of the workspace could not be read or written.
     #[error("failed to use the workspace")]
     Workspace(#[from] std::io::Error),
+    /// The sandbox could not be set up, so nothing was run.
+    #[error("failed to set up the sandbox: {0}; microremed doctor says which layers this machine offers")]
+    Sandbox(String),
     /// The run was cancelled; the child is gone.
     #[error("cancelled")]
     Cancelled,
@@ -63,21 +67,46 @@ pub(crate) struct ChildSpec<'a> {
     pub(crate) args: Vec<OsString>,
     pub(crate) environment: Vec<(String, OsString)>,
     pub(crate) work: PathBuf,
-    /// Put in front of the program: a sandbox.
-    pub(crate) wrapper: &'a [OsString],
+    /// What starts the program inside a sandbox; none: it is started as it is.
+    pub(crate) launcher: Option<Launcher>,
     /// `NAME=value` settings that mark all processes of this workspace.
     pub(crate) markers: Vec<String>,
     pub(crate) time_limit: Duration,
     pub(crate) cap: OutputCap,
 }
 
+/// How the sandbox's launcher is called.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    /// This program.
+    pub(crate) program: PathBuf,
+    /// The file with the policy.
+    pub(crate) policy: PathBuf,
+    /// Where it says why it could not start the child.
+    pub(crate) trouble: PathBuf,
+    /// What the runner watches.
+    pub(crate) watch: Watch,
+}
+
 impl ChildSpec<'_> {
     fn command(&self, time: &Timekeeping) -> Command {
-        let mut argv = self.wrapper.iter().cloned().chain([self.program.as_os_str().to_owned()]).chain(self.args.iter().cloned());
-        let mut command = Command::new(argv.next().unwrap_or_default());
-        command.args(argv).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v))).current_dir(&self.work);
+        let mut command = match &self.launcher {
+            None => Command::new(self.program),
+            Some(launcher) => {
+                let mut command = Command::new(&launcher.program);
+                command.arg0(LAUNCHER).arg(&launcher.policy).arg("--").arg(self.program);
+                command
+            }
+        };
+        command.args(&self.args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v))).current_dir(&self.work);
         command.envs(time.environment.iter().map(|(k, v)| (k, v)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        // The launcher reads nothing from it and ends when it is closed; a program itself gets no input.
+        command
+            .stdin(if self.launcher.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
         command
     }
 }
@@ -86,6 +115,8 @@ impl ChildSpec<'_> {
 struct GroupGuard {
     leader: Option<Pid>,
     markers: Vec<String>,
+    /// The leader has not been reaped yet: its id is still its own.
+    alive: bool,
 }
 
 impl GroupGuard {
@@ -98,6 +129,15 @@ impl GroupGuard {
 
     /// Kills the group and, by their environment, those who left it. Ends when none is found or after some rounds.
     fn sweep(&self) {
+        if let Some(leader) = self.leader.filter(|_| self.alive) {
+            // Below the leader first: while it lives, none of them can get away from it.
+            for _ in 0..SWEEPS {
+                if !kill_descendants(leader.as_raw_nonzero().get()) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
         self.signal(Signal::KILL);
         for round in 0..SWEEPS {
             let left = with_environment(&self.markers);
@@ -121,6 +161,7 @@ impl Drop for GroupGuard {
 
 enum End {
     Itself(std::io::Result<ExitStatus>),
+    Limit(String),
     Deadline,
     Cancelled,
 }
@@ -130,8 +171,10 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let name = spec.program.display().to_string();
     let (real_start, cluster_start) = (Instant::now(), (time.now_ms)());
     let mut child = spec.command(time).spawn().map_err(|source| ChildError::Start { program: name.clone(), source })?;
+    // Waiting would close it, and the launcher would take that for our end.
+    let _held = child.stdin.take();
     let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let guard = GroupGuard { leader, markers: spec.markers.clone() };
+    let mut guard = GroupGuard { leader, markers: spec.markers.clone(), alive: true };
     let working = leader.map(|pid| {
         let activity = Activity::of(pid.as_raw_nonzero().get()).with_markers(spec.markers.clone()).with_server(time.server_port());
         (time.working)(Box::new(move || activity.idle()))
@@ -143,9 +186,20 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
         status = child.wait() => End::Itself(status),
         () = deadline(spec.time_limit, time, cluster_start) => End::Deadline,
         () = cancel.cancelled() => End::Cancelled,
+        limit = exceeded(spec, leader) => End::Limit(limit),
     };
+    let mut contained = Vec::new();
     let finish = match end {
-        End::Itself(status) => Some(finish_of(status.map_err(|source| ChildError::Wait { program: name, source })?)),
+        End::Itself(status) => {
+            guard.alive = false;
+            Some(finish_of(status.map_err(|source| ChildError::Wait { program: name, source })?))
+        }
+        End::Limit(limit) => {
+            guard.sweep();
+            let _forced = timeout(GRACE, child.wait()).await;
+            contained.push(limit);
+            Some(Finish::Signalled(Signal::KILL.as_raw()))
+        }
         End::Deadline => {
             stop(&mut child, &guard).await;
             Some(Finish::TimedOut)
@@ -169,6 +223,12 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let (stdout, dropped_out) = taken(&stdout);
     let (stderr, dropped_err) = taken(&stderr);
     let Some(finish) = finish else { return Err(ChildError::Cancelled) };
+    if let Some(launcher) = &spec.launcher
+        && let Ok(why) = fs_err::read_to_string(&launcher.trouble)
+        && !why.is_empty()
+    {
+        return Err(ChildError::Sandbox(why));
+    }
     Ok(CommandOutcome {
         finish,
         stdout,
@@ -176,6 +236,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
         dropped_bytes: dropped_out + dropped_err,
         real_s: real.as_secs_f64(),
         cluster_s: cluster.as_secs_f64(),
+        contained,
     })
 }
 
@@ -202,6 +263,14 @@ async fn deadline(limit: Duration, time: &Timekeeping, cluster_start: u64) {
     let end = Instant::now() + limit;
     while Instant::now() < end && time.since(cluster_start) < limit {
         sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Resolves when the child uses more than it may; the text says of what.
+async fn exceeded(spec: &ChildSpec<'_>, leader: Option<Pid>) -> String {
+    match (&spec.launcher, leader) {
+        (Some(launcher), Some(leader)) => launcher.watch.exceeded(leader.as_raw_nonzero().get()).await,
+        _ => std::future::pending().await,
     }
 }
 

@@ -10,6 +10,8 @@ mod outcome;
 mod output;
 mod pins;
 mod python;
+mod reading;
+pub mod sandbox;
 mod timekeeping;
 mod toolchain;
 mod workspace;
@@ -20,6 +22,7 @@ pub use outcome::{CommandOutcome, Finish, HostStats, PlaybookOutcome, TaskOutcom
 pub use output::OutputCap;
 pub use pins::{PINS, Pins};
 pub use python::Python;
+pub use reading::{Rules, Uses};
 pub use timekeeping::{Idle, Timekeeping};
 pub use toolchain::{InstallStep, Toolchain, ToolsError, ToolsStatus, Versions};
 pub use workspace::{SHIMS, Workspace, WorkspaceSpec};

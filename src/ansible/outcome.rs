@@ -30,6 +30,9 @@ pub struct CommandOutcome {
     pub real_s: f64,
     /// Seconds of the cluster's time.
     pub cluster_s: f64,
+    /// Limits of the sandbox that it was ended for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contained: Vec<String>,
 }
 
 /// One task on one host, from Ansible's JSON events.

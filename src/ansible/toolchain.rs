@@ -319,6 +319,21 @@ impl Toolchain {
         self.bin().join("python")
     }
 
+    /// Where the Python behind the private one lives: its programs and its library. In a copied installation, Ansible's first
+    /// line still names the environment that it was copied from.
+    pub(crate) fn python_folders(&self) -> Vec<PathBuf> {
+        let settings = fs_err::read_to_string(self.venv().join("pyvenv.cfg")).unwrap_or_default();
+        let home =
+            settings.lines().find_map(|l| l.split_once('=').filter(|(k, _)| k.trim() == "home").map(|(_, v)| PathBuf::from(v.trim())));
+        let behind = self.python().canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned));
+        let folders = home.into_iter().chain(behind);
+        let start = fs_err::read_to_string(self.ansible_playbook()).unwrap_or_default();
+        let named = start.lines().next().and_then(|l| l.strip_prefix("#!")).map(|l| PathBuf::from(l.trim()));
+        let named = named.and_then(|python| Some(python.parent()?.parent()?.to_owned())).filter(|venv| venv.join("pyvenv.cfg").exists());
+        let folders = folders.map(|bin| [bin.parent().map(|p| p.join("lib")), Some(bin)]).chain([[named, None]]);
+        folders.flatten().flatten().collect()
+    }
+
     /// The command that runs a playbook.
     pub fn ansible_playbook(&self) -> PathBuf {
         self.bin().join("ansible-playbook")

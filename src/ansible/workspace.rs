@@ -11,10 +11,12 @@ use std::time::Duration;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use tokio_util::sync::CancellationToken;
 
-use super::child::{self, ChildError, ChildSpec};
+use super::child::{self, ChildError, ChildSpec, Launcher};
 use super::events::Events;
 use super::outcome::{CommandOutcome, Finish, PlaybookOutcome};
 use super::output::OutputCap;
+use super::reading::{Rules, Uses};
+use super::sandbox::{Confinement, Limits, Policy, Watch};
 use super::timekeeping::Timekeeping;
 use super::toolchain::Toolchain;
 
@@ -24,6 +26,9 @@ pub const SHIMS: [&str; 5] = ["date", "kubectl", "sleep", "sudo", "timeout"];
 const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Of the events file; a playbook with more results than this is cut off, not the run.
 const EVENTS_MAX: u64 = 64 * 1024 * 1024;
+
+/// Seconds of processor time beyond the time limit: several threads may have used it up.
+const CPU_MORE: u64 = 60;
 
 /// What a workspace is made from.
 #[derive(Debug, Clone)]
@@ -36,8 +41,8 @@ pub struct WorkspaceSpec {
     pub group: String,
     /// This program, for [`SHIMS`]; none: children get the plain tools.
     pub shim_program: Option<PathBuf>,
-    /// Put in front of every child's command line: a sandbox. Empty for none.
-    pub wrapper: Vec<OsString>,
+    /// What children are confined by; none: by nothing but limits on time and output.
+    pub sandbox: Option<Confinement>,
     /// What is kept of each output stream.
     pub cap: OutputCap,
 }
@@ -62,7 +67,6 @@ impl Workspace {
             fs_err::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
         }
         write_private(&workspace.kubeconfig(), &workspace.spec.kubeconfig)?;
-        replace_link(&workspace.kubeconfig(), &kube.join("config"))?;
         write_private(&workspace.inventory(), &inventory(&workspace.spec.group, &tools.python()))?;
         write_private(&workspace.settings(), &settings(&workspace.home(), &workspace.inventory(), tools))?;
         if let Some(program) = &workspace.spec.shim_program {
@@ -83,9 +87,9 @@ impl Workspace {
         self.spec.folder.join("work")
     }
 
-    /// The file that gives children access to the cluster.
+    /// The file that gives children access to the cluster. They may change it (`kubectl config set-context`).
     pub fn kubeconfig(&self) -> PathBuf {
-        self.spec.folder.join("kubeconfig")
+        self.home().join(".kube/config")
     }
 
     fn tmp(&self) -> PathBuf {
@@ -114,16 +118,24 @@ impl Workspace {
         &self,
         tools: &Toolchain,
         playbook: &str,
+        rules: &Rules,
         time_limit: Duration,
         time: &Timekeeping,
         cancel: &CancellationToken,
     ) -> Result<PlaybookOutcome, ChildError> {
         let run = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let denied = Uses::of(playbook).denied(rules);
+        if !denied.is_empty() {
+            return Ok(refused(&denied));
+        }
         let file = self.control().join(format!("playbook-{run}.yml"));
         let events = self.control().join(format!("events-{run}.jsonl"));
         write_private(&file, playbook)?;
         let program = tools.ansible_playbook();
-        let mut spec = self.child(&program, vec![file.into()], time_limit, tools);
+        // The child may write to this file and replace none beside it.
+        write_private(&events, "")?;
+        let args = rules.dry_run.then(|| "--check".into()).into_iter().chain([file.into()]).collect();
+        let mut spec = self.child(&program, args, time_limit, time, tools, &[events.clone()])?;
         spec.environment.push(("MICROREMED_EVENTS".to_owned(), events.clone().into()));
         let command = child::run(&spec, time, cancel).await?;
         let events = Events::parse(&read_start(&events, EVENTS_MAX)?);
@@ -146,7 +158,8 @@ impl Workspace {
         let file = self.control().join(format!("draft-{run}.yml"));
         write_private(&file, playbook)?;
         let program = tools.ansible_playbook();
-        child::run(&self.child(&program, vec!["--syntax-check".into(), file.into()], time_limit, tools), time, cancel).await
+        let args = vec!["--syntax-check".into(), file.into()];
+        child::run(&self.child(&program, args, time_limit, time, tools, &[])?, time, cancel).await
     }
 
     /// Runs a command line with the shell, as it is written.
@@ -159,10 +172,19 @@ impl Workspace {
         cancel: &CancellationToken,
     ) -> Result<CommandOutcome, ChildError> {
         let shell = child::shell();
-        child::run(&self.child(&shell, vec!["-c".into(), command_line.into()], time_limit, tools), time, cancel).await
+        let args = vec!["-c".into(), command_line.into()];
+        child::run(&self.child(&shell, args, time_limit, time, tools, &[])?, time, cancel).await
     }
 
-    fn child<'a>(&'a self, program: &'a Path, args: Vec<OsString>, time_limit: Duration, tools: &Toolchain) -> ChildSpec<'a> {
+    fn child<'a>(
+        &'a self,
+        program: &'a Path,
+        args: Vec<OsString>,
+        time_limit: Duration,
+        time: &Timekeeping,
+        tools: &Toolchain,
+        files: &[PathBuf],
+    ) -> std::io::Result<ChildSpec<'a>> {
         let shims = if self.spec.shim_program.is_some() { format!("{}:", self.shims().display()) } else { String::new() };
         let path = format!("{shims}{}:{SYSTEM_PATH}", tools.bin().display());
         let environment = [
@@ -175,17 +197,73 @@ impl Workspace {
             ("K8S_AUTH_KUBECONFIG", self.kubeconfig().into()),
             ("ANSIBLE_CONFIG", self.settings().into()),
         ];
-        ChildSpec {
+        let launcher = self.spec.sandbox.as_ref().map(|c| self.launcher(c, time_limit, time, tools, files)).transpose()?;
+        Ok(ChildSpec {
             program,
             args,
             environment: environment.into_iter().map(|(k, v): (&str, OsString)| (k.to_owned(), v)).collect(),
             work: self.work(),
-            wrapper: &self.spec.wrapper,
+            launcher,
             markers: vec![format!("HOME={}", self.home().display()), format!("TMPDIR={}", self.tmp().display())],
             time_limit,
             cap: self.spec.cap,
-        }
+        })
     }
+
+    /// Writes down what a child may do.
+    fn launcher(
+        &self,
+        confinement: &Confinement,
+        time_limit: Duration,
+        time: &Timekeeping,
+        tools: &Toolchain,
+        files: &[PathBuf],
+    ) -> std::io::Result<Launcher> {
+        let trouble = self.control().join("sandbox-failed");
+        let policy_file = self.control().join("policy.json");
+        let mut read = vec![self.spec.folder.clone(), tools.root().to_owned(), confinement.program.clone()];
+        read.extend(tools.python_folders());
+        let mut ports = servers(&self.spec.kubeconfig);
+        ports.extend(time.server_port());
+        let policy = Policy {
+            layers: confinement.layers,
+            program: confinement.program.clone(),
+            read,
+            write: vec![self.home(), self.tmp(), self.work()],
+            files: files.to_vec(),
+            tmp: self.tmp(),
+            ports,
+            limits: Limits { cpu_s: confinement.limits.cpu_s.min(time_limit.as_secs().saturating_add(CPU_MORE)), ..confinement.limits },
+            trouble: trouble.clone(),
+        };
+        policy.save(&policy_file)?;
+        let watch = Watch { limits: confinement.limits, folder: self.spec.folder.clone() };
+        Ok(Launcher { program: confinement.program.clone(), policy: policy_file, trouble, watch })
+    }
+}
+
+/// A playbook that was not run.
+fn refused(denied: &[String]) -> PlaybookOutcome {
+    let command = CommandOutcome {
+        finish: Finish::Exited(1),
+        stdout: String::new(),
+        stderr: format!("The playbook was not run. This experiment's policy denies: {}.\n", denied.join(", ")),
+        dropped_bytes: 0,
+        real_s: 0.0,
+        cluster_s: 0.0,
+        contained: denied.iter().map(|d| format!("denied by the policy: {d}")).collect(),
+    };
+    PlaybookOutcome { command, tasks: Vec::new(), stats: std::collections::BTreeMap::new(), valid: true }
+}
+
+/// The ports of the API servers that a kubeconfig names.
+fn servers(kubeconfig: &str) -> Vec<u16> {
+    let config = kube::config::Kubeconfig::from_yaml(kubeconfig).unwrap_or_default();
+    let servers = config.clusters.into_iter().filter_map(|c| c.cluster?.server);
+    servers
+        .filter_map(|s| s.parse::<http::Uri>().ok())
+        .filter_map(|uri| uri.port_u16().or((uri.scheme_str() == Some("https")).then_some(443)))
+        .collect()
 }
 
 /// `localhost`, `all`, `127.0.0.1` and the group's name all mean this machine.

@@ -261,6 +261,9 @@ pub(super) struct RunArgs {
     /// Go on when trials cannot be run, one after the other. Default: stop after five of them.
     #[arg(long)]
     pub(super) keep_going: bool,
+    /// Run what the model writes without a sandbox, with all that you may do. The results say so.
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
     /// Answer from the replies that an earlier run kept: no network, no key. What it does not hold is an error.
     #[arg(long, value_name = "RUN_DIR", overrides_with = "replay", conflicts_with = "cache")]
     pub(super) replay: Option<Utf8PathBuf>,

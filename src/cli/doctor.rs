@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::failure::{Code, Failure, chain};
 use super::places::{Global, current, variable};
 use super::print;
+use super::sandbox::layers;
 use crate::ansible::{Python, Toolchain, ToolsStatus};
 use crate::cluster::{Target, connect};
 use crate::manifest::{Catalog, Root};
@@ -31,6 +32,7 @@ impl Finding {
 
 pub(super) async fn doctor(global: &Global) -> Result<(), Failure> {
     let mut findings = vec![python().await, tools(global), cluster().await, results()];
+    findings.extend(sandbox());
     findings.extend(data(global));
     for f in &findings {
         if global.json {
@@ -79,6 +81,19 @@ fn tools(global: &Global) -> Finding {
             "microremed tools install, or the first run, does it",
         ),
     }
+}
+
+fn sandbox() -> Vec<Finding> {
+    let (suffices, holds, lacks) = match layers() {
+        Ok(found) => found,
+        Err(f) => return vec![Finding::lacks(true, f.message, f.help.unwrap_or_default())],
+    };
+    let mut findings = Vec::new();
+    if suffices {
+        findings.push(Finding::good(holds));
+    }
+    findings.extend(lacks.into_iter().map(|(what, help)| Finding::lacks(!suffices, what, help)));
+    findings
 }
 
 async fn cluster() -> Finding {

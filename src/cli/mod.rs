@@ -24,6 +24,7 @@ mod replies;
 mod report;
 mod rescore;
 mod run;
+pub mod sandbox;
 mod schema;
 mod select;
 pub mod shim;
@@ -40,6 +41,9 @@ use failure::{Code, Failure};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    if let Some(code) = sandbox::dispatch(std::env::args_os()) {
+        return code;
+    }
     // Children of a trial call us by the names of the programs that we stand in for.
     if let Some(code) = shim::dispatch(std::env::args_os()) {
         return code;

@@ -15,7 +15,8 @@ use super::places::{Global, absolute, variable};
 use super::progress::Progress;
 use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
-use super::{count, interrupt, load, plan as plan_command, print, report, select, tell, tools};
+use super::{count, interrupt, load, plan as plan_command, print, report, sandbox, select, tell, tools};
+use crate::ansible::sandbox::Confinement;
 use crate::event::{CalibratedCell, Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
@@ -40,6 +41,7 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     // Everything that can be wrong with the question is found before anything is installed or written.
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
+    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox)?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(global, &cancel).await?;
@@ -61,7 +63,7 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     run_dir.write_head(&head).map_err(|e| Failure::harness(chain(&e)))?;
     let writer = JournalWriter::create(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::harness(chain(&e)))?;
     let state = RunState::default();
-    Box::pin(go(global, Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
+    Box::pin(go(global, Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
 }
 
 /// What a shard is a part of: the same plan without `--shard`.
@@ -116,6 +118,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
+    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox)?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;
@@ -123,12 +126,13 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let (writer, journal) = JournalWriter::open(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
     let state = RunState::from_records(&journal.records);
     warn_of_changes(&plan, &state);
-    Box::pin(go(&global, Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: true })).await
+    Box::pin(go(&global, Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: true })).await
 }
 
 /// Everything that a run is made of.
 struct Session {
     args: RunArgs,
+    confined: (Option<Confinement>, String),
     catalog: Arc<Catalog>,
     plan: Arc<Plan>,
     models: Opened,
@@ -141,7 +145,7 @@ struct Session {
 }
 
 async fn go(global: &Global, session: Session) -> Result<(), Failure> {
-    let Session { args, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed } = session;
+    let Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed } = session;
     let (toolchain, versions) = tools::ensure(global, &cancel).await?;
     let settled: BTreeSet<TrialId> = plan.iter().map(|t| t.id).filter(|id| state.settled(id)).collect();
     let progress = Progress::start(plan.len(), settled.len() as u64, global.json);
@@ -153,7 +157,9 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         (None, None) => ClusterChoice::Embedded,
         (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone(), agent: args.agent_kubeconfig.clone() },
     };
+    let (sandbox, sandboxed) = confined;
     let head = RunStarted {
+        sandbox: sandboxed,
         version: crate::event::JOURNAL_VERSION,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         experiment: plan.experiment().name.clone(),
@@ -187,6 +193,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         spent: amount(&state),
         give_up_after: (!args.keep_going).then_some(GIVE_UP_AFTER),
         program: std::env::current_exe().ok(),
+        sandbox,
         work: work.path().to_owned(),
         cancel,
     };

@@ -10,6 +10,7 @@ use super::dispatcher::Events;
 use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
+use crate::ansible::sandbox::Confinement;
 use crate::ansible::{OutputCap, Toolchain, Workspace, WorkspaceSpec};
 use crate::cluster::{Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
@@ -62,6 +63,8 @@ pub struct RunRequest {
     pub give_up_after: Option<u32>,
     /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
     pub program: Option<std::path::PathBuf>,
+    /// What children are confined by; none: the user wants it so.
+    pub sandbox: Option<Confinement>,
     /// Folder for the private folders of the trials.
     pub work: camino::Utf8PathBuf,
     /// Interrupts the run: trials in flight clean up and end as `cancelled`.
@@ -91,6 +94,7 @@ pub(super) struct Shared {
     pub(super) spending: Spending,
     pub(super) secrets: Secrets,
     pub(super) program: Option<std::path::PathBuf>,
+    pub(super) sandbox: Option<Confinement>,
 }
 
 /// The inventory's group for the machine that runs playbooks; the published benchmark's name for it.
@@ -130,6 +134,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         spent,
         give_up_after,
         program,
+        sandbox,
         work,
         cancel,
     } = request;
@@ -141,6 +146,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         spending: Spending::new(&experiment.budgets, spent)?,
         secrets,
         program,
+        sandbox,
     });
     // A cluster of a kubeconfig is one namespace for one trial at a time.
     let jobs = if matches!(cluster, ClusterChoice::Embedded) { jobs.max(1) } else { 1 };
@@ -259,7 +265,7 @@ impl Start {
             kubeconfig: cluster.agent_kubeconfig().to_owned(),
             group: CONTROL_PLANE.to_owned(),
             shim_program: self.shared.program.clone(),
-            wrapper: Vec::new(),
+            sandbox: self.shared.sandbox.clone(),
             cap: OutputCap::default(),
         };
         let workspace =

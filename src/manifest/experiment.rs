@@ -4,6 +4,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::confinement::{PolicySection, SandboxSection};
+
 /// An experiment: a matrix that expands into trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,12 @@ pub struct ExperimentManifest {
     /// How time passes on the embedded cluster.
     #[serde(default)]
     pub time: TimeSection,
+    /// What holds playbooks and probes.
+    #[serde(default, skip_serializing_if = "SandboxSection::is_default")]
+    pub sandbox: SandboxSection,
+    /// What playbooks may ask for.
+    #[serde(default, skip_serializing_if = "PolicySection::is_default")]
+    pub policy: PolicySection,
     /// Overrides of fault parameters: `[params.network-loss] loss = 80`.
     #[serde(default)]
     pub params: IndexMap<String, IndexMap<String, Value>>,

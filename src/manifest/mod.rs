@@ -4,6 +4,7 @@
 //! Nothing here knows the name of a fault, a system, a method or a model.
 
 pub mod catalog;
+pub mod confinement;
 pub mod duration;
 pub mod experiment;
 mod extends;
@@ -18,6 +19,7 @@ pub mod spans;
 pub mod system;
 
 pub use catalog::{Catalog, TRIAL_PIPELINE};
+pub use confinement::{PolicySection, SandboxSection};
 pub use experiment::{Agent, Budgets, ExperimentManifest, Matrix, SequenceManifest, TimeSection};
 pub use fault::{Check, CheckSet, Confirm, FaultManifest, Inject, Stage, Undo};
 pub use kind::Kind;

@@ -275,6 +275,10 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
     })?;
     let budgets = experiment.budgets.of_a_trial();
     let trial_digest = digest::pipeline(catalog, &with_options(trial, &experiment));
+    // Left out where they say nothing, so that trials without them stay who they are.
+    let confined = (experiment.sandbox.of_a_trial(), (!experiment.policy.is_default()).then_some(&experiment.policy));
+    let confined = (confined != (None, None)).then(|| digest::of(&confined));
+    let tools = format!("{tools}{}", confined.unwrap_or_default());
     let common = (trial_digest, budgets, &experiment.time, env!("CARGO_PKG_VERSION"), tools);
     let plan = Plan {
         common_digest: digest::of(&common),

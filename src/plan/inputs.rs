@@ -9,7 +9,8 @@ use super::TrialSpec;
 use crate::manifest::catalog::prompt_path;
 use crate::manifest::system::Service;
 use crate::manifest::{
-    Budgets, Catalog, CheckSet, ExperimentManifest, FaultManifest, Inject, PipelineManifest, SystemManifest, TRIAL_PIPELINE, TimeSection,
+    Budgets, Catalog, CheckSet, ExperimentManifest, FaultManifest, Inject, PipelineManifest, PolicySection, SystemManifest, TRIAL_PIPELINE,
+    TimeSection,
 };
 use crate::model::ModelSpec;
 use crate::template::{self, TemplateError};
@@ -76,6 +77,8 @@ pub struct TrialInputs {
     pub budgets: Budgets,
     /// How time passes.
     pub time: TimeSection,
+    /// What playbooks may ask for.
+    pub policy: PolicySection,
     /// The fault's check sets, those of the trial pipeline merged in.
     pub checks: IndexMap<String, CheckSet>,
     files: std::collections::BTreeMap<String, Arc<str>>,
@@ -164,6 +167,7 @@ impl TrialInputs {
             model: model.clone(),
             budgets: experiment.budgets.clone(),
             time: experiment.time.clone(),
+            policy: experiment.policy.clone(),
             checks,
             files: catalog.files.iter().map(|(path, file)| (path.clone(), Arc::clone(&file.text))).collect(),
         })

@@ -164,6 +164,7 @@ mod tests {
             dropped_bytes: 0,
             real_s: 1.0,
             cluster_s: 2.0,
+            contained: Vec::new(),
         }
     }
 
@@ -215,7 +216,13 @@ mod tests {
             Event::TrialStarted(spec.clone()),
             probed.clone(),
             probed,
-            Event::PlaybookRan(PlaybookRan { trial: trial.clone(), attempt: 2, code: "- hosts: all\n".to_owned(), outcome: ran }),
+            Event::PlaybookRan(PlaybookRan {
+                trial: trial.clone(),
+                attempt: 2,
+                code: "- hosts: all\n".to_owned(),
+                uses: crate::ansible::Uses::default(),
+                outcome: ran,
+            }),
             judged(&trial, "confirm", Some(0.25)),
             judged(&trial, "final", None),
         ];

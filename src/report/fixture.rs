@@ -101,6 +101,7 @@ pub(super) fn head() -> Event {
         planned: 22,
         tools: BTreeMap::from([("ansible".to_owned(), "2.20.0".to_owned())]),
         cluster: "embedded".to_owned(),
+        sandbox: "namespaces, Landlock 6, seccomp".to_owned(),
         resumed: false,
         roles: roles(),
         method_roles: BTreeMap::new(),

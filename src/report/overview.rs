@@ -56,10 +56,11 @@ fn head(results: &Results) -> String {
         parts.push(format!("{} not run to an end", results.missing()));
     }
     format!(
-        "{}. Program version {}; cluster: {}; tools: {}; digest of the results: {}.",
+        "{}. Program version {}; cluster: {}; sandbox: {}; tools: {}; digest of the results: {}.",
         parts.join(", "),
         or_unknown(&results.programs.join(", ")),
         or_unknown(&results.clusters.join(", ")),
+        or_unknown(&results.sandboxes.join("; ")),
         or_unknown(&results.tools.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ")),
         results.digest()
     )

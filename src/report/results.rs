@@ -58,6 +58,8 @@ pub struct Results {
     pub programs: Vec<String>,
     /// Clusters: `embedded` or addresses.
     pub clusters: Vec<String>,
+    /// What held playbooks and probes.
+    pub sandboxes: Vec<String>,
     /// Versions of the tools.
     pub tools: BTreeMap<String, String>,
     /// Roles of reference models.
@@ -122,6 +124,7 @@ impl Results {
         if let Some(head) = &state.head {
             push_new(&mut self.experiments, &head.experiment);
             push_new(&mut self.clusters, &head.cluster);
+            push_new(&mut self.sandboxes, &head.sandbox);
             self.tools.extend(head.tools.clone());
             self.roles.extend(head.roles.clone());
             for (axis, names) in &head.axes {

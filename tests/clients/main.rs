@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use microremed::ansible::{CommandOutcome, Finish, OutputCap, Timekeeping, Toolchain, Workspace, WorkspaceSpec};
+use microremed::ansible::{CommandOutcome, Finish, OutputCap, Rules, Timekeeping, Toolchain, Workspace, WorkspaceSpec};
 use microremed::sim::config::{ClockMode, SimConfig};
 use microremed::sim::server::Sim;
 use regex::Regex;
@@ -51,7 +51,7 @@ impl Bench {
             kubeconfig: sim.kubeconfig(Some("t1")),
             group: "all_nodes".to_owned(),
             shim_program: None,
-            wrapper: Vec::new(),
+            sandbox: None,
             cap: OutputCap { head: 1 << 20, tail: 1 << 20 },
         };
         let workspace = Workspace::create(spec, &tools).unwrap();
@@ -86,7 +86,7 @@ async fn modules_of_ansible_do_what_they_should() {
     let bench = Bench::new().await;
     let (limit, time) = (Duration::from_mins(4), Timekeeping::real());
     let play = include_str!("modules.yml");
-    let o = bench.workspace.run_playbook(&bench.tools, play, limit, &time, &CancellationToken::new()).await.unwrap();
+    let o = bench.workspace.run_playbook(&bench.tools, play, &Rules::default(), limit, &time, &CancellationToken::new()).await.unwrap();
     assert!(o.succeeded(), "{}\n{}", o.command.stdout, o.command.stderr);
     bench.sim.shutdown().await;
 }

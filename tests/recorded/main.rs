@@ -103,7 +103,7 @@ impl Bench {
             kubeconfig: sim.kubeconfig(Some("t1")),
             group: "all_nodes".to_owned(),
             shim_program: None,
-            wrapper: Vec::new(),
+            sandbox: None,
             cap: OutputCap { head: 1 << 20, tail: 1 << 20 },
         };
         let workspace = Workspace::create(spec, &tools).unwrap();

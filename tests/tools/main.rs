@@ -48,7 +48,7 @@ impl Bench {
             kubeconfig: kubeconfig.to_owned(),
             group: "k3s_control_plane".to_owned(),
             shim_program: Some(env!("CARGO_BIN_EXE_microremed").into()),
-            wrapper: Vec::new(),
+            sandbox: None,
             cap: microremed::ansible::OutputCap { head: 20_000, tail: 20_000 },
         };
         let workspace = Workspace::create(spec, &tools).unwrap();
@@ -57,7 +57,10 @@ impl Bench {
 
     async fn play(&self, playbook: &str, limit_s: u64) -> PlaybookOutcome {
         let limit = Duration::from_secs(limit_s);
-        self.workspace.run_playbook(&self.tools, playbook, limit, &self.time, &CancellationToken::new()).await.unwrap()
+        self.workspace
+            .run_playbook(&self.tools, playbook, &microremed::ansible::Rules::default(), limit, &self.time, &CancellationToken::new())
+            .await
+            .unwrap()
     }
 
     async fn command(&self, line: &str, limit_s: u64) -> microremed::ansible::CommandOutcome {

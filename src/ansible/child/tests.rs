@@ -7,7 +7,7 @@ fn spec<'a>(program: &'a Path, script: &str, marker: &str, limit_ms: u64) -> Chi
         args: vec!["-c".into(), script.into()],
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".into()), ("MARK".to_owned(), marker.into())],
         work: "/".into(),
-        wrapper: &[],
+        launcher: None,
         markers: vec![format!("MARK={marker}")],
         time_limit: Duration::from_millis(limit_ms),
         cap: OutputCap::default(),

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::ansible::{CommandOutcome, Finish, Timekeeping};
+use crate::ansible::{CommandOutcome, Finish, Timekeeping, Uses};
 use crate::event::{Event, PlaybookRan, Probed};
 use crate::execute::judge::span;
 use crate::execute::stop::Stop;
@@ -55,7 +55,7 @@ impl Trial {
         let time = self.timekeeping();
         let outcome = self
             .workspace
-            .run_playbook(&self.shared.toolchain, &code, limit, &time, &self.shared.cancel)
+            .run_playbook(&self.shared.toolchain, &code, &self.inputs.policy.rules(), limit, &time, &self.shared.cancel)
             .await
             .map_err(|e| Stop::Infra(e.to_string()))?;
         let outcome = self.without_secrets(outcome);
@@ -75,7 +75,9 @@ impl Trial {
             self.answer(text);
         }
         let attempt = self.tally.attempts;
-        self.events.send(Event::PlaybookRan(PlaybookRan { trial: self.spec.id.clone(), attempt, code, outcome })).await
+        self.events
+            .send(Event::PlaybookRan(PlaybookRan { trial: self.spec.id.clone(), attempt, uses: Uses::of(&code), code, outcome }))
+            .await
     }
 
     /// Has Ansible read a playbook. It counts as no attempt: nothing is run.

@@ -3,7 +3,10 @@
 use super::Subject;
 use crate::diagnostic::Diagnostics;
 use crate::manifest::spans::{child, item};
-use crate::manifest::{Catalog, ExperimentManifest, Kind};
+use crate::manifest::{Catalog, ExperimentManifest, Kind, SandboxSection, quantity};
+
+/// Threads included: kubectl alone has ten.
+const FEWEST_PROCESSES: u64 = 64;
 
 pub(super) fn check(catalog: &Catalog, diagnostics: &mut Diagnostics) {
     for (name, sequence) in &catalog.sequences {
@@ -73,6 +76,20 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
     s.word("time.model", &experiment.time.model, &["free", "charged"]);
     if experiment.time.speed <= 0.0 {
         s.add("time.speed", "out_of_range", "the speed must be above 0", None);
+    }
+    let sandbox = &experiment.sandbox;
+    s.word("sandbox.mode", &sandbox.mode, &SandboxSection::MODES);
+    for (key, text) in [("memory", &sandbox.memory), ("file", &sandbox.file), ("disk", &sandbox.disk)] {
+        if let Err(e) = quantity::parse(text) {
+            s.add(&child("sandbox", key), "bad_quantity", e.to_string(), None);
+        }
+    }
+    if sandbox.processes < FEWEST_PROCESSES {
+        s.add("sandbox.processes", "out_of_range", format!("Ansible needs {FEWEST_PROCESSES} processes at least"), None);
+    }
+    for (key, names) in [("deny_modules", &experiment.policy.deny_modules), ("deny_hosts", &experiment.policy.deny_hosts)] {
+        let path = child("policy", key);
+        s.once(|i| item(&path, i), key, names.iter().map(String::as_str));
     }
     for (fault, params) in &experiment.params {
         let path = child("params", fault);

@@ -59,6 +59,7 @@ fn paid(trial: u8, debt: &str) -> Event {
 
 pub(in crate::record) fn head(program: &str) -> Event {
     Event::RunStarted(RunStarted {
+        sandbox: String::new(),
         version: JOURNAL_VERSION,
         program: program.to_owned(),
         experiment: "e".to_owned(),

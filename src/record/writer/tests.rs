@@ -127,6 +127,7 @@ fn every_kind_of_event_comes_back() {
     let (_keep, run) = run();
     let trial = crate::ids::TrialId("t".to_owned());
     let command = crate::ansible::CommandOutcome {
+        contained: Vec::new(),
         finish: crate::ansible::Finish::Signalled(9),
         stdout: "line\u{2028}one\nline two \u{0}\u{1b}[31m".to_owned(),
         stderr: "\u{fffd}".to_owned(),
@@ -165,6 +166,7 @@ fn every_kind_of_event_comes_back() {
         Event::UndoPaid { trial: trial.clone(), debt: "d".to_owned() },
         Event::Probed(crate::event::Probed { trial: trial.clone(), command: "echo 'é'".to_owned(), outcome: command }),
         Event::PlaybookRan(crate::event::PlaybookRan {
+            uses: crate::ansible::Uses::default(),
             trial: trial.clone(),
             attempt: 1,
             code: "- a\n- b\n".to_owned(),

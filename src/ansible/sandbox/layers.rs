@@ -1,0 +1,129 @@
+//! Which layers of the sandbox this machine offers.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use landlock::{AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use serde::{Deserialize, Serialize};
+
+use super::LAUNCHER;
+use super::limits::Limits;
+use super::policy::Policy;
+
+/// Layers, from the strongest to the weakest. Limits and process groups are always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layers {
+    /// Namespaces of its own for users, mounts, processes and messages: other processes cannot be seen, `/tmp` is the
+    /// trial's own, and all processes end with the first.
+    pub namespaces: bool,
+    /// Version of Landlock that confines files (from 1), TCP ports (from 4) and signals (from 6); 0: none.
+    pub landlock: u32,
+    /// Filters of system calls.
+    pub seccomp: bool,
+}
+
+/// Version of Landlock from which on it confines TCP ports.
+pub const LANDLOCK_PORTS: u32 = 4;
+/// Version of Landlock from which on it confines signals.
+pub const LANDLOCK_SIGNALS: u32 = 6;
+
+impl Layers {
+    /// No layer at all.
+    pub const NONE: Self = Self { namespaces: false, landlock: 0, seccomp: false };
+
+    /// What the kernel has. Whether namespaces may be made is only known after having made some.
+    pub(super) fn of_kernel() -> Self {
+        let rules = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let steps = [
+            rules().handle_access(AccessFs::Execute).is_ok(),
+            rules().handle_access(AccessFs::Refer).is_ok(),
+            rules().handle_access(AccessFs::Truncate).is_ok(),
+            rules().handle_access(AccessNet::ConnectTcp).is_ok(),
+            rules().handle_access(AccessFs::IoctlDev).is_ok(),
+            rules().scope(Scope::Signal).is_ok(),
+        ];
+        let landlock = steps.iter().take_while(|s| **s).count();
+        Self {
+            namespaces: false,
+            landlock: u32::try_from(landlock).unwrap_or(0),
+            seccomp: std::path::Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
+        }
+    }
+
+    /// Whether children cannot signal processes outside.
+    pub fn confine_signals(&self) -> bool {
+        self.namespaces || self.landlock >= LANDLOCK_SIGNALS
+    }
+
+    /// The layers by name, for people.
+    pub fn named(&self) -> String {
+        let mut names = Vec::new();
+        if self.namespaces {
+            names.push("namespaces".to_owned());
+        }
+        if self.landlock > 0 {
+            names.push(format!("Landlock {}", self.landlock));
+        }
+        if self.seccomp {
+            names.push("seccomp".to_owned());
+        }
+        if names.is_empty() { "limits only".to_owned() } else { names.join(", ") }
+    }
+
+    /// Whether files and the network are confined: what `required` asks for.
+    pub fn suffice(&self) -> bool {
+        self.landlock >= LANDLOCK_PORTS && self.seccomp
+    }
+}
+
+/// What a look at this machine found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What holds.
+    pub layers: Layers,
+    /// Why there are no namespaces.
+    pub no_namespaces: Option<String>,
+}
+
+/// Tries the layers out: starts `program` (this one) as the launcher of a child that does nothing.
+pub fn detect(program: &Path) -> Found {
+    let kernel = Layers::of_kernel();
+    match attempt(program, Layers { namespaces: true, ..kernel }) {
+        Ok(()) => Found { layers: Layers { namespaces: true, ..kernel }, no_namespaces: None },
+        Err(why) => match attempt(program, kernel) {
+            Ok(()) => Found { layers: kernel, no_namespaces: Some(why) },
+            Err(worse) => Found { layers: Layers::NONE, no_namespaces: Some(worse) },
+        },
+    }
+}
+
+fn attempt(program: &Path, layers: Layers) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let (tmp, file, trouble) = (folder.path().join("tmp"), folder.path().join("policy.json"), folder.path().join("trouble"));
+    let policy = Policy {
+        layers,
+        program: program.to_owned(),
+        read: vec![folder.path().to_owned(), program.to_owned()],
+        write: vec![tmp.clone()],
+        files: Vec::new(),
+        tmp: tmp.clone(),
+        ports: Vec::new(),
+        limits: Limits::default(),
+        trouble: trouble.clone(),
+    };
+    fs_err::create_dir(&tmp).and_then(|()| policy.save(&file)).map_err(|e| e.to_string())?;
+    let mut command = Command::new(program);
+    command.arg0(LAUNCHER).arg(&file).args(["--", "/bin/sh", "-c", ":"]).env_clear().current_dir(&tmp);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| e.to_string())?;
+    // Waiting would close it, and the launcher would take that for our end.
+    let _held = child.stdin.take();
+    let output = child.wait_with_output().map_err(|e| e.to_string())?;
+    match fs_err::read_to_string(&trouble) {
+        Ok(why) if !why.is_empty() => Err(why),
+        _ if output.status.success() => Ok(()),
+        _ => Err(format!("the launcher ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
