@@ -135,7 +135,7 @@ impl Workspace {
         // The child may write to this file and replace none beside it.
         write_private(&events, "")?;
         let args = rules.dry_run.then(|| "--check".into()).into_iter().chain([file.into()]).collect();
-        let mut spec = self.child(&program, args, time_limit, time, tools, &[events.clone()])?;
+        let mut spec = self.child(&program, args, time_limit, time, tools, std::slice::from_ref(&events))?;
         spec.environment.push(("MICROREMED_EVENTS".to_owned(), events.clone().into()));
         let command = child::run(&spec, time, cancel).await?;
         let events = Events::parse(&read_start(&events, EVENTS_MAX)?);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::failure::{Code, Failure, chain};
 use super::places::{Global, current, variable};
 use super::print;
-use super::sandbox::layers;
+use super::sandbox::{Standing, layers};
 use crate::ansible::{Python, Toolchain, ToolsStatus};
 use crate::cluster::{Target, connect};
 use crate::manifest::{Catalog, Root};
@@ -84,7 +84,7 @@ fn tools(global: &Global) -> Finding {
 }
 
 fn sandbox() -> Vec<Finding> {
-    let (suffices, holds, lacks) = match layers() {
+    let Standing { suffices, holds, lacks } = match layers() {
         Ok(found) => found,
         Err(f) => return vec![Finding::lacks(true, f.message, f.help.unwrap_or_default())],
     };

@@ -78,8 +78,18 @@ fn mend(found: &Found) -> Option<String> {
     }
 }
 
-/// For `doctor`: what holds, and for each layer that does not, what then is open and how to get it.
-pub(super) fn layers() -> Result<(bool, String, Vec<(String, String)>), Failure> {
+/// What `doctor` says of the sandbox.
+pub(super) struct Standing {
+    /// Whether it is enough for `mode = "required"`.
+    pub(super) suffices: bool,
+    /// The layers that hold.
+    pub(super) holds: String,
+    /// For each layer that does not: what then is open, and how to get it.
+    pub(super) lacks: Vec<(String, String)>,
+}
+
+/// For `doctor`.
+pub(super) fn layers() -> Result<Standing, Failure> {
     let found = detect(&program()?);
     let layers = found.layers;
     let mut lacks = Vec::new();
@@ -96,5 +106,5 @@ pub(super) fn layers() -> Result<(bool, String, Vec<(String, String)>), Failure>
             "Linux 6.12 or later, or namespaces, keep children from ending other processes of yours".to_owned(),
         ));
     }
-    Ok((layers.suffice(), format!("sandbox for playbooks and probes: {}", layers.named()), lacks))
+    Ok(Standing { suffices: layers.suffice(), holds: format!("sandbox for playbooks and probes: {}", layers.named()), lacks })
 }

@@ -6,7 +6,7 @@ use super::stop::Stop;
 use crate::event::{Artifact, Event, Sink, SinkError};
 
 enum Item {
-    Event(Event),
+    Event(Box<Event>),
     Artifact(Artifact),
 }
 
@@ -26,7 +26,7 @@ impl Events {
         let task = tokio::task::spawn(async move {
             while let Some((item, reply)) = rx.recv().await {
                 let stored = match item {
-                    Item::Event(e) => sink.event(e),
+                    Item::Event(e) => sink.event(*e),
                     Item::Artifact(a) => sink.artifact(a),
                 };
                 // A trial that was dropped meanwhile no longer listens.
@@ -39,7 +39,7 @@ impl Events {
 
     /// Stores an event; returns when it is on disk.
     pub(super) async fn send(&self, event: Event) -> Result<(), Stop> {
-        self.put(Item::Event(event)).await
+        self.put(Item::Event(Box::new(event))).await
     }
 
     /// Stores an artifact.

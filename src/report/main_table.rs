@@ -185,7 +185,7 @@ mod tests {
         ];
         let order = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         let axes = [("sequence".to_owned(), order(&["easy", "medium", "hard"])), ("system".to_owned(), order(&["shop", "bank"]))].into();
-        let table = main_table(&Results { rows, axes, ..Results::default() });
+        let table = main_table(&Results { axes, rows, ..Results::default() });
         let flat = table.as_table();
         assert_eq!(flat.head, ["method", "model", "verdict", "easy: shop", "easy: bank", "hard: shop"]);
         let firsts: Vec<String> = flat.rows.iter().map(|r| format!("{} {}", r[0], r[2])).collect();

@@ -3,7 +3,7 @@
 //! Input: a policy; effect: this process and all its descendants are confined to it, for good. They also cannot look
 //! into processes outside: their memory, open files and environment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -101,13 +101,13 @@ pub(super) fn confine(policy: &Policy) -> Result<(), RulesetError> {
         .scope(Scope::from_all(KNOWN))?
         .create()?;
     let etc = ETC.map(|name| format!("/etc/{name}"));
-    for path in SYSTEM.iter().map(Path::new).chain(etc.iter().map(Path::new)).chain(policy.read.iter().map(|p| p.as_path())) {
+    for path in SYSTEM.iter().map(Path::new).chain(etc.iter().map(Path::new)).chain(policy.read.iter().map(PathBuf::as_path)) {
         rules = with(rules, path, read)?;
     }
     for path in &policy.write {
         rules = with(rules, path, change)?;
     }
-    for path in policy.files.iter().map(|p| p.as_path()).chain(DEVICES.iter().map(Path::new)) {
+    for path in policy.files.iter().map(PathBuf::as_path).chain(DEVICES.iter().map(Path::new)) {
         rules = with(rules, path, device | AccessFs::Truncate)?;
     }
     for path in temporary(policy) {

@@ -108,7 +108,7 @@ pub(super) fn confine() -> Result<(), CallsError> {
 }
 
 const FAST_OPEN: u64 = 0x2000_0000;
-/// SOCK_PACKET of long ago.
+/// `SOCK_PACKET` of long ago.
 const OLD_PACKET: libc::c_int = 10;
 const TIOCLINUX: u64 = 0x541C;
 
