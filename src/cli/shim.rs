@@ -11,8 +11,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
-use crate::sim::time::{EPOCH_UNIX_S, SimTime};
-
 mod ages;
 mod clock;
 mod duration;
@@ -32,7 +30,7 @@ pub fn dispatch(argv: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
         ("timeout", Some(clock)) => Some(timeout::run(clock, &args)),
         ("kubectl", clock) => Some(kubectl::run(clock, args)),
         ("sudo", _) => Some(sudo(&args)),
-        ("date", Some(clock)) => Some(exec_real("date", &dated(args, clock.now()))),
+        ("date", Some(clock)) => Some(exec_real("date", &dated(args, clock.date()))),
         ("sleep" | "timeout" | "date", None) => Some(exec_real(&name, &args)),
         _ => None,
     }
@@ -51,7 +49,7 @@ fn sleep(clock: &clock::SimClock, args: &[OsString]) -> ExitCode {
 }
 
 /// `date` of the cluster's present, unless it is asked for another moment; BSD has no words for that.
-fn dated(args: Vec<OsString>, now: Option<SimTime>) -> Vec<OsString> {
+fn dated(args: Vec<OsString>, now: Option<String>) -> Vec<OsString> {
     let another = |a: &OsString| {
         let a = a.to_string_lossy();
         let long = ["--date", "--reference", "--file", "--set", "--help", "--version", "--resolution"];
@@ -60,8 +58,7 @@ fn dated(args: Vec<OsString>, now: Option<SimTime>) -> Vec<OsString> {
     };
     match now {
         Some(now) if cfg!(target_os = "linux") && !args.iter().any(another) => {
-            let moment = format!("@{}.{:03}", EPOCH_UNIX_S + i64::try_from(now.0 / 1000).unwrap_or(0), now.0 % 1000);
-            ["-d".into(), moment.into()].into_iter().chain(args).collect()
+            ["-d".into(), format!("@{now}").into()].into_iter().chain(args).collect()
         }
         _ => args,
     }

@@ -273,7 +273,7 @@ impl Engine {
         self.lock().now
     }
 
-    /// How far the calendar of clients that compute ages is ahead of the cluster's, in milliseconds; see [`super::api::calendar`].
+    /// How far the calendar of clients that compute ages is ahead of the cluster's, in milliseconds: how far times in answers to them are moved.
     pub fn calendar(&self) -> i64 {
         self.calendar.load(Ordering::Acquire)
     }

@@ -109,7 +109,8 @@ impl Scene {
         let tcp = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let unix = std::os::unix::net::UnixListener::bind(host.join("socket")).unwrap();
-        let abstract_name = format!("hostile-{}", std::process::id());
+        static TARGETS: AtomicU64 = AtomicU64::new(0);
+        let abstract_name = format!("hostile-{}-{}", std::process::id(), TARGETS.fetch_add(1, Ordering::SeqCst));
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let nameless = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
         let (tcp_port, udp_port) = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());

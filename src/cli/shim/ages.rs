@@ -1,7 +1,7 @@
 //! Ages that kubectl computes by itself.
 //!
 //! `kubectl describe` and `kubectl events` compare the times of objects with this machine's clock. The cluster is told
-//! what that clock shows and moves the times in its answers ([`crate::sim::api::calendar`]); what is printed as a date
+//! what that clock shows and moves the times in its answers ; what is printed as a date
 //! is moved back here, line by line. Input: kubectl's standard output; output: the same, in the cluster's calendar.
 
 use std::io::{BufRead, BufReader, Write};
@@ -13,10 +13,12 @@ use regex::{Captures, Regex};
 
 use super::clock::SimClock;
 use super::{code_of, say};
-use crate::sim::api::calendar::TIME_FIELDS;
 
 /// As Go prints `time.RFC1123Z`.
 const DATE: &str = "%a, %d %b %Y %H:%M:%S %z";
+
+/// How the names of fields that hold the time of something end.
+const ENDINGS: [&str; 3] = ["Time", "Timestamp", " At"];
 
 #[expect(clippy::expect_used, reason = "a constant, tested below")]
 static DATES: LazyLock<Regex> =
@@ -72,7 +74,7 @@ fn back(line: &str, ahead: i64) -> String {
     FIELDS
         .replace(&line, |field: &Captures<'_>| {
             let part = |i: usize| field.get(i).map_or("", |m| m.as_str());
-            let known = TIME_FIELDS.iter().any(|f| f.eq_ignore_ascii_case(&part(2).replace(' ', "")));
+            let known = ENDINGS.iter().any(|ending| part(2).ends_with(ending));
             let at = known.then(|| part(3).parse::<Timestamp>().ok()?.checked_sub(SignedDuration::from_millis(ahead)).ok()).flatten();
             at.map_or_else(|| part(0).to_owned(), |at| format!("{}{}", part(1), at.strftime("%Y-%m-%dT%H:%M:%S%.fZ")))
         })

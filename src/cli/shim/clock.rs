@@ -4,8 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::sim::time::SimTime;
-
 /// Asked at once: the runner compares the clock with its own deadline between two jumps.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -43,9 +41,10 @@ impl SimClock {
         self.get(&format!("calendar?unix_ms={unix_ms}")).ok()?.trim().parse().ok()
     }
 
-    /// The cluster's time; `None`: no answer.
-    pub(super) fn now(&self) -> Option<SimTime> {
-        self.get("now").ok()?.trim().parse().ok().map(SimTime)
+    /// The cluster's calendar time, in Unix seconds with a fraction; `None`: no answer.
+    pub(super) fn date(&self) -> Option<String> {
+        let date = self.get("date").ok()?;
+        date.parse::<f64>().ok().map(|_| date)
     }
 
     fn pass(&self, total: Duration, kind: &str) {

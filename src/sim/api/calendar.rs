@@ -17,31 +17,10 @@ use crate::sim::time::{EPOCH_UNIX_S, SimTime};
 /// Commands that print ages.
 const COMMANDS: [&str; 2] = ["kubectl describe", "kubectl events"];
 
-/// Fields that hold the time of something that happened.
-pub const TIME_FIELDS: [&str; 22] = [
-    "acquireTime",
-    "completionTime",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "eventTime",
-    "expirationTimestamp",
-    "finishedAt",
-    "firstTimestamp",
-    "lastHeartbeatTime",
-    "lastObservedTime",
-    "lastProbeTime",
-    "lastScaleTime",
-    "lastScheduleTime",
-    "lastSuccessfulTime",
-    "lastTimestamp",
-    "lastTransitionTime",
-    "lastUpdateTime",
-    "renewTime",
-    "startTime",
-    "startedAt",
-    "time",
-    "timestamp",
-];
+/// How the names of fields end that hold the time of something.
+const ENDINGS: [&str; 5] = ["Time", "Timestamp", "At", "time", "timestamp"];
+/// Maps whose keys are chosen by users.
+const FREE: [&str; 4] = ["annotations", "labels", "data", "stringData"];
 
 /// How far the calendar of a client that shows `unix_ms` is ahead of the cluster's, in milliseconds.
 ///
@@ -73,7 +52,8 @@ fn move_times(value: &mut Value, ms: i64) {
         Value::Object(fields) => {
             for (name, field) in fields {
                 match field {
-                    Value::String(text) if TIME_FIELDS.contains(&name.as_str()) => {
+                    _ if FREE.contains(&name.as_str()) => {}
+                    Value::String(text) if ENDINGS.iter().any(|ending| name.ends_with(ending)) => {
                         if let Some(moved) = move_text(text, ms) {
                             *text = moved;
                         }

@@ -9,7 +9,7 @@ mod answer;
 mod apply;
 mod attach;
 mod body;
-pub mod calendar;
+mod calendar;
 mod call;
 pub(crate) mod definitions;
 mod discovery;
