@@ -21,7 +21,7 @@ use crate::event::{CalibratedCell, Outcome, Record, ReferenceRole, RunStarted};
 use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, Root};
-use crate::model::Secrets;
+use crate::model::{Provider, Secrets};
 use crate::plan::Plan;
 use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, Whole, read_journal};
 
@@ -41,7 +41,7 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     // Everything that can be wrong with the question is found before anything is installed or written.
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
-    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox)?;
+    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox, of_our_own(&catalog, &draft))?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(global, &cancel).await?;
@@ -64,6 +64,12 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     let writer = JournalWriter::create(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::harness(chain(&e)))?;
     let state = RunState::default();
     Box::pin(go(global, Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
+}
+
+/// Whether all playbooks come from data files, none from a language model or another program.
+fn of_our_own(catalog: &Catalog, plan: &Plan) -> bool {
+    let models = &plan.experiment().matrix.model;
+    models.iter().all(|name| catalog.models.get(name).is_some_and(|m| matches!(m.provider, Provider::Scripted(_))))
 }
 
 /// What a shard is a part of: the same plan without `--shard`.
@@ -118,7 +124,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
-    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox)?;
+    let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox, of_our_own(&catalog, &draft))?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;

@@ -29,8 +29,9 @@ pub fn dispatch(argv: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     Some(ExitCode::from(code.unwrap_or(FAILED)))
 }
 
-/// What the children of a run are confined by, and how the journal calls that.
-pub(super) fn confinement(section: &SandboxSection, off: bool) -> Result<(Option<Confinement>, String), Failure> {
+/// What the children of a run are confined by, and how the journal calls that. `of_our_own`: the playbooks are those of data
+/// files, which are confined as well as the machine can, but need not be.
+pub(super) fn confinement(section: &SandboxSection, off: bool, of_our_own: bool) -> Result<(Option<Confinement>, String), Failure> {
     if off {
         return Ok((None, "none (--no-sandbox)".to_owned()));
     }
@@ -41,7 +42,7 @@ pub(super) fn confinement(section: &SandboxSection, off: bool) -> Result<(Option
     let limits = section.limits().map_err(|e| Failure::input(format!("[sandbox]: {e}")))?;
     let program = program()?;
     let found = detect(&program);
-    if section.mode == "required" && !found.layers.suffice() {
+    if section.mode == "required" && !of_our_own && !found.layers.suffice() {
         return Err(Failure::new(
             Code::Dependency,
             format!("no sandbox for what models write: this machine offers {}", found.layers.named()),
