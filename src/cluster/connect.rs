@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::client::{Cluster, ClusterError, chain};
 use super::observe::{AuditRecord, Observations, TrafficSecond};
-use super::pace::{Busy, Idle, Pace, RealPace, Working};
+use super::pace::{Idle, Pace, RealPace, Waiting, Working};
+use crate::sim::Sim;
+use crate::sim::clock::{Clock, External, Hold};
 use crate::sim::config::SimConfig;
 use crate::sim::time::SimTime;
 use crate::sim::world::Engine;
-use crate::sim::{Sim, clock::Clock};
 
 /// Ends what [`connect`] started.
 pub(super) type Closer = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -72,7 +73,8 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     let address = sim.url();
     // The same address as the children's API server: what they sent and it has not read yet is looked for there.
     let clock_url = format!("{}/.sim", sim.url_of(AGENT));
-    let pace = Arc::new(SimPace { engine, clock_url });
+    let own = Arc::new(Mutex::new(Some(engine.clock.hold())));
+    let pace = Arc::new(SimPace { engine, clock_url, own });
     Ok(Cluster {
         client,
         pace,
@@ -139,10 +141,48 @@ async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {
     kube::Client::try_from(config).map_err(|e| connect(&e))
 }
 
+/// The hold of whoever connected; none while it waits.
+type OwnHold = Arc<Mutex<Option<Hold>>>;
+
+fn give_up(own: &OwnHold) {
+    let _given_up = own.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
+
+fn take_up(own: &OwnHold, hold: Hold) {
+    *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
+}
+
 /// The embedded cluster's clock.
 struct SimPace {
     engine: Arc<Engine>,
     clock_url: String,
+    own: OwnHold,
+}
+
+/// Takes the hold up again at its end.
+struct WaitingForAnswer {
+    clock: Clock,
+    own: OwnHold,
+}
+
+impl Drop for WaitingForAnswer {
+    fn drop(&mut self) {
+        take_up(&self.own, self.clock.hold());
+    }
+}
+
+/// Children that have ended hand the hold back in one step.
+struct WaitingForChildren {
+    external: Option<External>,
+    own: OwnHold,
+}
+
+impl Drop for WaitingForChildren {
+    fn drop(&mut self) {
+        if let Some(external) = self.external.take() {
+            take_up(&self.own, external.into_hold());
+        }
+    }
 }
 
 impl SimPace {
@@ -160,27 +200,35 @@ impl Pace for SimPace {
         self.engine.now().timestamp()
     }
 
-    fn busy(&self) -> Busy {
-        Busy(Some(Box::new(self.clock().hold())))
+    fn waiting(&self) -> Waiting {
+        give_up(&self.own);
+        Waiting(Some(Box::new(WaitingForAnswer { clock: self.clock().clone(), own: Arc::clone(&self.own) })))
     }
 
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             let timer = self.clock().timer(self.engine.now().after(d));
-            // The sender lives in the clock, which we keep alive.
-            let _fired = timer.await;
+            let waiting = self.waiting();
+            // The sender lives in the clock, which we keep alive. The hold that it sends lasts until there is one of our own.
+            let fired = timer.await;
+            drop(waiting);
+            drop(fired);
         })
     }
 
     fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             let reached = self.clock().deadline(self.engine.now().after(d));
-            let _fired = reached.await;
+            if let Ok(hold) = reached.await {
+                take_up(&self.own, hold);
+            }
         })
     }
 
     fn working(&self, idle: Idle) -> Working {
-        Working(Some(Box::new(self.clock().external(idle))))
+        let external = Some(self.clock().external(idle));
+        give_up(&self.own);
+        Working(Some(Box::new(WaitingForChildren { external, own: Arc::clone(&self.own) })))
     }
 
     fn child_environment(&self) -> Vec<(String, String)> {

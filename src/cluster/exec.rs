@@ -45,6 +45,7 @@ impl Cluster {
             None => self.default_container(namespace, pod).await?,
         };
         let work = self.exec_unlimited(namespace, pod, &container, command);
+        let _waiting = self.pace.waiting();
         tokio::select! {
             done = work => done,
             () = self.pace.deadline(limit) => Ok(ExecOutcome { timed_out: true, ..ExecOutcome::default() }),

@@ -16,4 +16,4 @@ pub use connect::{Embedded, Target, connect, hide_injector};
 pub use exec::ExecOutcome;
 pub use object::ObjectRef;
 pub use observe::{AuditRecord, Observations, TrafficSecond};
-pub use pace::{Busy, Idle, Pace, RealPace, Working};
+pub use pace::{Idle, Pace, RealPace, Waiting, Working};

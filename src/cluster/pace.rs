@@ -9,14 +9,17 @@ use std::time::Duration;
 pub type Idle = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The clock of a trial. On a real cluster all guards do nothing and time is real time since the connection.
+///
+/// Whoever connected computes, and simulated time stands still, but while it waits in one of these ways. It is one task: it
+/// waits for one thing at a time.
 pub trait Pace: Send + Sync {
     /// Milliseconds since the cluster was connected.
     fn now_ms(&self) -> u64;
     /// Calendar time of the cluster.
     fn timestamp(&self) -> jiff::Timestamp;
-    /// The caller computes until the guard is dropped: simulated time stands still.
-    fn busy(&self) -> Busy;
-    /// Waits; the caller must hold no [`Busy`] of its own.
+    /// The caller waits, until the guard is dropped, for an answer of the cluster that may take the cluster's time.
+    fn waiting(&self) -> Waiting;
+    /// Waits.
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Resolves when so much time has passed, for a limit on something that is awaited meanwhile.
     fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -26,8 +29,8 @@ pub trait Pace: Send + Sync {
     fn child_environment(&self) -> Vec<(String, String)>;
 }
 
-/// A guard; see [`Pace::busy`].
-pub struct Busy(pub Option<Box<dyn Send + Sync>>);
+/// A guard; see [`Pace::waiting`].
+pub struct Waiting(pub Option<Box<dyn Send + Sync>>);
 
 /// A guard; see [`Pace::working`].
 pub struct Working(pub Option<Box<dyn Send + Sync>>);
@@ -53,8 +56,8 @@ impl Pace for RealPace {
         jiff::Timestamp::now()
     }
 
-    fn busy(&self) -> Busy {
-        Busy(None)
+    fn waiting(&self) -> Waiting {
+        Waiting(None)
     }
 
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

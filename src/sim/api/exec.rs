@@ -133,7 +133,11 @@ where
         }
     };
     let Some(exit) = exit else {
-        // The client is gone. What it has sent is still worked off, as by a `tar` that it filled and left.
+        // The client is gone. What it has sent is still worked off, as by a `tar` that it filled and left; a command that was
+        // sent nothing ends with it, so that what it still waits for moves no time.
+        if !wish.stdin {
+            return;
+        }
         let feed = async move {
             for piece in waiting {
                 match &input {
