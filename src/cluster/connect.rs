@@ -217,8 +217,8 @@ impl Pace for SimPace {
     }
 
     fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let reached = self.clock().deadline(self.engine.now().after(d));
         Box::pin(async move {
-            let reached = self.clock().deadline(self.engine.now().after(d));
             if let Ok(hold) = reached.await {
                 take_up(&self.own, hold);
             }

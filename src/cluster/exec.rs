@@ -44,11 +44,13 @@ impl Cluster {
             Some(c) => c.to_owned(),
             None => self.default_container(namespace, pod).await?,
         };
-        let work = self.exec_unlimited(namespace, pod, &container, command);
+        // Set before time may pass: a command must not get on before its limit is known.
+        let reached = self.pace.deadline(limit);
         let _waiting = self.pace.waiting();
+        let work = self.exec_unlimited(namespace, pod, &container, command);
         tokio::select! {
             done = work => done,
-            () = self.pace.deadline(limit) => Ok(ExecOutcome { timed_out: true, ..ExecOutcome::default() }),
+            () = reached => Ok(ExecOutcome { timed_out: true, ..ExecOutcome::default() }),
         }
     }
 

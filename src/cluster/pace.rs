@@ -21,7 +21,7 @@ pub trait Pace: Send + Sync {
     fn waiting(&self) -> Waiting;
     /// Waits.
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-    /// Resolves when so much time has passed, for a limit on something that is awaited meanwhile.
+    /// Resolves when so much time has passed since this call, for a limit on something that is awaited meanwhile.
     fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Child processes are at work until the guard is dropped; `idle` is sampled to find out when they only wait.
     fn working(&self, idle: Idle) -> Working;
@@ -65,7 +65,7 @@ impl Pace for RealPace {
     }
 
     fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.sleep(d)
+        Box::pin(tokio::time::sleep(d))
     }
 
     fn working(&self, _idle: Idle) -> Working {
