@@ -65,6 +65,14 @@ impl Answer {
         Self { code, content_type: "application/json", body, warnings: Vec::new() }
     }
 
+    /// A JSON document, from something that need not be copied into one first.
+    pub(super) fn serialized(code: u16, value: &impl serde::Serialize) -> Result<Self, Status> {
+        let mut body =
+            serde_json::to_vec(value).map_err(|e| Status::new(500, "InternalError", format!("failed to write the answer: {e}")))?;
+        body.push(b'\n');
+        Ok(Self { code, content_type: "application/json", body, warnings: Vec::new() })
+    }
+
     /// Plain text.
     pub(super) fn text(code: u16, text: impl Into<Vec<u8>>) -> Self {
         Self { code, content_type: "text/plain; charset=utf-8", body: text.into(), warnings: Vec::new() }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Form, object, partial};
@@ -67,12 +68,22 @@ pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer
     let mut all = found
         .filter(|(k, _)| start.as_ref().is_none_or(|s| (&*k.namespace, &*k.name) > (s.namespace.as_str(), s.name.as_str())))
         .filter(|(_, v)| selector.matches(v) && !call.veil.hides(v));
-    let mut items = Vec::new();
+    // Most lists show objects just as they are stored: then none is copied.
+    let as_stored = matches!(Form::of(&call.accept), Form::Whole)
+        && !target.kind.custom()
+        && versions::as_stored(&target.kind)
+        && call.veil.hides_nothing();
+    let (mut items, mut stored) = (Vec::new(), Vec::new());
     let mut last = None;
     for (key, value) in all.by_ref().take(limit) {
-        let mut shown = versions::to_wire(&target.kind, &renewed(world, key, value));
-        call.veil.scrub(&mut shown);
-        items.push(shown);
+        let shown = renewed(world, key, value);
+        if as_stored {
+            stored.push(Stored(shown));
+        } else {
+            let mut shown = versions::to_wire(&target.kind, &shown);
+            call.veil.scrub(&mut shown);
+            items.push(shown);
+        }
         last = Some(key);
     }
     let rest = all.count();
@@ -85,7 +96,31 @@ pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer
             meta["remainingItemCount"] = rest.into();
         }
     }
+    if as_stored {
+        let kind = format!("{}List", target.kind.kind);
+        let list = StoredList { kind: &kind, api_version: &target.kind.api_version(), metadata: &meta, items: &stored };
+        return Answer::serialized(200, &list);
+    }
     Ok(Answer::json(200, &shape(call, &target.kind, meta, items, world.now)))
+}
+
+/// An object in a list, without the kind and version that the list has.
+struct Stored<'a>(Cow<'a, Value>);
+
+impl Serialize for Stored<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.0.as_object().into_iter().flatten();
+        serializer.collect_map(fields.filter(|(name, _)| !matches!(name.as_str(), "kind" | "apiVersion")))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredList<'a> {
+    kind: &'a str,
+    api_version: &'a str,
+    metadata: &'a Value,
+    items: &'a [Stored<'a>],
 }
 
 /// A list of wire objects in the form asked for.
@@ -107,7 +142,10 @@ pub(super) fn shape(call: &Call, kind: &Kind, mut meta: Value, mut items: Vec<Va
                     o.remove("kind");
                 }
             }
-            json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta, "items": items})
+            let mut list = json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta});
+            // Moved, not copied.
+            list["items"] = Value::Array(items);
+            list
         }
     }
 }

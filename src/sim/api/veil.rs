@@ -50,6 +50,11 @@ impl Veil {
         self.group(&target.kind.group) || self.namespace(&target.namespace)
     }
 
+    /// Whether everybody sees everything.
+    pub(super) fn hides_nothing(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// Whether an object is behind it.
     pub(super) fn hides(&self, object: &Value) -> bool {
         if self.groups.is_empty() {

@@ -16,6 +16,11 @@ const EVENT: [(&str, &str); 8] = [
     ("related", "related"),
 ];
 
+/// Whether objects of a kind are shown as they are stored.
+pub(super) fn as_stored(kind: &Kind) -> bool {
+    kind.dynamic.is_none() && same(kind)
+}
+
 fn same(kind: &Kind) -> bool {
     !(kind.group == "events.k8s.io" || (kind.group == "autoscaling" && kind.version == "v1"))
 }
