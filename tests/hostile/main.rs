@@ -91,6 +91,9 @@ struct Scene {
     before: BTreeMap<PathBuf, Vec<u8>>,
 }
 
+/// Scenes so far: each has a nameless socket of its own.
+static SCENES: AtomicU64 = AtomicU64::new(0);
+
 impl Scene {
     async fn set() -> Self {
         let tools_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
@@ -109,8 +112,7 @@ impl Scene {
         let tcp = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let unix = std::os::unix::net::UnixListener::bind(host.join("socket")).unwrap();
-        static TARGETS: AtomicU64 = AtomicU64::new(0);
-        let abstract_name = format!("hostile-{}-{}", std::process::id(), TARGETS.fetch_add(1, Ordering::SeqCst));
+        let abstract_name = format!("hostile-{}-{}", std::process::id(), SCENES.fetch_add(1, Ordering::SeqCst));
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let nameless = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
         let (tcp_port, udp_port) = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
