@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
@@ -366,20 +367,35 @@ fn words(first: &[&str], then: &[&str]) -> impl Iterator<Item = OsString> {
 /// Runs one step; the error carries the end of what it said.
 async fn step(what: &str, program: &Path, args: &[OsString], limit: Duration, advice: &'static str) -> Result<(), ToolsError> {
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     // An activated environment or a user's PYTHONPATH would leak other packages into ours.
     for name in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_USER", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "SIM_CLOCK"] {
         command.env_remove(name);
     }
-    let Ok(output) = timeout(limit, command.output()).await else {
+    let child = command.spawn()?;
+    let mut group = StepGroup(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let Ok(output) = timeout(limit, child.wait_with_output()).await else {
         return Err(ToolsError::Slow { step: what.to_owned(), minutes: limit.as_secs() / 60, advice });
     };
+    group.0 = None;
     let output = output?;
     if output.status.success() {
         return Ok(());
     }
     let text = [output.stdout, output.stderr].concat();
     Err(ToolsError::Step { step: what.to_owned(), advice, last_lines: last_lines(&String::from_utf8_lossy(&text)) })
+}
+
+/// The processes of a step that has not ended: they end with it, whoever stops waiting.
+struct StepGroup(Option<Pid>);
+
+impl Drop for StepGroup {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // No such group: all of it has ended, which is what we want.
+            let _gone = kill_process_group(leader, Signal::KILL);
+        }
+    }
 }
 
 /// The last lines that say something, without the password of an index address.

@@ -60,7 +60,12 @@ async fn a_failed_step_shows_its_last_lines_without_passwords() {
 }
 
 #[tokio::test]
-async fn a_slow_step_is_given_up() {
-    let error = step("nap", Path::new("/bin/sh"), &["-c".into(), "sleep 60".into()], Duration::from_millis(50), LOCAL_ADVICE).await;
+async fn a_slow_step_is_given_up_with_all_that_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let late = folder.path().join("late");
+    let script = format!("(sleep 0.4; touch {}) & sleep 60", late.display());
+    let error = step("nap", Path::new("/bin/sh"), &["-c".into(), script.into()], Duration::from_millis(50), LOCAL_ADVICE).await;
     assert!(matches!(error, Err(ToolsError::Slow { .. })), "{error:?}");
+    sleep(Duration::from_millis(800)).await;
+    assert!(!late.exists(), "a child of the step lived on");
 }
