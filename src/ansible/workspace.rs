@@ -47,6 +47,13 @@ pub struct WorkspaceSpec {
     pub cap: OutputCap,
 }
 
+impl WorkspaceSpec {
+    /// A folder for playbooks and commands of our own: the plain tools, no sandbox.
+    pub fn plain(folder: PathBuf, kubeconfig: String, group: &str) -> Self {
+        Self { folder, kubeconfig, group: group.to_owned(), shim_program: None, sandbox: None, cap: OutputCap::default() }
+    }
+}
+
 /// One trial's private folder.
 #[derive(Debug)]
 pub struct Workspace {

@@ -46,14 +46,8 @@ impl Bench {
         let config = SimConfig { seed: 1, clock: ClockMode::Scaled(SPEED), tokens, tls: true, ..SimConfig::default() };
         let sim = Sim::start(config).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let spec = WorkspaceSpec {
-            folder: folder.path().join("work"),
-            kubeconfig: sim.kubeconfig(Some("t1")),
-            group: "all_nodes".to_owned(),
-            shim_program: None,
-            sandbox: None,
-            cap: OutputCap { head: 1 << 20, tail: 1 << 20 },
-        };
+        let mut spec = WorkspaceSpec::plain(folder.path().join("work"), sim.kubeconfig(Some("t1")), "all_nodes");
+        spec.cap = OutputCap { head: 1 << 20, tail: 1 << 20 };
         let workspace = Workspace::create(spec, &tools).unwrap();
         Self { sim, tools, workspace, folder }
     }

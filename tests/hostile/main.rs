@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use microremed::ansible::sandbox::{Confinement, Layers, Limits, detect};
-use microremed::ansible::{CommandOutcome, Finish, OutputCap, Rules, Timekeeping, Toolchain, Workspace, WorkspaceSpec};
+use microremed::ansible::{CommandOutcome, Finish, Rules, Timekeeping, Toolchain, Workspace, WorkspaceSpec};
 use microremed::cluster::{Cluster, Target, connect};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -155,7 +155,7 @@ impl Scene {
     }
 
     /// Runs one case; what did not hold, one text each.
-    async fn attack(&self, n: usize, case: &Case) -> Vec<String> {
+    async fn attack(&self, n: usize, case: &Case, sandboxed: bool) -> Vec<String> {
         let skipped = case.only.as_deref().is_some_and(|only| only != std::env::consts::ARCH)
             || match case.needs.as_deref() {
                 None => false,
@@ -168,14 +168,10 @@ impl Scene {
         }
         let folder = self.folder.path().join(format!("trial-{n}"));
         let limits = Limits { processes: 160, memory: 500 << 20, file: 32 << 20, disk: 64 << 20, ..Limits::default() };
-        let spec = WorkspaceSpec {
-            folder: folder.clone(),
-            kubeconfig: self.cluster.agent_kubeconfig().to_owned(),
-            group: "k3s_control_plane".to_owned(),
-            shim_program: Some(env!("CARGO_BIN_EXE_microremed").into()),
-            sandbox: Some(Confinement { layers: self.layers, limits, program: env!("CARGO_BIN_EXE_microremed").into() }),
-            cap: OutputCap::default(),
-        };
+        let program = || PathBuf::from(env!("CARGO_BIN_EXE_microremed"));
+        let mut spec = WorkspaceSpec::plain(folder.clone(), self.cluster.agent_kubeconfig().to_owned(), "k3s_control_plane");
+        spec.shim_program = Some(program());
+        spec.sandbox = sandboxed.then(|| Confinement { layers: self.layers, limits, program: program() });
         let workspace = Workspace::create(spec, &self.tools).unwrap();
         let (time, cancel) = (Timekeeping::real(), CancellationToken::new());
         let limit = Duration::from_secs(case.limit.unwrap_or(20));
@@ -263,7 +259,7 @@ async fn withstand(files: &[&str], at_least: usize) {
     let attacks = futures::stream::iter(cases.iter().enumerate())
         .map(|(n, case)| {
             let scene = &scene;
-            async move { (&case.name, scene.attack(n, case).await) }
+            async move { (&case.name, scene.attack(n, case, true).await) }
         })
         .buffer_unordered(SIDE_BY_SIDE);
     let mut broken: Vec<String> = Vec::new();
@@ -310,4 +306,40 @@ async fn memory_disk_and_output_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn playbooks_do_not_get_out_of_ansible() {
     withstand(&["playbooks.toml"], 18).await;
+}
+
+/// Whatever is not an attack goes through: a sandbox in which nothing works would pass all the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn honest_work_is_done() {
+    withstand(&["honest.toml"], 6).await;
+}
+
+/// The control: attacks that do no harm succeed where there is no sandbox, so the cases can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_attacks_succeed_without_a_sandbox() {
+    const HARMLESS: [&str; 8] = [
+        "ssh key",
+        "the runner's environment",
+        "reading the journal",
+        "a link to a secret",
+        "another port on loopback",
+        "HTTP by Python",
+        "datagrams",
+        "sockets in the file system",
+    ];
+    let mut scene = Scene::set().await;
+    let all: Vec<Case> = ["files.toml", "network.toml"].iter().flat_map(|f| cases(f)).collect();
+    let mut unnoticed = Vec::new();
+    for (n, name) in HARMLESS.iter().enumerate() {
+        let case = all.iter().find(|c| c.name == *name).unwrap_or_else(|| panic!("there is no case {name:?}"));
+        // A connection to somebody else is noticed at the end of `withstand`, whatever the child says.
+        let before = scene.reached.load(Ordering::Relaxed);
+        let noticed = !scene.attack(n, case, false).await.is_empty() || scene.reached.load(Ordering::Relaxed) > before;
+        if !noticed {
+            unnoticed.push(name);
+        }
+    }
+    scene.victim.kill().unwrap();
+    scene.victim.wait().unwrap();
+    assert!(unnoticed.is_empty(), "these would pass whatever happened: {unnoticed:?}");
 }

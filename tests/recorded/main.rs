@@ -98,14 +98,8 @@ impl Bench {
         for (name, text) in &recording.manifests {
             std::fs::write(manifests.join(name), text).unwrap();
         }
-        let spec = WorkspaceSpec {
-            folder: folder.path().join("trial"),
-            kubeconfig: sim.kubeconfig(Some("t1")),
-            group: "all_nodes".to_owned(),
-            shim_program: None,
-            sandbox: None,
-            cap: OutputCap { head: 1 << 20, tail: 1 << 20 },
-        };
+        let mut spec = WorkspaceSpec::plain(folder.path().join("trial"), sim.kubeconfig(Some("t1")), "all_nodes");
+        spec.cap = OutputCap { head: 1 << 20, tail: 1 << 20 };
         let workspace = Workspace::create(spec, &tools).unwrap();
         Self { sim, tools, workspace, time: Timekeeping::real(), folder }
     }

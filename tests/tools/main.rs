@@ -43,14 +43,9 @@ impl Bench {
     async fn with(kubeconfig: &str) -> Self {
         let tools = tools().await;
         let folder = tempfile::tempdir().unwrap();
-        let spec = WorkspaceSpec {
-            folder: folder.path().join("trial"),
-            kubeconfig: kubeconfig.to_owned(),
-            group: "k3s_control_plane".to_owned(),
-            shim_program: Some(env!("CARGO_BIN_EXE_microremed").into()),
-            sandbox: None,
-            cap: microremed::ansible::OutputCap { head: 20_000, tail: 20_000 },
-        };
+        let mut spec = WorkspaceSpec::plain(folder.path().join("trial"), kubeconfig.to_owned(), "k3s_control_plane");
+        spec.shim_program = Some(env!("CARGO_BIN_EXE_microremed").into());
+        spec.cap = microremed::ansible::OutputCap { head: 20_000, tail: 20_000 };
         let workspace = Workspace::create(spec, &tools).unwrap();
         Self { tools, workspace, time: Timekeeping::real(), _folder: folder }
     }

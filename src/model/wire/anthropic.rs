@@ -9,14 +9,22 @@ use reqwest::Url;
 use serde_json::{Map, Value, json};
 
 use super::answer::{check_error, count, filled, joined};
+use super::turns::{UsageNames, turns, usage};
 use super::{Answer, BadReply, Call, Stream, Wire, append, arguments, system_text};
-use crate::model::{ChatRequest, Endpoint, Message, Role, ToolChoice, ToolSpec, Usage};
+use crate::model::{ChatRequest, Endpoint, Message, Role, ToolChoice, ToolSpec};
 
 /// The version asked for where the model file names none.
 const API_VERSION: &str = "2023-06-01";
 
 /// The API demands a bound; a model file may give another.
 const MAX_TOKENS: u32 = 8192;
+
+const USAGE: UsageNames = UsageNames {
+    fresh: "input_tokens",
+    written: "cache_creation_input_tokens",
+    read: "cache_read_input_tokens",
+    completion: "output_tokens",
+};
 
 /// The format.
 #[derive(Debug)]
@@ -47,7 +55,7 @@ impl Wire for Anthropic {
         if !system.is_empty() {
             body.insert("system".to_owned(), json!(system));
         }
-        body.insert("messages".to_owned(), messages(request));
+        body.insert("messages".to_owned(), turns(request, blocks, text));
         if !request.tools.is_empty() {
             let tool = |t: &ToolSpec| json!({ "name": t.name, "description": t.description, "input_schema": t.parameters });
             body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
@@ -66,7 +74,7 @@ impl Wire for Anthropic {
         check_error(reply)?;
         let blocks = reply.get("content").and_then(Value::as_array).ok_or_else(|| BadReply::lacks("content"))?;
         let mut answer = answer(blocks.iter());
-        answer.usage = reply.get("usage").and_then(usage);
+        answer.usage = reply.get("usage").and_then(|u| usage(u, &USAGE));
         answer.finish_reason = filled(reply, "stop_reason");
         Ok(answer)
     }
@@ -76,28 +84,12 @@ impl Wire for Anthropic {
     }
 }
 
-/// The messages, neighbours of one role joined: results of tools are blocks of the user's message.
-fn messages(request: &ChatRequest) -> Value {
-    let mut out: Vec<(&str, Vec<Value>)> = Vec::new();
-    for message in request.messages.iter().filter(|message| message.role != Role::System) {
-        let role = if message.role == Role::Assistant { "assistant" } else { "user" };
-        let blocks = blocks(message);
-        match out.last_mut() {
-            Some((last, all)) if *last == role => all.extend(blocks),
-            _ => out.push((role, blocks)),
-        }
-    }
-    // An empty message is refused; one without words stands for it.
-    out.into_iter()
-        .map(|(role, blocks)| {
-            let blocks = if blocks.is_empty() { vec![json!({ "type": "text", "text": "(no answer)" })] } else { blocks };
-            json!({ "role": role, "content": blocks })
-        })
-        .collect()
+fn text(text: &str) -> Value {
+    json!({ "type": "text", "text": text })
 }
 
 fn blocks(message: &Message) -> Vec<Value> {
-    let text = (!message.content.trim().is_empty()).then(|| json!({ "type": "text", "text": message.content.trim_end() }));
+    let text = (!message.content.trim().is_empty()).then(|| text(message.content.trim_end()));
     match (message.role, &message.tool_call_id) {
         (Role::Tool, Some(id)) => vec![json!({ "type": "tool_result", "tool_use_id": id, "content": message.content })],
         (Role::Assistant, _) => {
@@ -131,19 +123,6 @@ fn answer<'a>(blocks: impl Iterator<Item = &'a Value>) -> Answer {
     }
     answer.reasoning = joined(&thoughts);
     answer
-}
-
-/// Prompt tokens are reported in three parts: fresh, written to the cache, read from it.
-fn usage(usage: &Value) -> Option<Usage> {
-    let part = |name: &str| count(usage, &format!("/{name}"));
-    let cached = part("cache_read_input_tokens").unwrap_or(0);
-    Some(Usage {
-        prompt: part("input_tokens")?.saturating_add(part("cache_creation_input_tokens").unwrap_or(0)).saturating_add(cached),
-        completion: part("output_tokens")?,
-        cached,
-        reasoning: 0,
-        estimated: false,
-    })
 }
 
 /// A streamed reply: blocks by index, each grown by its deltas.
@@ -189,7 +168,7 @@ impl Stream for Assembly {
             }
         }
         let mut answer = answer(self.blocks.values());
-        answer.usage = usage(&Value::Object(self.usage));
+        answer.usage = usage(&Value::Object(self.usage), &USAGE);
         answer.finish_reason = self.stop_reason;
         Some(answer)
     }
@@ -225,6 +204,7 @@ impl Assembly {
 mod tests {
     use super::super::fixture::{assemble, body, conversation};
     use super::*;
+    use crate::model::Usage;
 
     #[test]
     fn the_body_has_the_shape_of_the_api() {

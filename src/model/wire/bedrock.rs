@@ -6,9 +6,13 @@
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 
-use super::answer::{check_error, count, filled, joined};
+use super::answer::{check_error, filled, joined};
+use super::turns::{UsageNames, turns, usage};
 use super::{Answer, BadReply, Call, Stream, Wire, arguments, system_text};
-use crate::model::{ChatRequest, Endpoint, Message, Role, ToolChoice, ToolSpec, Usage};
+use crate::model::{ChatRequest, Endpoint, Message, Role, ToolChoice, ToolSpec};
+
+const USAGE: UsageNames =
+    UsageNames { fresh: "inputTokens", written: "cacheWriteInputTokens", read: "cacheReadInputTokens", completion: "outputTokens" };
 
 /// The format.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ impl Wire for Bedrock {
         if !system.is_empty() {
             body.insert("system".to_owned(), json!([{ "text": system }]));
         }
-        body.insert("messages".to_owned(), messages(request));
+        body.insert("messages".to_owned(), turns(request, blocks, text));
         if !request.tools.is_empty() {
             let tools: Value = request.tools.iter().map(tool).collect();
             let mut config = Map::from_iter([("tools".to_owned(), tools)]);
@@ -62,7 +66,7 @@ impl Wire for Bedrock {
         check_error(reply)?;
         let blocks = reply.pointer("/output/message/content").and_then(Value::as_array).ok_or_else(|| BadReply::lacks("output"))?;
         let mut answer = answer(blocks);
-        answer.usage = reply.get("usage").and_then(usage);
+        answer.usage = reply.get("usage").and_then(|u| usage(u, &USAGE));
         answer.finish_reason = filled(reply, "stopReason");
         Ok(answer)
     }
@@ -87,32 +91,16 @@ fn tool(tool: &ToolSpec) -> Value {
     json!({ "toolSpec": spec })
 }
 
-/// The messages, neighbours of one role joined: results of tools are blocks of the user's message.
-fn messages(request: &ChatRequest) -> Value {
-    let mut out: Vec<(&str, Vec<Value>)> = Vec::new();
-    for message in request.messages.iter().filter(|message| message.role != Role::System) {
-        let role = if message.role == Role::Assistant { "assistant" } else { "user" };
-        let blocks = blocks(message);
-        match out.last_mut() {
-            Some((last, all)) if *last == role => all.extend(blocks),
-            _ => out.push((role, blocks)),
-        }
-    }
-    // An empty message is refused; one without words stands for it.
-    out.into_iter()
-        .map(|(role, blocks)| {
-            let blocks = if blocks.is_empty() { vec![json!({ "text": "(no answer)" })] } else { blocks };
-            json!({ "role": role, "content": blocks })
-        })
-        .collect()
+fn text(text: &str) -> Value {
+    json!({ "text": text })
 }
 
 fn blocks(message: &Message) -> Vec<Value> {
-    let text = (!message.content.trim().is_empty()).then(|| json!({ "text": message.content.trim_end() }));
+    let text = (!message.content.trim().is_empty()).then(|| text(message.content.trim_end()));
     match (message.role, &message.tool_call_id) {
         (Role::Tool, Some(id)) => {
             let result = if message.content.trim().is_empty() { "(nothing)" } else { message.content.as_str() };
-            vec![json!({ "toolResult": { "toolUseId": id, "content": [{ "text": result }] } })]
+            vec![json!({ "toolResult": { "toolUseId": id, "content": [self::text(result)] } })]
         }
         (Role::Assistant, _) => {
             let call = |call| -> Value {
@@ -149,19 +137,6 @@ fn answer(blocks: &[Value]) -> Answer {
     answer
 }
 
-/// Prompt tokens are reported in three parts: fresh, written to the cache, read from it.
-fn usage(usage: &Value) -> Option<Usage> {
-    let part = |name: &str| count(usage, &format!("/{name}"));
-    let cached = part("cacheReadInputTokens").unwrap_or(0);
-    Some(Usage {
-        prompt: part("inputTokens")?.saturating_add(part("cacheWriteInputTokens").unwrap_or(0)).saturating_add(cached),
-        completion: part("outputTokens")?,
-        cached,
-        reasoning: 0,
-        estimated: false,
-    })
-}
-
 /// What a gateway streams all the same: a whole reply in one event.
 #[derive(Debug, Default)]
 struct Whole(Option<Answer>);
@@ -185,6 +160,7 @@ impl Stream for Whole {
 mod tests {
     use super::super::fixture::{assemble, body, conversation, endpoint};
     use super::*;
+    use crate::model::Usage;
 
     #[test]
     fn the_address_has_the_model_even_when_it_is_an_arn() {

@@ -11,6 +11,7 @@ mod chat;
 mod gemini;
 mod responses;
 mod text;
+mod turns;
 
 use reqwest::Url;
 use serde_json::{Map, Value};

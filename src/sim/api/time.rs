@@ -1,8 +1,8 @@
 //! The cluster's clock over HTTP, for clients whose waiting shall take the cluster's time: not a part of Kubernetes.
 //!
 //! `GET /.sim/sleep?ms=N` answers when N simulated milliseconds have passed (`&limit=true`: it is a limit on another
-//! process, see [`crate::sim::clock::Clock::limit`]); `GET /.sim/now` tells the time, `GET /.sim/date` as calendar time in Unix seconds; `GET /.sim/calendar?unix_ms=N` tells the cluster what
-//! a client's calendar shows ([`super::calendar`]).
+//! process, see [`crate::sim::clock::Clock::limit`]); `GET /.sim/date` tells the time, in Unix seconds;
+//! `GET /.sim/calendar?unix_ms=N` tells the cluster what a client's calendar shows ([`super::calendar`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,6 @@ pub(super) async fn serve(
     RawQuery(query): RawQuery,
 ) -> Response {
     match what.trim_end_matches('/') {
-        "now" => engine.now().0.to_string().into_response(),
         "date" => {
             let ms = engine.now().timestamp().as_millisecond();
             format!("{}.{:03}", ms / 1000, ms % 1000).into_response()
