@@ -147,13 +147,15 @@ impl Results {
         self.spent.cost_usd = round(self.spent.cost_usd);
     }
 
-    /// SHA-256 over what the journals say of the trials. Equal digests: equal results, whatever the order of events and
-    /// the real time at which they were written down.
+    /// SHA-256 over what the journals say of the trials, real time apart. Equal digests: equal results, whatever the order of
+    /// events and the machine's speed.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for row in &self.rows {
+            let timeless =
+                TrialFinished { model_s: 0.0, playbook_s: 0.0, total_s: 0.0, overhead_ms: 0.0, stages_ms: Vec::new(), ..row.clone() };
             // Rows came from JSON and go back into it.
-            hash.update(serde_json::to_vec(row).unwrap_or_default());
+            hash.update(serde_json::to_vec(&timeless).unwrap_or_default());
             hash.update(b"\n");
         }
         hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
@@ -229,6 +231,18 @@ mod tests {
         assert_eq!(twice.rows, once.rows);
         assert_eq!(twice.digest(), once.digest());
         assert_eq!(twice.experiments, once.experiments);
+    }
+
+    #[test]
+    fn the_digest_is_of_the_results_and_not_of_the_machine() {
+        let records = fixture::records();
+        let mut results = Results::from_records(&records);
+        let before = results.digest();
+        let row = results.rows.first_mut().unwrap();
+        (row.total_s, row.overhead_ms) = (row.total_s + 1.0, row.overhead_ms + 1.0);
+        assert_eq!(results.digest(), before);
+        results.rows.first_mut().unwrap().remediation_s += 0.01;
+        assert_ne!(results.digest(), before);
     }
 
     #[test]

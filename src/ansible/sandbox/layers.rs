@@ -1,8 +1,10 @@
 //! Which layers of the sandbox this machine offers.
 
+use std::io::Read as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use landlock::{AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,12 @@ pub struct Layers {
     /// Filters of system calls.
     pub seccomp: bool,
 }
+
+/// How long the attempt may take that shows whether a layer holds; it takes milliseconds.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Of what the launcher says when it fails, in bytes.
+const SAID_MAX: u64 = 4096;
 
 /// Version of Landlock from which on it confines TCP ports.
 pub const LANDLOCK_PORTS: u32 = 4;
@@ -120,10 +128,26 @@ fn attempt(program: &Path, layers: Layers) -> Result<(), String> {
     let mut child = command.spawn().map_err(|e| e.to_string())?;
     // Waiting would close it, and the launcher would take that for our end.
     let _held = child.stdin.take();
-    let output = child.wait_with_output().map_err(|e| e.to_string())?;
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait().map_err(|e| e.to_string())? {
+            Some(status) => break status,
+            None if begun.elapsed() > ATTEMPT_LIMIT => {
+                // It ends by this or has just ended; either way it is reaped.
+                let _ended = child.kill().and_then(|()| child.wait());
+                return Err(format!("the launcher did not end within {} s", ATTEMPT_LIMIT.as_secs()));
+            }
+            None => std::thread::sleep(LOOK_EVERY),
+        }
+    };
+    // A few lines at the most: they fit into the pipe, and nobody waited for us to take them.
+    let mut said = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        let _read = stderr.take(SAID_MAX).read_to_string(&mut said);
+    }
     match fs_err::read_to_string(&trouble) {
         Ok(why) if !why.is_empty() => Err(why),
-        _ if output.status.success() => Ok(()),
-        _ => Err(format!("the launcher ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
+        _ if status.success() => Ok(()),
+        _ => Err(format!("the launcher ended with {status}: {}", said.trim())),
     }
 }
