@@ -116,7 +116,7 @@ impl fmt::Display for InstallStep {
             Self::InstallPackages(list) => write!(f, "installing {}", list.join(", ")),
             Self::FetchCollections(package) => write!(f, "taking kubernetes.core out of {package}"),
             Self::Compile => write!(f, "compiling"),
-            Self::Finished(folder) => write!(f, "tools are in {}", folder.display()),
+            Self::Finished(folder) => write!(f, "installed in {}", folder.display()),
         }
     }
 }
@@ -192,11 +192,18 @@ impl Toolchain {
         let tools = Self { root: root.clone() };
         let versions = fs_err::read(root.join(MARKER)).ok().and_then(|m| serde_json::from_slice(&m).ok());
         match versions {
-            // `exists` follows links: the interpreter behind the environment must still be there.
-            Some(versions) if tools.python().exists() && tools.ansible_playbook().exists() => ToolsStatus::Installed { tools, versions },
+            Some(versions) if tools.is_whole() => ToolsStatus::Installed { tools, versions },
             None if !root.exists() => ToolsStatus::Missing { folder: root },
             _ => ToolsStatus::Broken { folder: root },
         }
+    }
+
+    /// Whether nothing that children use was taken away: what is missing would be taken for a mistake in their playbooks.
+    fn is_whole(&self) -> bool {
+        let collection = self.collections().join("ansible_collections/kubernetes/core");
+        let parts = [self.python(), self.ansible_playbook(), self.kubectl(), collection, self.callback_plugins()];
+        // `exists` follows links: the interpreter behind the environment must still be there.
+        parts.iter().all(|part| part.exists())
     }
 
     /// Installs the tools unless they are there, and returns them.

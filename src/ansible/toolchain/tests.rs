@@ -24,7 +24,13 @@ fn nothing_is_missing_and_half_is_broken() {
 
 #[tokio::test]
 async fn a_whole_one_is_used_as_it_is() {
-    let base = folder_with(&[(MARKER, VERSIONS), ("venv/bin/python", ""), ("venv/bin/ansible-playbook", "")]);
+    let base = folder_with(&[(MARKER, VERSIONS)]);
+    let made = Toolchain { root: Toolchain::folder(base.path()) };
+    let collection = made.collections().join("ansible_collections/kubernetes/core");
+    for part in [made.python(), made.ansible_playbook(), made.kubectl(), collection, made.callback_plugins()] {
+        assert!(matches!(Toolchain::status(base.path()), ToolsStatus::Broken { .. }), "without {}", part.display());
+        std::fs::create_dir_all(part).unwrap();
+    }
     let ToolsStatus::Installed { tools, versions } = Toolchain::status(base.path()) else { panic!("not installed") };
     assert_eq!(versions.kubectl, "4");
     let none = |step: &InstallStep| panic!("{step}");
