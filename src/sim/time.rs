@@ -23,7 +23,12 @@ impl SimTime {
 
     /// The moment of a calendar time; the epoch for earlier ones.
     pub fn of(at: jiff::Timestamp) -> Self {
-        Self(u64::try_from(at.as_millisecond() - EPOCH_UNIX_S * 1000).unwrap_or(0))
+        Self::of_unix_ms(at.as_millisecond())
+    }
+
+    /// The same, for milliseconds of Unix time.
+    pub fn of_unix_ms(ms: i64) -> Self {
+        Self(u64::try_from(ms.saturating_sub(EPOCH_UNIX_S * 1000)).unwrap_or(0))
     }
 
     /// Calendar time.

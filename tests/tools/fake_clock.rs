@@ -74,9 +74,17 @@ impl State {
         let mut buffer = [0; 1024];
         let n = stream.read(&mut buffer).unwrap();
         let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
-        let ms: u64 = text.strip_prefix("GET /.sim/sleep?ms=").unwrap().split([' ', '&']).next().unwrap().parse().unwrap();
+        let now = self.now_ms.load(Ordering::Relaxed);
+        let what = text.strip_prefix("GET /.sim/").unwrap().split(' ').next().unwrap();
+        if what == "date" {
+            let date = format!("{}.{:03}", now / 1000, now % 1000);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{date}", date.len()).unwrap();
+            return;
+        }
+        let number = |name: &str| what.strip_prefix(name).map(|n| n.split('&').next().unwrap().parse::<u64>().unwrap());
+        let ms = number("sleep?ms=").unwrap_or_else(|| number("sleep?until=").unwrap().saturating_sub(now));
         self.asked.lock().unwrap().push(ms);
-        let key = (self.now_ms.load(Ordering::Relaxed) + ms, self.next.fetch_add(1, Ordering::Relaxed));
+        let key = (now + ms, self.next.fetch_add(1, Ordering::Relaxed));
         sleepers.insert(key, stream);
     }
 

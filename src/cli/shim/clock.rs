@@ -26,13 +26,28 @@ impl SimClock {
 
     /// Returns when `total` of simulated time has passed. If the cluster does not answer, real time has to do.
     pub(super) fn sleep(&self, total: Duration) {
-        self.pass(total, "");
+        let mut left = total;
+        while !left.is_zero() {
+            let part = left.min(LONGEST);
+            let start = Instant::now();
+            if self.get(&format!("sleep?ms={}", part.as_millis().max(1))).is_err() {
+                std::thread::sleep(left.saturating_sub(start.elapsed()));
+                return;
+            }
+            left = left.saturating_sub(part);
+        }
     }
 
-    /// Like [`SimClock::sleep`], for a limit on another process: that process may be between two looks of its own, so the
-    /// cluster lets time pass only when it has been idle for longer.
-    pub(super) fn limit(&self, total: Duration) {
-        self.pass(total, "&limit=true");
+    /// A limit from now on, for another process that is to be started: what that does first must not decide when the limit
+    /// begins. If the cluster does not answer, it is one of real time.
+    pub(super) fn limit(&self, total: Duration) -> Limit {
+        Limit { clock: self.clone(), from_ms: self.unix_ms(), total }
+    }
+
+    fn unix_ms(&self) -> Option<u64> {
+        let date = self.date()?;
+        let (seconds, millis) = date.split_once('.')?;
+        seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(millis.parse().ok()?)
     }
 
     /// Tells the cluster what this machine's clock shows; how far that is ahead, in milliseconds. `None`: no answer.
@@ -47,23 +62,6 @@ impl SimClock {
         date.parse::<f64>().ok().map(|_| date)
     }
 
-    fn pass(&self, total: Duration, kind: &str) {
-        let mut left = total;
-        while !left.is_zero() {
-            let part = left.min(LONGEST);
-            let start = Instant::now();
-            if self.ask(part, kind).is_err() {
-                std::thread::sleep(left.saturating_sub(start.elapsed()));
-                return;
-            }
-            left = left.saturating_sub(part);
-        }
-    }
-
-    fn ask(&self, d: Duration, kind: &str) -> std::io::Result<()> {
-        self.get(&format!("sleep?ms={}{kind}", d.as_millis().max(1))).map(|_| ())
-    }
-
     /// The body of a good answer.
     fn get(&self, what: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(&self.address)?;
@@ -74,6 +72,31 @@ impl SimClock {
         // "HTTP/1.1 200 OK"
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
         if head.get(9..10) == Some("2") { Ok(body.to_owned()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+    }
+}
+
+/// See [`SimClock::limit`].
+pub(super) struct Limit {
+    clock: SimClock,
+    from_ms: Option<u64>,
+    total: Duration,
+}
+
+impl Limit {
+    /// Returns when it is reached. The process on which it is set may be between two looks of its own, so the cluster lets
+    /// time pass for a limit only when all has been idle for longer than for a sleep.
+    pub(super) fn wait(self) {
+        let begun = Instant::now();
+        let Some(from) = self.from_ms else { return std::thread::sleep(self.total) };
+        let end = from.saturating_add(u64::try_from(self.total.as_millis()).unwrap_or(u64::MAX));
+        let step = u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX);
+        let mut at = from;
+        while at < end {
+            at = at.saturating_add(step).min(end);
+            if self.clock.get(&format!("sleep?until={at}&limit=true")).is_err() {
+                return std::thread::sleep(self.total.saturating_sub(begun.elapsed()));
+            }
+        }
     }
 }
 

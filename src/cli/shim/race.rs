@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::clock::SimClock;
+use super::clock::{Limit, SimClock};
 
 /// Between SIGTERM and SIGKILL, in real time.
 const GRACE: Duration = Duration::from_secs(2);
@@ -65,13 +65,14 @@ impl Race {
         if self.hold_output {
             command.stdout(Stdio::piped());
         }
+        let limit = clock.limit(self.limit);
         let mut child = command.spawn()?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let send = |s: Signal| {
             // Gone already: its status says how.
             let _gone = pid.map(|pid| if self.group { kill_process_group(pid, s) } else { kill_process(pid, s) });
         };
-        let limit = after(clock.clone(), self.limit);
+        let limit = reached(limit);
         tokio::pin!(limit);
         let [mut term, mut int, mut hup] =
             [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?];
@@ -101,7 +102,7 @@ impl Race {
         let ended = match self.patience {
             Patience::Endless => Some(child.wait().await?),
             Patience::Short => tokio::time::timeout(GRACE, child.wait()).await.ok().transpose()?,
-            Patience::Cluster(d) => tokio::select! { status = child.wait() => Some(status?), () = after(clock, d) => None },
+            Patience::Cluster(d) => tokio::select! { status = child.wait() => Some(status?), () = reached(clock.limit(d)) => None },
         };
         if let Some(status) = ended {
             return Ok(Won::Limit(status));
@@ -111,11 +112,11 @@ impl Race {
     }
 }
 
-/// Resolves when so much simulated time has passed. A thread of its own waits, which ends with this process.
-fn after(clock: SimClock, d: Duration) -> impl Future<Output = ()> {
+/// Resolves when a limit is reached. A thread of its own waits, which ends with this process.
+fn reached(limit: Limit) -> impl Future<Output = ()> {
     let (passed, waiter) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        clock.limit(d);
+        limit.wait();
         // The race may be over: nobody is left to tell.
         let _over = passed.send(());
     });

@@ -1,7 +1,7 @@
 //! The cluster's clock over HTTP, for clients whose waiting shall take the cluster's time: not a part of Kubernetes.
 //!
-//! `GET /.sim/sleep?ms=N` answers when N simulated milliseconds have passed (`&limit=true`: it is a limit on another
-//! process, see [`crate::sim::clock::Clock::limit`]); `GET /.sim/date` tells the time, in Unix seconds;
+//! `GET /.sim/sleep?ms=N` answers when N simulated milliseconds have passed, `?until=UNIX_MS` at a moment of the calendar
+//! (`&limit=true`: it is a limit on another process, see [`crate::sim::clock::Clock::limit`]); `GET /.sim/date` tells the time, in Unix seconds;
 //! `GET /.sim/calendar?unix_ms=N` tells the cluster what a client's calendar shows ([`super::calendar`]).
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tokio_util::sync::CancellationToken;
 
+use crate::sim::time::SimTime;
 use crate::sim::world::Engine;
 
 /// The longest sleep of one request: nobody waits for a day, and a mistyped number must not end the world.
@@ -38,11 +39,16 @@ pub(super) async fn serve(
         }
         "sleep" => {
             let query = query.unwrap_or_default();
-            let ms = query.split('&').find_map(|p| p.strip_prefix("ms=")?.parse::<u64>().ok());
-            let Some(ms) = ms else {
-                return (StatusCode::BAD_REQUEST, "sleep?ms=N wants whole milliseconds\n").into_response();
+            let number = |name: &str| query.split('&').find_map(|p| p.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok());
+            let now = engine.now();
+            let wanted = match (number("ms"), number("until")) {
+                (Some(ms), _) => now.after(Duration::from_millis(ms)),
+                (None, Some(unix_ms)) => SimTime::of_unix_ms(i64::try_from(unix_ms).unwrap_or(i64::MAX)),
+                (None, None) => {
+                    return (StatusCode::BAD_REQUEST, "sleep?ms=N or sleep?until=UNIX_MS wants whole milliseconds\n").into_response();
+                }
             };
-            let until = engine.now().after(Duration::from_millis(ms).min(LONGEST));
+            let until = wanted.min(now.after(LONGEST));
             let timer =
                 if query.split('&').any(|p| p == "limit=true") { engine.clock.limit(until) } else { engine.clock.outside_timer(until) };
             tokio::select! {
