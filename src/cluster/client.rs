@@ -143,6 +143,21 @@ impl Cluster {
         Ok(items)
     }
 
+    /// What [`Cluster::list`] gives of a whole namespace, for those who look often: an embedded cluster hands out what it
+    /// has stored, which spares writing and reading it as JSON.
+    pub async fn all(&self, api_version: &str, kind: &str, namespace: &str) -> Result<Vec<Arc<Value>>, ClusterError> {
+        if let Some(objects) = &self.observations.objects {
+            let plural = self.kind(api_version, kind).await?.plural;
+            let group = api_version.split_once('/').map_or("", |(group, _)| group);
+            let found = objects(group, &plural, namespace);
+            // Some kinds are stored in another version than was asked for.
+            if found.iter().all(|o| o["apiVersion"] == api_version) {
+                return Ok(found);
+            }
+        }
+        Ok(self.list(api_version, kind, namespace, "").await?.into_iter().map(Arc::new).collect())
+    }
+
     /// Creates an object, or merges it into the one that is there.
     pub async fn apply(&self, object: &Value, namespace: &str) -> Result<ObjectRef, ClusterError> {
         let at = ObjectRef::of(object, namespace);

@@ -6,12 +6,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::client::{Cluster, ClusterError, chain};
 use super::observe::{AuditRecord, Observations, TrafficSecond};
 use super::pace::{Idle, Pace, RealPace, Waiting, Working};
 use crate::sim::Sim;
 use crate::sim::clock::{Clock, External, Hold};
 use crate::sim::config::SimConfig;
+use crate::sim::resource::Resource;
 use crate::sim::time::SimTime;
 use crate::sim::world::Engine;
 
@@ -65,10 +68,11 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     let sim = Sim::start(config).await.map_err(|e| ClusterError::Connect(chain(&e)))?;
     let client = client_of(&sim.kubeconfig_of(RUNNER)).await?;
     let engine = Arc::clone(sim.engine());
-    let (for_traffic, for_audit) = (Arc::clone(&engine), Arc::clone(&engine));
+    let (for_traffic, for_audit, for_objects) = (Arc::clone(&engine), Arc::clone(&engine), Arc::clone(&engine));
     let observations = Observations {
         traffic: Some(Arc::new(move |namespace, service, from, to| traffic(&for_traffic, namespace, service, from, to))),
         audit: Some(Arc::new(move || audit(&for_audit))),
+        objects: Some(Arc::new(move |group, plural, namespace| objects(&for_objects, group, plural, namespace))),
     };
     let address = sim.url();
     // The same address as the children's API server: what they sent and it has not read yet is looked for there.
@@ -95,6 +99,10 @@ fn traffic(engine: &Engine, namespace: &str, service: &str, from: u64, to: u64) 
             .map(|s| TrafficSecond { second: s.second, requests: s.requests, errors: s.errors, latency_ms: s.latency_ms })
             .collect()
     })
+}
+
+fn objects(engine: &Engine, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Value>> {
+    engine.with(|w| w.store.list(&Resource::new(group, plural), Some(namespace)).map(|(_, object)| Arc::clone(object)).collect())
 }
 
 fn audit(engine: &Engine) -> Vec<AuditRecord> {

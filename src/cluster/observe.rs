@@ -1,8 +1,9 @@
-//! What a cluster can tell beyond the Kubernetes API: traffic and the audit log. Optional: a real cluster may offer neither.
+//! What a cluster can tell beyond the Kubernetes API: traffic, the audit log, and objects without a request. Optional: a real cluster may offer neither.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One second of requests to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub(super) type TrafficSource = Arc<dyn Fn(&str, &str, u64, u64) -> Vec<TrafficS
 /// Gives the audit log so far.
 pub(super) type AuditSource = Arc<dyn Fn() -> Vec<AuditRecord> + Send + Sync>;
 
+/// Gives the stored objects of a resource type (API group, plural) in a namespace, without a copy of any.
+pub(super) type ObjectSource = Arc<dyn Fn(&str, &str, &str) -> Vec<Arc<Value>> + Send + Sync>;
+
 /// The optional sources.
 #[derive(Clone, Default)]
 pub struct Observations {
@@ -44,4 +48,6 @@ pub struct Observations {
     pub traffic: Option<TrafficSource>,
     /// Audit log.
     pub audit: Option<AuditSource>,
+    /// Objects as they are stored.
+    pub(super) objects: Option<ObjectSource>,
 }

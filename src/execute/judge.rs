@@ -1,6 +1,7 @@
 //! Evaluating check sets. Every sample taken is kept, so that thresholds can be changed later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -179,8 +180,8 @@ impl Judge<'_> {
     }
 
     /// Pods of all other services.
-    pub(super) async fn other_pods(&self) -> Result<Vec<Value>, Stop> {
-        let all = self.cluster.list("v1", "Pod", self.namespace, "").await?;
+    pub(super) async fn other_pods(&self) -> Result<Vec<Arc<Value>>, Stop> {
+        let all = self.cluster.all("v1", "Pod", self.namespace).await?;
         Ok(all.into_iter().filter(|p| label(p) != self.target).collect())
     }
 

@@ -1,6 +1,10 @@
 //! All other workloads are as before: there, in their number, ready.
 
-use crate::execute::baseline::{label, text};
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::execute::baseline::text;
 use crate::execute::judge::{Finding, Judge, Readiness, ready};
 use crate::execute::stop::Stop;
 
@@ -8,15 +12,21 @@ use crate::execute::stop::Stop;
 pub(in crate::execute) async fn measure(judge: &Judge<'_>) -> Result<Vec<Finding>, Stop> {
     let pods = judge.other_pods().await?;
     let mut findings = Vec::new();
+    let mut serving: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in pods.iter().filter(|p| ready(p) == Readiness::Ready) {
+        *serving.entry(pod["metadata"]["labels"]["app"].as_str().unwrap_or_default()).or_default() += 1;
+    }
     for (service, before) in judge.baseline.pods.iter().filter(|(s, _)| *s != judge.target) {
-        let serving = pods.iter().filter(|p| label(p) == *service && ready(p) == Readiness::Ready).count();
+        let serving = serving.get(service.as_str()).copied().unwrap_or_default();
         if serving < before.len() {
             findings.push(Finding::fail(service.clone(), None, format!("{serving} of {} pods are ready", before.len())));
         }
     }
     for (kind, key) in [("Deployment", "replicas"), ("StatefulSet", "replicas")] {
+        let now = judge.cluster.all("apps/v1", kind, judge.namespace).await?;
+        let now: BTreeMap<&str, &Value> = now.iter().filter_map(|o| Some((o["metadata"]["name"].as_str()?, &**o))).collect();
         for (at, before) in judge.baseline.objects.iter().filter(|(r, _)| r.kind == kind) {
-            match judge.cluster.get(at).await? {
+            match now.get(at.name.as_str()) {
                 None => findings.push(Finding::fail(at.name.clone(), None, format!("{at} is gone"))),
                 Some(now) if now["spec"][key].as_u64() < before["spec"][key].as_u64() => {
                     findings.push(Finding::fail(text(&now["metadata"]["name"]), None, format!("{at} lost replicas")));
