@@ -1,12 +1,14 @@
 //! Every answer fits the schema of 1.36: strict clients refuse an object that lacks a required field.
 //!
-//! For each kind: an object is created, read, listed, patched, replaced and deleted, in each subresource that shows it.
+//! For each kind: an object is created, read, listed, watched, patched, replaced and deleted, in each subresource that shows
+//! it. What is looked for: unknown fields, missing ones, values of another type or outside of an enumeration, nulls.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::tests::{Client, MERGE};
 use crate::sim::catalog::{Catalog, Kind};
-use crate::sim::schema;
+use crate::sim::schema::quantity::Quantity;
+use crate::sim::schema::table::{Entry, Field, Table, Type};
 
 /// What a kind needs beside a name.
 fn sample(kind: &Kind) -> Value {
@@ -115,6 +117,83 @@ fn name(kind: &Kind) -> &'static str {
     }
 }
 
+/// Kinds that are asked and not stored, and the documents of discovery.
+#[tokio::test]
+async fn answers_that_are_not_stored_fit_too() {
+    let c = Client::start().await;
+    let mut wrong = Vec::new();
+    let pods = "/api/v1/namespaces/demo/pods";
+    let pod = json!({"metadata": {"name": "p", "labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+    assert_eq!(c.post(pods, &pod).await.0, 201);
+    c.sim.engine().charge(std::time::Duration::from_secs(30));
+    let asked = json!({"resourceAttributes": {"namespace": "demo", "verb": "get", "resource": "pods"}, "user": "jane"});
+    let mine = json!({"resourceAttributes": {"namespace": "demo", "verb": "get", "resource": "pods"}});
+    let authorization = "/apis/authorization.k8s.io/v1";
+    let posts = [
+        (format!("{authorization}/subjectaccessreviews"), "authorization.k8s.io/v1", "SubjectAccessReview", json!({"spec": asked})),
+        (format!("{authorization}/selfsubjectaccessreviews"), "authorization.k8s.io/v1", "SelfSubjectAccessReview", json!({"spec": mine})),
+        (
+            format!("{authorization}/namespaces/demo/localsubjectaccessreviews"),
+            "authorization.k8s.io/v1",
+            "LocalSubjectAccessReview",
+            json!({"metadata": {"namespace": "demo"}, "spec": asked}),
+        ),
+        (
+            format!("{authorization}/selfsubjectrulesreviews"),
+            "authorization.k8s.io/v1",
+            "SelfSubjectRulesReview",
+            json!({"spec": {"namespace": "demo"}}),
+        ),
+        ("/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned(), "authentication.k8s.io/v1", "SelfSubjectReview", json!({})),
+        (
+            "/apis/authentication.k8s.io/v1/tokenreviews".to_owned(),
+            "authentication.k8s.io/v1",
+            "TokenReview",
+            json!({"spec": {"token": "t1"}}),
+        ),
+        (
+            "/api/v1/namespaces/demo/serviceaccounts/default/token".to_owned(),
+            "authentication.k8s.io/v1",
+            "TokenRequest",
+            json!({"spec": {"audiences": []}}),
+        ),
+        (format!("{pods}/p/eviction"), "v1", "Status", json!({"metadata": {"name": "p"}})),
+    ];
+    for (path, api_version, kind, body) in posts {
+        let (code, answer) = c.post(&path, &body).await;
+        if code != 201 || answer["kind"] != kind {
+            wrong.push(format!("create {kind}: {code} {answer}"));
+        }
+        fits(api_version, kind, "create", &answer, &mut wrong);
+    }
+    let metrics = "/apis/metrics.k8s.io/v1beta1";
+    for (path, api_version, kind) in [
+        ("/api", "v1", "APIVersions"),
+        ("/api/v1", "v1", "APIResourceList"),
+        ("/apis", "v1", "APIGroupList"),
+        ("/apis/apps", "v1", "APIGroup"),
+        ("/apis/apps/v1", "v1", "APIResourceList"),
+        ("/apis/nope", "", ""),
+        (metrics, "v1", "APIResourceList"),
+        (&format!("{metrics}/nodes"), "metrics.k8s.io/v1beta1", "NodeMetricsList"),
+        (&format!("{metrics}/namespaces/demo/pods"), "metrics.k8s.io/v1beta1", "PodMetricsList"),
+        ("/api/v1/componentstatuses", "v1", "ComponentStatusList"),
+    ] {
+        let (code, answer) = c.get(path).await;
+        if kind.is_empty() {
+            assert_eq!(code, 404, "{path}");
+        } else if answer["kind"] != kind {
+            wrong.push(format!("get {path}: {code} {answer}"));
+        } else if Table::get().kind(api_version, kind).is_some() {
+            fits(api_version, kind, "get", &answer, &mut wrong);
+        } else {
+            assert!(api_version.starts_with("metrics"), "{kind} is not in the table");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    c.sim.shutdown().await;
+}
+
 fn complain(kind: &Kind, verb: &str, object: &Value, out: &mut Vec<String>) {
     let api_version = kind.api_version();
     let (found, is) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
@@ -126,9 +205,107 @@ fn complain(kind: &Kind, verb: &str, object: &Value, out: &mut Vec<String>) {
 }
 
 fn fits(api_version: &str, kind: &str, verb: &str, object: &Value, out: &mut Vec<String>) {
-    let missing = schema::missing_required(api_version, kind, object).into_iter().map(|f| format!("lacks {f}"));
-    let unknown = schema::unknown_fields(api_version, kind, object);
-    out.extend(missing.chain(unknown).map(|why| format!("{verb} {api_version} {kind}: {why}")));
+    let mut why = Vec::new();
+    match (Table::get().kind(api_version, kind), object.as_object()) {
+        (Some(entry), Some(map)) => structure(entry, map, "", &mut why),
+        (None, _) => why.push("is not in the table".to_owned()),
+        (_, None) => why.push(format!("is no object: {object}")),
+    }
+    out.extend(why.into_iter().map(|why| format!("{verb} {api_version} {kind}: {why}")));
+}
+
+fn structure(entry: &Entry, map: &Map<String, Value>, path: &str, out: &mut Vec<String>) {
+    let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let lacking = entry.fields.iter().filter(|(name, field)| field.required && !map.contains_key(*name));
+    out.extend(lacking.map(|(name, _)| format!("lacks {}", at(name))));
+    for (name, value) in map {
+        match entry.fields.get(name) {
+            None => out.push(format!("has {}, which the schema does not know", at(name))),
+            Some(field) => this_field(field, value, &at(name), out),
+        }
+    }
+}
+
+fn this_field(field: &Field, value: &Value, path: &str, out: &mut Vec<String>) {
+    // Go prints null for what is nil and has no `omitempty`: lists and maps that are required, and two more fields.
+    let printed = path.ends_with(".lastProbeTime") || path.ends_with("status.currentMetrics");
+    if value.is_null() && !printed && !(field.required && matches!(field.kind, Type::List(_) | Type::Map(_))) {
+        out.push(format!("{path} is null"));
+    } else if !field.allowed.is_empty() && value.as_str().is_some_and(|v| !field.allowed.iter().any(|a| a == v)) {
+        out.push(format!("{path} is {value}, not one of {:?}", field.allowed));
+    } else if !value.is_null() {
+        typed(&field.kind, value, path, out);
+    }
+}
+
+fn typed(kind: &Type, value: &Value, path: &str, out: &mut Vec<String>) {
+    let right = match (kind, value) {
+        (Type::Any, _) => true,
+        (Type::String, v) => v.is_string(),
+        (Type::Bytes, Value::String(t)) => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, t).is_ok(),
+        (Type::Boolean, v) => v.is_boolean(),
+        (Type::Int32, v) => v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+        (Type::Int64, v) => v.is_i64(),
+        (Type::Number, v) => v.is_number(),
+        // The canonical form, always as text.
+        (Type::Quantity, Value::String(t)) => Quantity::from_json(value).is_some_and(|q| q.to_string() == *t),
+        (Type::IntOrString, v) => v.is_string() || v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+        (Type::Time, Value::String(t)) => t.len() == "2026-01-01T00:00:00Z".len() && t.parse::<jiff::Timestamp>().is_ok(),
+        (Type::MicroTime, Value::String(t)) => t.len() == "2026-01-01T00:00:00.000000Z".len() && t.parse::<jiff::Timestamp>().is_ok(),
+        (Type::Structure(number), _) => {
+            let entry = Table::get().entry(*number);
+            return match (&entry.alias, value) {
+                (Some(alias), _) => typed(alias, value, path, out),
+                (None, Value::Object(map)) => structure(entry, map, path, out),
+                (None, _) => out.push(format!("{path} is no {}: {value}", entry.name)),
+            };
+        }
+        (Type::List(inner), Value::Array(items)) => {
+            return items.iter().enumerate().for_each(|(n, item)| typed(inner, item, &format!("{path}[{n}]"), out));
+        }
+        (Type::Map(inner), Value::Object(map)) => return map.iter().for_each(|(k, item)| typed(inner, item, &format!("{path}.{k}"), out)),
+        _ => false,
+    };
+    if !right {
+        out.push(format!("{path} is no {kind:?}: {value}"));
+    }
+}
+
+/// A list: its items lack kind and version, but the schema has those optional.
+fn listed(kind: &Kind, list: &Value, out: &mut Vec<String>) {
+    let name = format!("{}List", kind.kind);
+    if list["kind"] != name || list["apiVersion"] != kind.api_version() || !list["items"].is_array() {
+        out.push(format!("list {}: {}", kind.plural, list["kind"]));
+    } else if Table::get().kind(&kind.api_version(), &name).is_some() {
+        fits(&kind.api_version(), &name, "list", list, out);
+    } else {
+        for item in list["items"].as_array().into_iter().flatten() {
+            fits(&kind.api_version(), &kind.kind, "list", item, out);
+        }
+    }
+}
+
+/// What a watch from `from` on tells until the object is gone: each event, checked.
+async fn watched(c: &Client, kind: &Kind, collection: &str, from: &str, out: &mut Vec<String>) {
+    let path = format!("{collection}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion={from}");
+    // Nobody but this test is there to let time pass, and the watch ends by the cluster's time.
+    let passing = async {
+        for _ in 0..1000 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            c.sim.engine().charge(std::time::Duration::from_secs(2));
+        }
+    };
+    let (_, _, text) = tokio::select! { told = c.send("GET", &path, &[], None) => told, () = passing => panic!("{path} does not end") };
+    let mut kinds = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let word = event["type"].as_str().unwrap_or_default().to_owned();
+        complain(kind, &format!("watch {word}"), &event["object"], out);
+        kinds.insert(word);
+    }
+    if !["ADDED", "MODIFIED", "DELETED"].iter().all(|k| kinds.contains(*k)) {
+        out.push(format!("watch {}: told of {kinds:?} only", kind.plural));
+    }
 }
 
 #[tokio::test]
@@ -145,6 +322,7 @@ async fn every_kind_and_verb_fits_the_schema() {
         let one = format!("{collection}/{name}");
         let mut object = sample(kind);
         object["metadata"] = json!({"name": name});
+        let from = c.get("/api/v1/namespaces?limit=1").await.1["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
         let (code, made) = c.post(&collection, &object).await;
         if code != 201 {
             wrong.push(format!("create {} {}: {code} {}", kind.api_version(), kind.plural, made["message"]));
@@ -172,18 +350,35 @@ async fn every_kind_and_verb_fits_the_schema() {
                 _ => {}
             }
         }
-        let (_, list) = c.get(&collection).await;
-        if list["kind"] != format!("{}List", kind.kind) || !list["items"].is_array() {
-            wrong.push(format!("list {}: {}", kind.plural, list["kind"]));
+        if kind.subresources.iter().any(|s| s.subresource == "status") {
+            let (_, patched) = c.patch(&format!("{one}/status"), MERGE, &json!({"metadata": {"labels": {"a": "c"}}})).await;
+            complain(kind, "patch status", &patched, &mut wrong);
+            let again = c.get(&one).await.1;
+            let head = [("content-type", "application/json")];
+            let (_, _, text) = c.send("PUT", &format!("{one}/status"), &head, Some(again.to_string())).await;
+            complain(kind, "update status", &serde_json::from_str(&text).unwrap(), &mut wrong);
         }
-        for item in list["items"].as_array().into_iter().flatten() {
-            fits(&kind.api_version(), &kind.kind, "list", item, &mut wrong);
-        }
+        listed(kind, &c.get(&collection).await.1, &mut wrong);
         let (_, _, text) = c.send("DELETE", &one, &[], None).await;
         let gone: Value = serde_json::from_str(&text).unwrap();
         match gone["kind"].as_str() {
             Some("Status") => fits("v1", "Status", "delete", &gone, &mut wrong),
             _ => complain(kind, "delete", &gone, &mut wrong),
+        }
+        c.sim.engine().charge(std::time::Duration::from_secs(60));
+        if c.get(&one).await.0 == 200 {
+            // Somebody's finalizer holds it.
+            c.patch(&one, MERGE, &json!({"metadata": {"finalizers": null}})).await;
+        }
+        watched(&c, kind, &collection, &from, &mut wrong).await;
+        let (_, absent) = c.get(&format!("{collection}/absent")).await;
+        fits("v1", "Status", "get", &absent, &mut wrong);
+        // The default objects of a cluster are everybody's: a selector that finds nothing leaves them.
+        let (_, _, text) = c.send("DELETE", &format!("{collection}?labelSelector=none"), &[], None).await;
+        let none: Value = serde_json::from_str(&text).unwrap();
+        match none["kind"].as_str() {
+            Some("Status") => fits("v1", "Status", "deletecollection", &none, &mut wrong),
+            _ => listed(kind, &none, &mut wrong),
         }
     }
     assert!(wrong.is_empty(), "{} of {seen} kinds:\n{}", wrong.len(), wrong.join("\n"));

@@ -33,7 +33,12 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
         if !object["metadata"].is_object() {
             object["metadata"] = json!({});
         }
-        object["metadata"]["creationTimestamp"] = Value::Null;
+        // Of those that are not stored, only this one is stamped (recorded); the others leave the time out.
+        if kind.kind == "SelfSubjectReview" {
+            object["metadata"]["creationTimestamp"] = world.now.rfc3339().into();
+        } else if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("creationTimestamp");
+        }
         object["status"] = status(world, call, &object);
         Answer::json(201, &object)
     }))
