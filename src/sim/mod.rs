@@ -28,6 +28,7 @@ pub mod status;
 pub mod store;
 pub mod time;
 mod tls;
+pub mod tokens;
 pub mod traffic;
 pub mod world;
 

@@ -119,6 +119,8 @@ pub struct World {
     pub agenda: Agenda,
     /// What it was configured with.
     pub config: Arc<SimConfig>,
+    /// Signs and reads tokens of service accounts.
+    pub tokens: super::tokens::Tokens,
     /// Every request served.
     pub audit: Vec<AuditEntry>,
     /// What runs in the pods: not visible through the API, but what it reports.
@@ -148,6 +150,7 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             agenda: Agenda::default(),
             config,
+            tokens: super::tokens::Tokens::default(),
             audit: Vec::new(),
             runtime: super::kubelet::Runtime::default(),
             controllers: super::controllers::State::default(),

@@ -6,7 +6,7 @@
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::sim::config::SimConfig;
+use crate::sim::controllers::kinds::SERVICE_ACCOUNTS;
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
 use crate::sim::world::World;
@@ -32,15 +32,21 @@ impl Identity {
     }
 
     /// The user of a token; `None`: nobody's.
-    pub(super) fn of_token(token: &str, config: &SimConfig) -> Option<Self> {
+    pub(super) fn of_token(token: &str, world: &World) -> Option<Self> {
+        let config = &world.config;
         if let Some(user) = config.tokens.get(token) {
             let named = config.groups.get(user).cloned();
             let mut groups = named.unwrap_or_else(|| vec![MASTERS.to_owned()]);
             groups.push("system:authenticated".to_owned());
             return Some(Self { user: user.clone(), uid: format!("u{}", config.seed), groups });
         }
-        let (namespace, name) = token.strip_prefix("sa:")?.split_once(':')?;
-        Some(Self::account(namespace, name))
+        let claims = world.tokens.verify(token, world.now)?;
+        let (namespace, account) = (claims["kubernetes.io"]["namespace"].as_str()?, &claims["kubernetes.io"]["serviceaccount"]);
+        let name = account["name"].as_str()?;
+        // A token ends with the account that it was made for, also when there is another one of its name.
+        let stored = world.store.get(&Key::new(&SERVICE_ACCOUNTS, namespace, name))?;
+        (stored["metadata"]["uid"] == account["uid"])
+            .then(|| Self { uid: account["uid"].as_str().unwrap_or_default().to_owned(), ..Self::account(namespace, name) })
     }
 
     fn account(namespace: &str, name: &str) -> Self {
@@ -56,7 +62,7 @@ impl Identity {
     }
 
     /// Reads `Authorization`; fails for tokens that nobody has.
-    pub(super) fn of(headers: &HeaderMap, config: &SimConfig) -> Result<Self, Status> {
+    pub(super) fn of(headers: &HeaderMap, world: &World) -> Result<Self, Status> {
         let token = headers
             .get(axum::http::header::AUTHORIZATION)
             .and_then(|v| v.to_str().ok())
@@ -64,7 +70,7 @@ impl Identity {
             .map(|(_, token)| token.trim());
         match token {
             None => Ok(Self::anonymous()),
-            Some(t) => Self::of_token(t, config).ok_or_else(|| Status::new(401, "Unauthorized", "Unauthorized")),
+            Some(t) => Self::of_token(t, world).ok_or_else(|| Status::new(401, "Unauthorized", "Unauthorized")),
         }
     }
 

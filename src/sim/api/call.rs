@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use super::access::{self, Identity};
 use super::veil::Veil;
 use crate::sim::catalog::{Catalog, Kind};
-use crate::sim::config::SimConfig;
 use crate::sim::custom::Customs;
 use crate::sim::resource::Key;
 use crate::sim::status::Status;
+use crate::sim::world::World;
 
 /// A request without its body.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub(super) struct Call {
 
 impl Call {
     /// Takes a request apart; fails for unknown bearer tokens.
-    pub(super) fn new(method: Method, uri: &Uri, headers: &HeaderMap, config: &SimConfig) -> Result<Self, Status> {
+    pub(super) fn new(method: Method, uri: &Uri, headers: &HeaderMap, world: &World) -> Result<Self, Status> {
         let head = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let query = query(uri.query().unwrap_or_default());
         let agent = head(header::USER_AGENT).split(['/', ' ']).next().unwrap_or_default();
@@ -56,7 +56,7 @@ impl Call {
             text: uri.path().to_owned(),
             accept: headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(","),
             content_type: head(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
-            who: Identity::of(headers, config)?,
+            who: Identity::of(headers, world)?,
             impersonate: access::impersonated(headers),
             veil: Veil::default(),
             manager: if manager.is_empty() { "unknown".to_owned() } else { manager.to_owned() },

@@ -55,6 +55,7 @@ use super::managed::Writer;
 use super::registry;
 use super::schema;
 use super::status::Status;
+use super::tokens;
 use super::world::{AuditEntry, Engine, World};
 
 /// The user of requests that say nothing about theirs.
@@ -97,7 +98,7 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
 async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request, hold: &mut Option<Hold>) -> Response {
     let (mut parts, body) = request.into_parts();
     let config = engine.with(|w| Arc::clone(&w.config));
-    let mut call = match Call::new(parts.method.clone(), &parts.uri, &parts.headers, &config) {
+    let mut call = match engine.with(|w| Call::new(parts.method.clone(), &parts.uri, &parts.headers, w)) {
         Ok(call) => call,
         Err(status) => {
             let (at, path) = (engine.now(), parts.uri.path().to_owned());
@@ -132,7 +133,7 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         None => {
             let method = call.method.as_str().to_ascii_lowercase();
             let action = Action { verb: &method, path: &call.text, ..Action::default() };
-            let answer = engine.with(|w| access::check(w, &call.who, &action)).map_or_else(Answer::from, |()| plain(&call, &customs));
+            let answer = engine.with(|w| access::check(w, &call.who, &action).map_or_else(Answer::from, |()| plain(&call, &customs, w)));
             let answer = call.veil.discovery(&call, answer);
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
             return answer.into_response();
@@ -328,7 +329,7 @@ fn finalize(world: &mut World, call: &Call, target: &Target, body: &[u8]) -> Res
 }
 
 /// Everything that is no resource: discovery, version, health.
-fn plain(call: &Call, customs: &Customs) -> Answer {
+fn plain(call: &Call, customs: &Customs, world: &World) -> Answer {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let found = |v: Option<Value>| v.map_or_else(Answer::no_page, |v| Answer::json(200, &v));
     match path.as_slice() {
@@ -352,6 +353,8 @@ fn plain(call: &Call, customs: &Customs) -> Answer {
             Some(document) => Answer { code: 200, content_type: "application/json", body: document.to_vec(), warnings: Vec::new() },
             None => Answer::no_page(),
         },
+        [".well-known", "openid-configuration"] => Answer::json(200, &tokens::configuration()),
+        ["openid", "v1", "jwks"] => Answer::json(200, &world.tokens.public()),
         [] => {
             Answer::json(200, &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}))
         }

@@ -7,7 +7,11 @@ use super::answer::Answer;
 use super::body;
 use super::call::{Call, Target};
 use crate::sim::status::Status;
+use crate::sim::tokens;
 use crate::sim::world::World;
+
+/// Longest life of a token, in seconds: what the real server allows.
+const LONGEST_TOKEN: u64 = 1 << 32;
 
 /// Answers a review; `None` when the kind is no review.
 pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -> Option<Result<Answer, Status>> {
@@ -21,7 +25,7 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
         },
         "SelfSubjectRulesReview" => |w, c, o| access::rules(w, &c.who, o["spec"]["namespace"].as_str().unwrap_or_default()),
         "SelfSubjectReview" => |_, c, _| json!({"userInfo": c.who.info()}),
-        "TokenReview" => |w, _, o| match Identity::of_token(o["spec"]["token"].as_str().unwrap_or_default(), &w.config) {
+        "TokenReview" => |w, _, o| match Identity::of_token(o["spec"]["token"].as_str().unwrap_or_default(), w) {
             Some(who) => json!({"authenticated": true, "user": who.info()}),
             None => json!({"user": {}}),
         },
@@ -71,11 +75,9 @@ fn access_status(world: &World, who: &Identity, spec: &Value) -> Value {
 /// `serviceaccounts/token`: a token that this server accepts.
 pub(super) fn token(world: &World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
     let key = target.key();
-    if world.store.get(&key).is_none() {
-        return Err(Status::not_found(&key.resource, &key.name));
-    }
+    let account = world.store.get(&key).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
     let mut object = body::object(&call.content_type, body, "authentication.k8s.io/v1", "TokenRequest")?;
-    let seconds = object["spec"]["expirationSeconds"].as_u64().filter(|s| *s > 0).unwrap_or(3600);
+    let seconds = object["spec"]["expirationSeconds"].as_u64().filter(|s| *s > 0).unwrap_or(3600).min(LONGEST_TOKEN);
     object["apiVersion"] = "authentication.k8s.io/v1".into();
     object["kind"] = "TokenRequest".into();
     object["metadata"] = json!({"name": &*key.name, "namespace": &*key.namespace, "creationTimestamp": world.now.rfc3339()});
@@ -83,9 +85,21 @@ pub(super) fn token(world: &World, call: &Call, target: &Target, body: &[u8]) ->
     if object["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
         object["spec"]["audiences"] = json!(["https://kubernetes.default.svc"]);
     }
-    object["status"] = json!({
-        "token": format!("sa:{}:{}", key.namespace, key.name),
-        "expirationTimestamp": world.now.after(std::time::Duration::from_secs(seconds)).rfc3339()
-    });
+    let ends = world.now.after(std::time::Duration::from_secs(seconds));
+    let begins = world.now.timestamp().as_second();
+    let token = world.tokens.sign(&json!({
+        "aud": object["spec"]["audiences"],
+        "exp": ends.timestamp().as_second(),
+        "iat": begins,
+        "iss": tokens::ISSUER,
+        "kubernetes.io": {
+            "namespace": &*key.namespace,
+            "serviceaccount": {"name": &*key.name, "uid": account["metadata"]["uid"]},
+        },
+        "nbf": begins,
+        "sub": format!("system:serviceaccount:{}:{}", key.namespace, key.name),
+    }));
+    let token = token.ok_or_else(|| Status::new(500, "InternalError", "failed to sign the token: no random numbers to be had"))?;
+    object["status"] = json!({"token": token, "expirationTimestamp": ends.rfc3339()});
     Ok(Answer::json(201, &object))
 }

@@ -431,6 +431,31 @@ async fn roles_are_enforced_over_tls() {
 }
 
 #[tokio::test]
+async fn tokens_of_accounts_are_signed_and_end_with_the_account() {
+    let c = Client::start().await;
+    let accounts = "/api/v1/namespaces/demo/serviceaccounts";
+    assert_eq!(c.post(accounts, &json!({"metadata": {"name": "bot"}})).await.0, 201);
+    let (code, made) = c.post(&format!("{accounts}/bot/token"), &json!({"spec": {"expirationSeconds": 600}})).await;
+    assert_eq!(code, 201, "{made}");
+    let token = made["status"]["token"].as_str().unwrap().to_owned();
+    assert_eq!(token.split('.').count(), 3);
+    let review = async |token: &str| {
+        let asked = json!({"spec": {"token": token}});
+        c.post("/apis/authentication.k8s.io/v1/tokenreviews", &asked).await.1["status"].clone()
+    };
+    let known = review(&token).await;
+    assert_eq!(known["authenticated"], true);
+    assert_eq!(known["user"]["username"], "system:serviceaccount:demo:bot");
+    assert_eq!(review("sa:demo:bot").await, json!({"user": {}}), "written by hand");
+    assert_eq!(c.get("/openid/v1/jwks").await.1["keys"][0]["alg"], "ES256");
+    assert_eq!(c.get("/.well-known/openid-configuration").await.0, 200);
+    let (code, _, _) = c.send("DELETE", &format!("{accounts}/bot"), &[], None).await;
+    assert_eq!(code, 200);
+    assert_eq!(c.post(accounts, &json!({"metadata": {"name": "bot"}})).await.0, 201);
+    assert_eq!(review(&token).await, json!({"user": {}}), "of an account that is gone");
+}
+
+#[tokio::test]
 async fn quotas_and_limit_ranges_are_admission() {
     let c = Client::start().await;
     let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1", "requests.cpu": "1"}}});

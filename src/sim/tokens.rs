@@ -1,0 +1,112 @@
+//! Tokens of service accounts: JSON web tokens, signed by this cluster and accepted by no other.
+//!
+//! Input: claims; output: a token, or the claims of one that this cluster has signed and that has not expired. The key is
+//! made at random when the first token is asked for: nobody can write a token, though all else follows from the seed.
+
+use std::sync::OnceLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::time::SimTime;
+
+/// Who signs.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// Longest token that is looked at, in bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// What `/.well-known/openid-configuration` says.
+pub fn configuration() -> Value {
+    json!({"issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"), "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]})
+}
+
+/// The cluster's key.
+#[derive(Default)]
+pub struct Tokens {
+    key: OnceLock<Option<Key>>,
+}
+
+struct Key {
+    pair: EcdsaKeyPair,
+    random: SystemRandom,
+    id: String,
+}
+
+impl Key {
+    fn new() -> Option<Self> {
+        let random = SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).ok()?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).ok()?;
+        let id = URL_SAFE_NO_PAD.encode(Sha256::digest(pair.public_key().as_ref()));
+        Some(Self { pair, random, id })
+    }
+}
+
+impl Tokens {
+    fn key(&self) -> Option<&Key> {
+        self.key.get_or_init(Key::new).as_ref()
+    }
+
+    /// A token with these claims; `None` when this machine gives no random numbers.
+    pub fn sign(&self, claims: &Value) -> Option<String> {
+        let key = self.key()?;
+        let head = json!({"alg": "ES256", "kid": key.id});
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(head.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = key.pair.sign(&key.random, text.as_bytes()).ok()?;
+        Some(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The claims of a token of ours that holds now.
+    pub fn verify(&self, token: &str, now: SimTime) -> Option<Value> {
+        if token.len() > LONGEST {
+            return None;
+        }
+        let (text, signature) = token.rsplit_once('.')?;
+        let (_, claims) = text.split_once('.')?;
+        let key = self.key()?;
+        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.pair.public_key());
+        public.verify(text.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+        (claims["exp"].as_i64()? > now.timestamp().as_second()).then_some(claims)
+    }
+
+    /// The public key, as a JSON web key set (RFC 7517, 7518 section 6.2).
+    pub fn public(&self) -> Value {
+        let keys = self.key().into_iter().map(|key| {
+            // An uncompressed point: one byte of form, then the two coordinates.
+            let point = key.pair.public_key().as_ref().get(1..).unwrap_or_default();
+            let (x, y) = point.split_at(point.len() / 2);
+            json!({"use": "sig", "kty": "EC", "kid": key.id, "crv": "P-256", "alg": "ES256",
+                "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)})
+        });
+        json!({"keys": keys.collect::<Vec<_>>()})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tokens_of_ones_own_are_accepted_and_only_in_time() {
+        let (ours, others, now) = (Tokens::default(), Tokens::default(), SimTime(60_000));
+        let claims = json!({"sub": "system:serviceaccount:a:b", "exp": now.timestamp().as_second() + 10});
+        let token = ours.sign(&claims).unwrap();
+        assert_eq!(ours.verify(&token, now), Some(claims.clone()));
+        assert_eq!(others.verify(&token, now), None, "another cluster's");
+        assert_eq!(ours.verify(&token, SimTime(70_000)), None, "expired");
+        let parts: Vec<&str> = token.split('.').collect();
+        let more = json!({"sub": "system:serviceaccount:kube-system:admin", "exp": claims["exp"].as_i64().unwrap()});
+        let forged = format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(more.to_string()), parts[2]);
+        assert_eq!(ours.verify(&forged, now), None, "changed");
+        let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), parts[1]);
+        assert_eq!(ours.verify(&none, now), None, "unsigned");
+        assert_eq!(ours.verify("sa:kube-system:admin", now), None, "no token at all");
+        assert_eq!(ours.public()["keys"][0]["x"].as_str().unwrap().len(), 43);
+    }
+}
