@@ -104,6 +104,9 @@ pub struct AuditEntry {
     pub code: u16,
 }
 
+/// So many requests are kept for the audit log, about 100 MB of them; a trial makes thousands.
+const AUDIT_MAX: usize = 500_000;
+
 /// Everything that recurs (accounting each second, scrapes, controllers' rounds) does so at divisors of this.
 const BEAT_MS: u64 = 60_000;
 
@@ -121,7 +124,7 @@ pub struct World {
     pub config: Arc<SimConfig>,
     /// Signs and reads tokens of service accounts.
     pub tokens: super::tokens::Tokens,
-    /// Every request served.
+    /// Every request served; of a cluster that has served very many, the later ones. See [`World::note`].
     pub audit: Vec<AuditEntry>,
     /// What runs in the pods: not visible through the API, but what it reports.
     pub runtime: super::kubelet::Runtime,
@@ -140,6 +143,14 @@ pub struct World {
 }
 
 impl World {
+    /// Keeps a request for the audit log. When it is full, the older half goes.
+    pub fn note(&mut self, entry: AuditEntry) {
+        if self.audit.len() >= AUDIT_MAX {
+            self.audit.drain(..AUDIT_MAX / 2);
+        }
+        self.audit.push(entry);
+    }
+
     /// A cluster at its start: nodes, the standard namespaces and their default objects.
     pub fn new(config: Arc<SimConfig>) -> Self {
         let start = config.start;

@@ -32,6 +32,7 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -62,6 +63,8 @@ use super::world::{AuditEntry, Engine, World};
 const ANONYMOUS: &str = "system:anonymous";
 /// The largest request body that is read.
 const BODY_MAX: usize = 8 << 20;
+/// How long it may take to arrive, in real time: it comes over loopback.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// The server as a service, for a listener or for tests.
 ///
@@ -103,7 +106,7 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         Err(status) => {
             let (at, path) = (engine.now(), parts.uri.path().to_owned());
             let verb = parts.method.as_str().to_ascii_lowercase();
-            engine.with(|w| w.audit.push(AuditEntry { at, user: String::new(), verb, path, code: status.code }));
+            engine.with(|w| w.note(AuditEntry { at, user: String::new(), verb, path, code: status.code }));
             return Answer::from(status).into_response();
         }
     };
@@ -120,9 +123,11 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         call.who.user.clone_from(user);
         call.who.groups = vec!["system:authenticated".to_owned()];
     }
-    let body = match axum::body::to_bytes(body, BODY_MAX).await {
-        Ok(body) => body,
-        Err(e) => {
+    let body = match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(body)) => body,
+        // The cluster's time stands still for a request: nobody may stop it for good by not sending the rest of one.
+        Err(_) => return Answer::from(Status::new(408, "Timeout", "the request body did not arrive in time")).into_response(),
+        Ok(Err(e)) => {
             return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}")))
                 .into_response();
         }
@@ -247,7 +252,7 @@ fn deprecation(target: &Target) -> Option<&'static str> {
 
 fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {
     let entry = AuditEntry { at: world.now, user: call.who.user.clone(), verb: verb.to_owned(), path: call.text.clone(), code };
-    world.audit.push(entry);
+    world.note(entry);
 }
 
 /// The verb of a request, as audit logs and discovery name it.

@@ -431,6 +431,20 @@ async fn roles_are_enforced_over_tls() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let c = Client::start().await;
+    let address = c.sim.url().trim_start_matches("http://").to_owned();
+    let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let head = "POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    tokio::time::timeout(std::time::Duration::from_mins(1), slow.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert_eq!(c.get("/version").await.0, 200, "and others are served");
+}
+
+#[tokio::test]
 async fn tokens_of_accounts_are_signed_and_end_with_the_account() {
     let c = Client::start().await;
     let accounts = "/api/v1/namespaces/demo/serviceaccounts";
