@@ -5,6 +5,7 @@
 //! lower rank, listed there and checked by `tests/architecture.rs`.
 
 pub mod ansible;
+mod beside;
 pub mod cli;
 pub mod cluster;
 pub mod diagnostic;

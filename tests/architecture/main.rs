@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Ranks: a module imports only modules of a lower rank.
 const RANKS: [(&str, u32); 14] = [
     ("ids", 0),
+    ("beside", 0),
     ("diagnostic", 0),
     ("sim", 0),
     ("template", 1),

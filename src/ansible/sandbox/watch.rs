@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::family::up_to;
 use super::limits::Limits;
+use crate::beside::beside;
 
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Every so many looks the folder is measured.
@@ -49,7 +50,7 @@ impl Watch {
             if looks.is_multiple_of(MEASURE_EVERY) {
                 let folder = self.folder.clone();
                 let most = self.limits.disk;
-                let full = tokio::task::spawn_blocking(move || exceeds(&folder, most)).await.unwrap_or(false);
+                let full = beside(move || exceeds(&folder, most)).await.unwrap_or(false);
                 if full {
                     return format!("more than {} MiB of files, or more than {MOST_FILES} of them", self.limits.disk >> 20);
                 }

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{CallStore, Exchange, Places};
+use crate::beside::beside;
 use crate::model::{ChatModel, ChatReply, ChatRequest, ModelError, ModelSpec, identity};
 
 /// Where replies may come from instead of the model.
@@ -63,8 +64,8 @@ async fn keep(store: CallStore, request: Value, outcome: Result<ChatReply, Model
         Ok(reply) => (Some(reply), None),
         Err(error) => (None, Some(error)),
     };
-    let kept = tokio::task::spawn_blocking(move || store.keep(&Exchange { request, reply, error })).await;
-    kept.map_err(|e| ModelError::Store(e.to_string()))?
+    let kept = beside(move || store.keep(&Exchange { request, reply, error })).await;
+    kept.unwrap_or_else(|| Err(ModelError::Store("a reply could not be kept: the writer failed".to_owned())))
 }
 
 impl ChatModel for RecordingModel {
