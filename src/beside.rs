@@ -22,13 +22,11 @@ async fn with<T: Send + 'static>(thread: std::thread::Builder, work: impl FnOnce
             let _given_up = tell.send(work());
         }
     });
-    match started {
-        Ok(_) => told.await.ok(),
-        Err(_) => {
-            let work = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-            work.map(|work| work())
-        }
+    if started.is_ok() {
+        return told.await.ok();
     }
+    let work = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+    work.map(|work| work())
 }
 
 #[cfg(test)]

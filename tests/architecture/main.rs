@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ranks: a module imports only modules of a lower rank.
-const RANKS: [(&str, u32); 14] = [
+const RANKS: [(&str, u32); 15] = [
     ("ids", 0),
     ("beside", 0),
     ("diagnostic", 0),
