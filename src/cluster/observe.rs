@@ -1,4 +1,5 @@
-//! What a cluster can tell beyond the Kubernetes API: traffic, the audit log, and objects without a request. Optional: a real cluster may offer neither.
+//! What a cluster can tell beyond the Kubernetes API: traffic, the audit log, and objects without a request. Optional: a
+//! real cluster may offer none of it.
 
 use std::sync::Arc;
 

@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::time::SimTime;
 
-/// Who signs.
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// Who signs, and for whom a token is when nobody says it: the API server (as recorded).
+pub const ISSUER: &str = "https://kubernetes.default.svc";
 /// Longest token that is looked at, in bytes.
 const LONGEST: usize = 16 * 1024;
 
@@ -61,8 +61,8 @@ impl Tokens {
         Some(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// The claims of a token of ours that holds now.
-    pub fn verify(&self, token: &str, now: SimTime) -> Option<Value> {
+    /// The claims of a token of ours that holds now and is meant for one of `audiences`.
+    pub fn verify(&self, token: &str, audiences: &[&str], now: SimTime) -> Option<Value> {
         if token.len() > LONGEST {
             return None;
         }
@@ -72,7 +72,8 @@ impl Tokens {
         let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.pair.public_key());
         public.verify(text.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
         let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-        (claims["exp"].as_i64()? > now.timestamp().as_second()).then_some(claims)
+        let meant = claims["aud"].as_array()?.iter().filter_map(Value::as_str).any(|a| audiences.contains(&a));
+        (meant && claims["exp"].as_i64()? > now.timestamp().as_second()).then_some(claims)
     }
 
     /// The public key, as a JSON web key set (RFC 7517, 7518 section 6.2).
@@ -95,18 +96,19 @@ mod tests {
     #[test]
     fn only_tokens_of_ones_own_are_accepted_and_only_in_time() {
         let (ours, others, now) = (Tokens::default(), Tokens::default(), SimTime(60_000));
-        let claims = json!({"sub": "system:serviceaccount:a:b", "exp": now.timestamp().as_second() + 10});
+        let claims = json!({"sub": "system:serviceaccount:a:b", "aud": [ISSUER], "exp": now.timestamp().as_second() + 10});
         let token = ours.sign(&claims).unwrap();
-        assert_eq!(ours.verify(&token, now), Some(claims.clone()));
-        assert_eq!(others.verify(&token, now), None, "another cluster's");
-        assert_eq!(ours.verify(&token, SimTime(70_000)), None, "expired");
+        assert_eq!(ours.verify(&token, &[ISSUER], now), Some(claims.clone()));
+        assert_eq!(ours.verify(&token, &["vault"], now), None, "meant for another");
+        assert_eq!(others.verify(&token, &[ISSUER], now), None, "another cluster's");
+        assert_eq!(ours.verify(&token, &[ISSUER], SimTime(70_000)), None, "expired");
         let parts: Vec<&str> = token.split('.').collect();
-        let more = json!({"sub": "system:serviceaccount:kube-system:admin", "exp": claims["exp"].as_i64().unwrap()});
+        let more = json!({"sub": "system:serviceaccount:kube-system:admin", "aud": [ISSUER], "exp": claims["exp"].as_i64().unwrap()});
         let forged = format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(more.to_string()), parts[2]);
-        assert_eq!(ours.verify(&forged, now), None, "changed");
+        assert_eq!(ours.verify(&forged, &[ISSUER], now), None, "changed");
         let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), parts[1]);
-        assert_eq!(ours.verify(&none, now), None, "unsigned");
-        assert_eq!(ours.verify("sa:kube-system:admin", now), None, "no token at all");
+        assert_eq!(ours.verify(&none, &[ISSUER], now), None, "unsigned");
+        assert_eq!(ours.verify("sa:kube-system:admin", &[ISSUER], now), None, "no token at all");
         assert_eq!(ours.public()["keys"][0]["x"].as_str().unwrap().len(), 43);
     }
 }

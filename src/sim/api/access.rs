@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::sim::controllers::kinds::SERVICE_ACCOUNTS;
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
+use crate::sim::tokens::ISSUER;
 use crate::sim::world::World;
 
 /// Its members may do everything, whatever roles say.
@@ -31,8 +32,8 @@ impl Identity {
         Self { user: "system:anonymous".to_owned(), uid: String::new(), groups: vec!["system:unauthenticated".to_owned()] }
     }
 
-    /// The user of a token; `None`: nobody's.
-    pub(super) fn of_token(token: &str, world: &World) -> Option<Self> {
+    /// The user of a token that is meant for one of `audiences`; `None`: nobody's.
+    pub(super) fn of_token(token: &str, audiences: &[&str], world: &World) -> Option<Self> {
         let config = &world.config;
         if let Some(user) = config.tokens.get(token) {
             let named = config.groups.get(user).cloned();
@@ -40,7 +41,7 @@ impl Identity {
             groups.push("system:authenticated".to_owned());
             return Some(Self { user: user.clone(), uid: format!("u{}", config.seed), groups });
         }
-        let claims = world.tokens.verify(token, world.now)?;
+        let claims = world.tokens.verify(token, audiences, world.now)?;
         let (namespace, account) = (claims["kubernetes.io"]["namespace"].as_str()?, &claims["kubernetes.io"]["serviceaccount"]);
         let name = account["name"].as_str()?;
         // A token ends with the account that it was made for, also when there is another one of its name.
@@ -70,7 +71,7 @@ impl Identity {
             .map(|(_, token)| token.trim());
         match token {
             None => Ok(Self::anonymous()),
-            Some(t) => Self::of_token(t, world).ok_or_else(|| Status::new(401, "Unauthorized", "Unauthorized")),
+            Some(t) => Self::of_token(t, &[ISSUER], world).ok_or_else(|| Status::new(401, "Unauthorized", "Unauthorized")),
         }
     }
 

@@ -6,12 +6,16 @@ use super::access::{self, Action, Identity};
 use super::answer::Answer;
 use super::body;
 use super::call::{Call, Target};
+use crate::sim::registry;
+use crate::sim::schema::Cause;
 use crate::sim::status::Status;
 use crate::sim::tokens;
 use crate::sim::world::World;
 
-/// Longest life of a token, in seconds: what the real server allows.
-const LONGEST_TOKEN: u64 = 1 << 32;
+/// Lives of a token that the real server allows, in seconds: from here ...
+const SHORTEST_TOKEN: i64 = 600;
+/// ... to less than here.
+const LONGEST_TOKEN: i64 = (1 << 32) + 1;
 
 /// Answers a review; `None` when the kind is no review.
 pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -> Option<Result<Answer, Status>> {
@@ -25,10 +29,7 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
         },
         "SelfSubjectRulesReview" => |w, c, o| access::rules(w, &c.who, o["spec"]["namespace"].as_str().unwrap_or_default()),
         "SelfSubjectReview" => |_, c, _| json!({"userInfo": c.who.info()}),
-        "TokenReview" => |w, _, o| match Identity::of_token(o["spec"]["token"].as_str().unwrap_or_default(), w) {
-            Some(who) => json!({"authenticated": true, "user": who.info()}),
-            None => json!({"user": {}}),
-        },
+        "TokenReview" => |w, _, o| token_status(w, &o["spec"]),
         _ => return None,
     };
     Some(body::of_kind(&call.content_type, body, kind).map(|mut object| {
@@ -46,6 +47,16 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
         object["status"] = status(world, call, &object);
         Answer::json(201, &object)
     }))
+}
+
+/// `status` of a token review. Whoever names no audience asks for the API server.
+fn token_status(world: &World, spec: &Value) -> Value {
+    let named: Vec<&str> = spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let audiences = if named.is_empty() { vec![tokens::ISSUER] } else { named };
+    match Identity::of_token(spec["token"].as_str().unwrap_or_default(), &audiences, world) {
+        Some(who) => json!({"authenticated": true, "user": who.info()}),
+        None => json!({"user": {}}),
+    }
 }
 
 /// `status` of an access review.
@@ -77,13 +88,25 @@ pub(super) fn token(world: &World, call: &Call, target: &Target, body: &[u8]) ->
     let key = target.key();
     let account = world.store.get(&key).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
     let mut object = body::object(&call.content_type, body, "authentication.k8s.io/v1", "TokenRequest")?;
-    let seconds = object["spec"]["expirationSeconds"].as_u64().filter(|s| *s > 0).unwrap_or(3600).min(LONGEST_TOKEN);
+    let seconds = object["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
+    let wrong = match seconds {
+        ..SHORTEST_TOKEN => Some("may not specify a duration less than 10 minutes"),
+        LONGEST_TOKEN.. => Some("may not specify a duration larger than 2^32 seconds"),
+        _ => None,
+    };
+    if let Some(why) = wrong {
+        let message = format!("Invalid value: {seconds}: {why}");
+        let cause = Cause { reason: "FieldValueInvalid", message, field: "spec.expirationSeconds".into() };
+        return Err(registry::invalid_as("authentication.k8s.io", "TokenRequest", "", &[cause]));
+    }
+    let seconds = seconds.unsigned_abs();
     object["apiVersion"] = "authentication.k8s.io/v1".into();
     object["kind"] = "TokenRequest".into();
-    object["metadata"] = json!({"name": &*key.name, "namespace": &*key.namespace, "creationTimestamp": world.now.rfc3339()});
+    object["metadata"] = json!({"name": &*key.name, "namespace": &*key.namespace, "uid": account["metadata"]["uid"],
+        "creationTimestamp": world.now.rfc3339()});
     object["spec"]["expirationSeconds"] = seconds.into();
     if object["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
-        object["spec"]["audiences"] = json!(["https://kubernetes.default.svc"]);
+        object["spec"]["audiences"] = json!([tokens::ISSUER]);
     }
     let ends = world.now.after(std::time::Duration::from_secs(seconds));
     let begins = world.now.timestamp().as_second();

@@ -460,6 +460,12 @@ async fn tokens_of_accounts_are_signed_and_end_with_the_account() {
     let known = review(&token).await;
     assert_eq!(known["authenticated"], true);
     assert_eq!(known["user"]["username"], "system:serviceaccount:demo:bot");
+    let (_, other) = c.post(&format!("{accounts}/bot/token"), &json!({"spec": {"audiences": ["vault"]}})).await;
+    assert_eq!(review(other["status"]["token"].as_str().unwrap()).await, json!({"user": {}}), "meant for another");
+    let (code, refused) = c.post(&format!("{accounts}/bot/token"), &json!({"spec": {"expirationSeconds": 60}})).await;
+    assert_eq!((code, &refused["details"]["causes"][0]["field"]), (422, &json!("spec.expirationSeconds")));
+    let text = "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes";
+    assert_eq!(refused["message"], text);
     assert_eq!(review("sa:demo:bot").await, json!({"user": {}}), "written by hand");
     assert_eq!(c.get("/openid/v1/jwks").await.1["keys"][0]["alg"], "ES256");
     assert_eq!(c.get("/.well-known/openid-configuration").await.0, 200);

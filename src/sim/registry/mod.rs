@@ -72,11 +72,16 @@ pub enum Deletion {
 
 /// 422 `Deployment.apps "web" is invalid: FIELD: MESSAGE`.
 pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Status {
-    let qualified = if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
+    invalid_as(&kind.group, &kind.kind, name, causes)
+}
+
+/// The same for what the catalogue has no entry for: bodies of subresources.
+pub fn invalid_as(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Status {
+    let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
     let list: Vec<Value> = causes.iter().map(Cause::body).collect();
-    let mut details = json!({"name": name, "kind": kind.kind, "causes": list});
-    if !kind.group.is_empty() {
-        details["group"] = kind.group.as_str().into();
+    let mut details = json!({"name": name, "kind": kind, "causes": list});
+    if !group.is_empty() {
+        details["group"] = group.into();
     }
     let mut status = Status::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {}", schema::summary(causes)));
     status.details = details;
