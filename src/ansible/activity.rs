@@ -21,7 +21,8 @@ const MAX_PROCESSES: usize = 512;
 /// Watches the process tree of one child.
 #[derive(Debug)]
 pub struct Activity {
-    leader: i32,
+    /// The first is the group's leader; below the others are more members.
+    roots: Vec<i32>,
     markers: Vec<String>,
     port: Option<u16>,
     seen: Mutex<Seen>,
@@ -43,9 +44,9 @@ struct Stat {
 }
 
 impl Activity {
-    /// Watches the process `leader`, its descendants and the members of its process group.
-    pub fn of(leader: i32) -> Self {
-        Self { leader, markers: Vec::new(), port: None, seen: Mutex::default() }
+    /// Watches these processes, their descendants and the members of the process group that the first of them leads.
+    pub fn of(roots: &[i32]) -> Self {
+        Self { roots: roots.to_vec(), markers: Vec::new(), port: None, seen: Mutex::default() }
     }
 
     /// Watches, besides, those who left the tree and the group but still have one of these `NAME=value` settings in
@@ -81,7 +82,8 @@ impl Activity {
     }
 
     fn processes_wait(&self) -> bool {
-        let Some(leader) = stat(&format!("/proc/{}/stat", self.leader)) else { return false };
+        let Some(first) = self.roots.first() else { return false };
+        let Some(leader) = stat(&format!("/proc/{first}/stat")) else { return false };
         // A dead leader waits for us, not for the cluster.
         if leader.state == 'Z' || leader.state == 'X' {
             return false;
@@ -91,8 +93,8 @@ impl Activity {
             seen.members.extend(self.strays(leader.started).map(|(pid, s)| (pid, s.started)));
         }
         seen.samples = seen.samples.wrapping_add(1);
-        seen.members.insert(self.leader, leader.started);
-        let mut todo: Vec<i32> = seen.members.keys().copied().collect();
+        seen.members.insert(*first, leader.started);
+        let mut todo: Vec<i32> = seen.members.keys().copied().chain(self.roots.iter().copied()).collect();
         let mut visited = BTreeSet::new();
         while let Some(pid) = todo.pop() {
             if !visited.insert(pid) {
@@ -119,7 +121,7 @@ impl Activity {
     fn strays(&self, since: u64) -> impl Iterator<Item = (i32, Stat)> {
         process_ids()
             .filter_map(|pid| Some((pid, stat(&format!("/proc/{pid}/stat"))?)))
-            .filter(move |(pid, s)| s.started >= since && (s.group == self.leader || has_setting(*pid, &self.markers)))
+            .filter(move |(pid, s)| s.started >= since && (Some(&s.group) == self.roots.first() || has_setting(*pid, &self.markers)))
     }
 }
 
@@ -254,14 +256,14 @@ mod tests {
     #[test]
     fn a_tree_of_sleepers_is_idle() {
         let child = shell("sleep 60 & (sleep 60; true) & wait");
-        assert!(settles(&Activity::of(pid(&child)), true));
+        assert!(settles(&Activity::of(&[pid(&child)]), true));
         kill(child);
     }
 
     #[test]
     fn one_busy_grandchild_is_enough() {
         let child = shell("sleep 60 & (while :; do :; done) & wait");
-        assert!(settles(&Activity::of(pid(&child)), false));
+        assert!(settles(&Activity::of(&[pid(&child)]), false));
         kill(child);
     }
 
@@ -269,7 +271,7 @@ mod tests {
     fn an_orphan_of_the_group_counts() {
         // The subshell in the middle exits at once: the loop's parent is then init, but its group is ours.
         let child = shell("( (while :; do :; done) & ) ; sleep 60");
-        assert!(settles(&Activity::of(pid(&child)), false));
+        assert!(settles(&Activity::of(&[pid(&child)]), false));
         kill(child);
     }
 
@@ -277,7 +279,7 @@ mod tests {
     fn a_daemon_with_our_marker_counts() {
         let marker = format!("DAEMON_{}=yes", std::process::id());
         let child = shell(&format!("export {marker}; (setsid sh -c 'while :; do :; done' &) ; sleep 60"));
-        let activity = Activity::of(pid(&child)).with_markers(vec![marker.clone()]);
+        let activity = Activity::of(&[pid(&child)]).with_markers(vec![marker.clone()]);
         std::thread::sleep(Duration::from_millis(100));
         assert!(settles(&activity, false));
         for stray in with_environment(&[marker]).into_iter().filter_map(rustix::process::Pid::from_raw) {
@@ -292,7 +294,7 @@ mod tests {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let child = shell("sleep 60");
-        let activity = Activity::of(pid(&child)).with_server(Some(address.port()));
+        let activity = Activity::of(&[pid(&child)]).with_server(Some(address.port()));
         assert!(settles(&activity, true));
         let mut client = std::net::TcpStream::connect(address).unwrap();
         assert!(!activity.idle(), "a connection in the backlog");
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn a_look_is_quick() {
         let child = shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; wait");
-        let activity = Activity::of(pid(&child));
+        let activity = Activity::of(&[pid(&child)]);
         assert!(settles(&activity, true));
         let start = Instant::now();
         for _ in 0..160 {
@@ -325,7 +327,7 @@ mod tests {
     #[test]
     fn a_dead_leader_is_not_idle() {
         let mut child = shell("exit 0");
-        let activity = Activity::of(pid(&child));
+        let activity = Activity::of(&[pid(&child)]);
         std::thread::sleep(Duration::from_millis(50));
         assert!(!activity.idle());
         child.wait().unwrap();

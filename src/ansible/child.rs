@@ -5,6 +5,7 @@
 //! own environment.
 
 use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, with_environment};
 use super::outcome::{CommandOutcome, Finish};
 use super::output::{CappedOutput, OutputCap, drain};
-use super::sandbox::{LAUNCHER, Watch, kill_descendants};
+use super::sandbox::{ADOPT, ANEW, LAUNCHER, Watch, kill_descendants, pair, send};
 use super::timekeeping::Timekeeping;
+use super::warm::{WarmError, WarmInterpreters};
+use crate::diagnostic::chain;
 
 /// Between SIGTERM and SIGKILL, in real time.
 const GRACE: Duration = Duration::from_secs(3);
@@ -73,6 +76,8 @@ pub(crate) struct ChildSpec<'a> {
     pub(crate) markers: Vec<String>,
     pub(crate) time_limit: Duration,
     pub(crate) cap: OutputCap,
+    /// Forks of these become the program, in the launcher's sandbox.
+    pub(crate) warm: Option<&'a WarmInterpreters>,
 }
 
 /// How the sandbox's launcher is called.
@@ -100,15 +105,72 @@ impl ChildSpec<'_> {
         };
         command.args(&self.args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v))).current_dir(&self.work);
         command.envs(time.environment.iter().map(|(k, v)| (k, v)));
-        // The launcher reads nothing from it and ends when it is closed; a program itself gets no input.
-        command
-            .stdin(if self.launcher.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         command
     }
+
+    /// Starts it.
+    async fn start(&self, time: &Timekeeping) -> std::io::Result<Started> {
+        let mut command = self.command(time);
+        if self.launcher.is_none() {
+            let child = command.stdin(Stdio::null()).spawn()?;
+            return Ok(Started { leader: leader_of(&child), child, forks: Vec::new(), _held: None });
+        }
+        // The launcher ends when our end is closed; what it reads from it are the channels to warm interpreters.
+        let (held, given) = pair()?;
+        let child = command.stdin(Stdio::from(given)).spawn()?;
+        drop(command);
+        let leader = leader_of(&child);
+        let waiting = match (self.warm, leader) {
+            (Some(warm), Some(leader)) => match fork(warm, leader).await {
+                Ok(forks) => Some(forks),
+                Err(why) => {
+                    tracing::warn!("{}; playbooks start anew", chain(&why));
+                    None
+                }
+            },
+            _ => None,
+        };
+        let forks = match waiting {
+            Some((forks, channels)) => {
+                send(&held, ADOPT, &channels.each_ref().map(AsFd::as_fd))?;
+                forks
+            }
+            None => {
+                send(&held, ANEW, &[])?;
+                Vec::new()
+            }
+        };
+        Ok(Started { child, leader, forks, _held: Some(held) })
+    }
+}
+
+/// A child that runs.
+struct Started {
+    child: Child,
+    leader: Option<Pid>,
+    /// Forks of the warm interpreters, which are not below the leader.
+    forks: Vec<i32>,
+    /// Closed when nobody waits for the child any more.
+    _held: Option<OwnedFd>,
+}
+
+impl Started {
+    /// All that are above something of the child's.
+    fn roots(&self) -> Vec<i32> {
+        self.leader.iter().map(|l| l.as_raw_nonzero().get()).chain(self.forks.iter().copied()).collect()
+    }
+}
+
+fn leader_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+}
+
+/// Forks of the warm interpreters, and the ends of the channels at which they wait.
+async fn fork(warm: &WarmInterpreters, leader: Pid) -> Result<(Vec<i32>, [OwnedFd; 2]), WarmError> {
+    let (playbook, modules) = (pair()?, pair()?);
+    let forks = warm.fork(leader.as_raw_nonzero().get(), [playbook.1, modules.1]).await?;
+    Ok((forks, [playbook.0, modules.0]))
 }
 
 /// Kills the whole group when the future that runs the child is dropped.
@@ -170,13 +232,12 @@ enum End {
 pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &CancellationToken) -> Result<CommandOutcome, ChildError> {
     let name = spec.program.display().to_string();
     let (real_start, cluster_start) = (Instant::now(), (time.now_ms)());
-    let mut child = spec.command(time).spawn().map_err(|source| ChildError::Start { program: name.clone(), source })?;
-    // Waiting would close it, and the launcher would take that for our end.
-    let _held = child.stdin.take();
-    let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let started = spec.start(time).await.map_err(|source| ChildError::Start { program: name.clone(), source })?;
+    let (roots, leader) = (started.roots(), started.leader);
+    let Started { mut child, _held, .. } = started;
     let mut guard = GroupGuard { leader, markers: spec.markers.clone(), alive: true };
-    let working = leader.map(|pid| {
-        let activity = Activity::of(pid.as_raw_nonzero().get()).with_markers(spec.markers.clone()).with_server(time.server_port());
+    let working = leader.map(|_| {
+        let activity = Activity::of(&roots).with_markers(spec.markers.clone()).with_server(time.server_port());
         (time.working)(Box::new(move || activity.idle()))
     });
     let (stdout, out_reader) = capture(child.stdout.take(), spec.cap);
@@ -186,7 +247,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
         status = child.wait() => End::Itself(status),
         () = deadline(spec.time_limit, time, cluster_start) => End::Deadline,
         () = cancel.cancelled() => End::Cancelled,
-        limit = exceeded(spec, leader) => End::Limit(limit),
+        limit = exceeded(spec, &roots) => End::Limit(limit),
     };
     let mut contained = Vec::new();
     let finish = match end {
@@ -267,9 +328,9 @@ async fn deadline(limit: Duration, time: &Timekeeping, cluster_start: u64) {
 }
 
 /// Resolves when the child uses more than it may; the text says of what.
-async fn exceeded(spec: &ChildSpec<'_>, leader: Option<Pid>) -> String {
-    match (&spec.launcher, leader) {
-        (Some(launcher), Some(leader)) => launcher.watch.exceeded(leader.as_raw_nonzero().get()).await,
+async fn exceeded(spec: &ChildSpec<'_>, roots: &[i32]) -> String {
+    match &spec.launcher {
+        Some(launcher) if !roots.is_empty() => launcher.watch.exceeded(roots).await,
         _ => std::future::pending().await,
     }
 }

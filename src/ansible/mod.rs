@@ -14,6 +14,7 @@ mod reading;
 pub mod sandbox;
 mod timekeeping;
 mod toolchain;
+mod warm;
 mod workspace;
 
 pub use activity::Activity;
@@ -25,4 +26,5 @@ pub use python::Python;
 pub use reading::{Rules, Uses};
 pub use timekeeping::{Idle, Timekeeping};
 pub use toolchain::{InstallStep, Toolchain, ToolsError, ToolsStatus, Versions};
+pub use warm::{Warm, WarmError, WarmInterpreters};
 pub use workspace::{SHIMS, Workspace, WorkspaceSpec};

@@ -19,6 +19,7 @@ use super::reading::{Rules, Uses};
 use super::sandbox::{Confinement, Limits, Policy, Watch};
 use super::timekeeping::Timekeeping;
 use super::toolchain::Toolchain;
+use super::warm::{Warm, WarmInterpreters};
 
 /// Programs on the path of children that are really this program, which lets them take the cluster's time.
 pub const SHIMS: [&str; 5] = ["date", "kubectl", "sleep", "sudo", "timeout"];
@@ -45,12 +46,14 @@ pub struct WorkspaceSpec {
     pub sandbox: Option<Confinement>,
     /// What is kept of each output stream.
     pub cap: OutputCap,
+    /// Interpreters that playbooks are forks of, in the sandbox; none: each starts Ansible anew.
+    pub warm: Option<Warm>,
 }
 
 impl WorkspaceSpec {
     /// A folder for playbooks and commands of our own: the plain tools, no sandbox.
     pub fn plain(folder: PathBuf, kubeconfig: String, group: &str) -> Self {
-        Self { folder, kubeconfig, group: group.to_owned(), shim_program: None, sandbox: None, cap: OutputCap::default() }
+        Self { folder, kubeconfig, group: group.to_owned(), shim_program: None, sandbox: None, cap: OutputCap::default(), warm: None }
     }
 }
 
@@ -143,6 +146,7 @@ impl Workspace {
         write_private(&events, "")?;
         let args = rules.dry_run.then(|| "--check".into()).into_iter().chain([file.into()]).collect();
         let mut spec = self.child(&program, args, time_limit, time, tools, std::slice::from_ref(&events))?;
+        spec.warm = self.warm().await;
         spec.environment.push(("MICROREMED_EVENTS".to_owned(), events.clone().into()));
         let command = child::run(&spec, time, cancel).await?;
         let events = Events::parse(&read_start(&events, EVENTS_MAX)?);
@@ -166,7 +170,19 @@ impl Workspace {
         write_private(&file, playbook)?;
         let program = tools.ansible_playbook();
         let args = vec!["--syntax-check".into(), file.into()];
-        child::run(&self.child(&program, args, time_limit, time, tools, &[])?, time, cancel).await
+        let mut spec = self.child(&program, args, time_limit, time, tools, &[])?;
+        spec.warm = self.warm().await;
+        child::run(&spec, time, cancel).await
+    }
+
+    /// The warm interpreters, where their forks can be put into the sandbox.
+    async fn warm(&self) -> Option<&WarmInterpreters> {
+        let sandboxed = self.spec.sandbox.as_ref().is_some_and(|c| c.layers.namespaces);
+        match &self.spec.warm {
+            // A fork is told its paths as text.
+            Some(warm) if sandboxed && self.spec.folder.to_str().is_some() => warm.ready().await,
+            _ => None,
+        }
     }
 
     /// Runs a command line with the shell, as it is written.
@@ -214,6 +230,7 @@ impl Workspace {
             markers: vec![format!("HOME={}", self.home().display()), format!("TMPDIR={}", self.tmp().display())],
             time_limit,
             cap: self.spec.cap,
+            warm: None,
         })
     }
 
@@ -280,7 +297,7 @@ fn inventory(group: &str, python: &Path) -> String {
 
 /// Fact gathering is left as it is: models rely on facts. Folders are absolute, since Ansible takes `~` from the
 /// password file here and from HOME there.
-fn settings(home: &Path, inventory: &Path, tools: &Toolchain) -> String {
+pub(super) fn settings(home: &Path, inventory: &Path, tools: &Toolchain) -> String {
     format!(
         "[defaults]\n\
          home = {home}/.ansible\n\
@@ -295,6 +312,7 @@ fn settings(home: &Path, inventory: &Path, tools: &Toolchain) -> String {
          nocows = True\n\
          nocolor = True\n\
          localhost_warning = False\n\
+         pipelining = True\n\
          host_key_checking = False\n\
          \n\
          [inventory]\n\

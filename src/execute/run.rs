@@ -11,7 +11,7 @@ use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
 use crate::ansible::sandbox::Confinement;
-use crate::ansible::{OutputCap, Toolchain, Workspace, WorkspaceSpec};
+use crate::ansible::{OutputCap, Toolchain, Warm, Workspace, WorkspaceSpec};
 use crate::cluster::{Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
@@ -95,6 +95,7 @@ pub(super) struct Shared {
     pub(super) secrets: Secrets,
     pub(super) program: Option<std::path::PathBuf>,
     pub(super) sandbox: Option<Confinement>,
+    pub(super) warm: Option<Warm>,
 }
 
 /// The inventory's group for the machine that runs playbooks; the published benchmark's name for it.
@@ -139,7 +140,10 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         cancel,
     } = request;
     events.send(Event::RunStarted(head)).await?;
+    let simulated = matches!(cluster, ClusterChoice::Embedded);
+    let warmed = experiment.sandbox.warm && sandbox.as_ref().is_some_and(|c| c.layers.namespaces);
     let shared = Arc::new(Shared {
+        warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated)),
         toolchain,
         cancel: cancel.clone(),
         charge_model: experiment.time.model == "charged",
@@ -267,6 +271,7 @@ impl Start {
             shim_program: self.shared.program.clone(),
             sandbox: self.shared.sandbox.clone(),
             cap: OutputCap::default(),
+            warm: self.shared.warm.clone(),
         };
         let workspace =
             Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;

@@ -21,11 +21,21 @@ pub struct SandboxSection {
     pub file: String,
     /// Size of all files of the trial's folder.
     pub disk: String,
+    /// Playbooks and their modules are forks of interpreters that have everything imported; `false`: each starts Ansible anew,
+    /// with the same results, later.
+    pub warm: bool,
 }
 
 impl Default for SandboxSection {
     fn default() -> Self {
-        Self { mode: "required".to_owned(), processes: 512, memory: "2Gi".to_owned(), file: "128Mi".to_owned(), disk: "256Mi".to_owned() }
+        Self {
+            mode: "required".to_owned(),
+            processes: 512,
+            memory: "2Gi".to_owned(),
+            file: "128Mi".to_owned(),
+            disk: "256Mi".to_owned(),
+            warm: true,
+        }
     }
 }
 
@@ -40,7 +50,8 @@ impl SandboxSection {
 
     /// What can change a trial's result: the limits.
     pub fn of_a_trial(&self) -> Option<Self> {
-        let limits = Self { mode: Self::default().mode, ..self.clone() };
+        let Self { mode, warm, .. } = Self::default();
+        let limits = Self { mode, warm, ..self.clone() };
         (!limits.is_default()).then_some(limits)
     }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use microremed::ansible::sandbox::{Confinement, Layers, Limits, detect};
-use microremed::ansible::{CommandOutcome, Finish, Rules, Timekeeping, Toolchain, Workspace, WorkspaceSpec};
+use microremed::ansible::{CommandOutcome, Finish, Rules, Timekeeping, Toolchain, Warm, Workspace, WorkspaceSpec};
 use microremed::cluster::{Cluster, Target, connect};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,7 @@ struct Scene {
     cluster: Cluster,
     tools: Toolchain,
     layers: Layers,
+    warm: Warm,
     before: BTreeMap<PathBuf, Vec<u8>>,
 }
 
@@ -136,7 +137,8 @@ impl Scene {
         let layers = detect(Path::new(env!("CARGO_BIN_EXE_microremed"))).layers;
         assert!(layers.suffice(), "this machine has no sandbox: {}; microremed doctor says more", layers.named());
         let before = contents(&host);
-        Self { folder, victim, tcp_port, udp_port, abstract_name, reached, cluster, tools, layers, before }
+        let warm = Warm::begin(tools.clone(), false);
+        Self { folder, victim, tcp_port, udp_port, abstract_name, reached, cluster, tools, layers, warm, before }
     }
 
     fn host(&self) -> PathBuf {
@@ -154,8 +156,8 @@ impl Scene {
             .replace("{abstract}", &self.abstract_name)
     }
 
-    /// Runs one case; what did not hold, one text each.
-    async fn attack(&self, n: usize, case: &Case, sandboxed: bool) -> Vec<String> {
+    /// Runs one case; what did not hold, one text each. `warm`: as a fork of the warm interpreters.
+    async fn attack(&self, n: usize, case: &Case, sandboxed: bool, warm: bool) -> Vec<String> {
         let skipped = case.only.as_deref().is_some_and(|only| only != std::env::consts::ARCH)
             || match case.needs.as_deref() {
                 None => false,
@@ -166,12 +168,13 @@ impl Scene {
         if skipped {
             return Vec::new();
         }
-        let folder = self.folder.path().join(format!("trial-{n}"));
+        let folder = self.folder.path().join(format!("trial-{n}{}", if warm { "-warm" } else { "" }));
         let limits = Limits { processes: 160, memory: 500 << 20, file: 32 << 20, disk: 64 << 20, ..Limits::default() };
         let program = || PathBuf::from(env!("CARGO_BIN_EXE_microremed"));
         let mut spec = WorkspaceSpec::plain(folder.clone(), self.cluster.agent_kubeconfig().to_owned(), "k3s_control_plane");
         spec.shim_program = Some(program());
         spec.sandbox = sandboxed.then(|| Confinement { layers: self.layers, limits, program: program() });
+        spec.warm = warm.then(|| self.warm.clone());
         let workspace = Workspace::create(spec, &self.tools).unwrap();
         let (time, cancel) = (Timekeeping::real(), CancellationToken::new());
         let limit = Duration::from_secs(case.limit.unwrap_or(20));
@@ -256,10 +259,12 @@ async fn withstand(files: &[&str], at_least: usize) {
     if let Ok(only) = std::env::var("HOSTILE_CASE") {
         cases.retain(|c| c.name.contains(&only));
     }
-    let attacks = futures::stream::iter(cases.iter().enumerate())
-        .map(|(n, case)| {
+    // Playbooks in both ways in which they can be started.
+    let ways = |case: &Case| if case.playbook.is_some() { vec![false, true] } else { vec![false] };
+    let attacks = futures::stream::iter(cases.iter().enumerate().flat_map(|(n, case)| ways(case).into_iter().map(move |warm| (n, case, warm))))
+        .map(|(n, case, warm)| {
             let scene = &scene;
-            async move { (&case.name, scene.attack(n, case, true).await) }
+            async move { (format!("{}{}", case.name, if warm { " (warm)" } else { "" }), scene.attack(n, case, true, warm).await) }
         })
         .buffer_unordered(SIDE_BY_SIDE);
     let mut broken: Vec<String> = Vec::new();
@@ -334,7 +339,7 @@ async fn the_same_attacks_succeed_without_a_sandbox() {
         let case = all.iter().find(|c| c.name == *name).unwrap_or_else(|| panic!("there is no case {name:?}"));
         // A connection to somebody else is noticed at the end of `withstand`, whatever the child says.
         let before = scene.reached.load(Ordering::Relaxed);
-        let noticed = !scene.attack(n, case, false).await.is_empty() || scene.reached.load(Ordering::Relaxed) > before;
+        let noticed = !scene.attack(n, case, false, false).await.is_empty() || scene.reached.load(Ordering::Relaxed) > before;
         if !noticed {
             unnoticed.push(name);
         }

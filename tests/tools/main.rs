@@ -12,6 +12,7 @@ mod fake_clock;
 mod playbooks;
 mod present;
 mod simulated_time;
+mod warm;
 
 /// Another folder can be named, to try another Python (the first on the path) beside the usual one.
 fn base() -> PathBuf {

@@ -11,6 +11,7 @@ fn spec<'a>(program: &'a Path, script: &str, marker: &str, limit_ms: u64) -> Chi
         markers: vec![format!("MARK={marker}")],
         time_limit: Duration::from_millis(limit_ms),
         cap: OutputCap::default(),
+        warm: None,
     }
 }
 

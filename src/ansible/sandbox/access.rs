@@ -3,11 +3,12 @@
 //! Input: a policy; effect: this process and all its descendants are confined to it, for good. They also cannot look
 //! into processes outside: their memory, open files and environment.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, Scope,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 use super::policy::Policy;
@@ -89,6 +90,16 @@ const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random"
 
 /// Confines this process. Landlock is known to be there: that it does less than asked for is decided by its version.
 pub(super) fn confine(policy: &Policy) -> Result<(), RulesetError> {
+    rules(policy)?.restrict_self()?;
+    Ok(())
+}
+
+/// The rules, for somebody who is to confine himself by them.
+pub(super) fn ruleset(policy: &Policy) -> Result<Option<OwnedFd>, RulesetError> {
+    Ok(rules(policy)?.into())
+}
+
+fn rules(policy: &Policy) -> Result<RulesetCreated, RulesetError> {
     let read = AccessFs::from_read(KNOWN);
     let change = AccessFs::from_all(KNOWN) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
     let device = AccessFs::ReadFile | AccessFs::WriteFile;
@@ -116,8 +127,7 @@ pub(super) fn confine(policy: &Policy) -> Result<(), RulesetError> {
     for port in &policy.ports {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
-    rules.restrict_self()?;
-    Ok(())
+    Ok(rules)
 }
 
 /// Where everybody writes. With a mount namespace these are the trial's own. Without one they are the machine's, and
@@ -131,7 +141,7 @@ fn temporary(policy: &Policy) -> Vec<&'static str> {
 }
 
 /// Adds a path that may not exist.
-fn with(rules: landlock::RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Result<landlock::RulesetCreated, RulesetError> {
+fn with(rules: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
     let Ok(opened) = PathFd::new(path) else { return Ok(rules) };
     // Rights on what folders hold make no sense for a file.
     let rights = if path.is_dir() { rights } else { rights & AccessFs::from_file(KNOWN) };

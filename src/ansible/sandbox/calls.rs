@@ -91,6 +91,21 @@ pub enum CallsError {
 
 /// Puts the filters on this process and all that it will start.
 pub(super) fn confine() -> Result<(), CallsError> {
+    for filter in programs()? {
+        seccompiler::apply_filter(&filter)?;
+    }
+    Ok(())
+}
+
+/// The filters as the kernel takes them, for somebody who is to put them on himself.
+pub(super) fn bytes() -> Result<Vec<Vec<u8>>, CallsError> {
+    let bytes = |filter: BpfProgram| {
+        filter.iter().flat_map(|one| [&one.code.to_ne_bytes()[..], &[one.jt, one.jf], &one.k.to_ne_bytes()].concat()).collect()
+    };
+    Ok(programs()?.into_iter().map(bytes).collect())
+}
+
+fn programs() -> Result<[BpfProgram; 2], CallsError> {
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().chain(DENIED_HERE).map(|n| (*n, Vec::new())).collect();
     denied.insert(libc::SYS_socket, sockets()?);
     denied.insert(libc::SYS_socketpair, vec![rule(vec![unlike(0, libc::AF_UNIX)?])?]);
@@ -102,9 +117,9 @@ pub(super) fn confine() -> Result<(), CallsError> {
     denied.insert(libc::SYS_setsockopt, vec![rule(vec![is(1, libc::IPPROTO_TCP)?, is(2, libc::TCP_ULP)?])?]);
     // Keys pressed on somebody's terminal.
     denied.insert(libc::SYS_ioctl, vec![rule(vec![is(1, libc::TIOCSTI)?])?, rule(vec![is(1, TIOCLINUX)?])?]);
-    apply(denied, libc::EPERM)?;
     // Its flags lie in memory, where a filter cannot look. Programs take "no such call" for an old kernel and use `clone`.
-    apply(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)
+    let newer = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    Ok([program(denied, libc::EPERM)?, program(newer, libc::ENOSYS)?])
 }
 
 const FAST_OPEN: u64 = 0x2000_0000;
@@ -112,14 +127,13 @@ const FAST_OPEN: u64 = 0x2000_0000;
 const OLD_PACKET: libc::c_int = 10;
 const TIOCLINUX: u64 = 0x541C;
 
-fn apply(mut denied: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Result<(), CallsError> {
+fn program(mut denied: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Result<BpfProgram, CallsError> {
     if let Some(alias) = ALIAS {
         denied = denied.into_iter().flat_map(|(n, rules)| [(n, rules.clone()), (n | alias, rules)]).collect();
     }
     let here: TargetArch = std::env::consts::ARCH.try_into()?;
     let errno = SeccompAction::Errno(errno.unsigned_abs());
-    let filter: BpfProgram = SeccompFilter::new(denied, SeccompAction::Allow, errno, here)?.try_into()?;
-    Ok(seccompiler::apply_filter(&filter)?)
+    Ok(SeccompFilter::new(denied, SeccompAction::Allow, errno, here)?.try_into()?)
 }
 
 /// Allowed are streams over TCP and asking the kernel for routes (facts do). Sockets in the file system are denied: Landlock

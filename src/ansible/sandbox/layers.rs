@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::LAUNCHER;
 use super::limits::Limits;
+use super::packets::{pair, send};
 use super::policy::Policy;
+use super::supervise::ANEW;
 
 /// Layers, from the strongest to the weakest. Limits and process groups are always there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -124,10 +126,11 @@ fn attempt(program: &Path, layers: Layers) -> Result<(), String> {
     fs_err::create_dir(&tmp).and_then(|()| policy.save(&file)).map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
     command.arg0(LAUNCHER).arg(&file).args(["--", "/bin/sh", "-c", ":"]).env_clear().current_dir(&tmp);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // Held until the end: when it is closed, the launcher ends.
+    let (held, given) = pair().map_err(|e| e.to_string())?;
+    command.stdin(Stdio::from(given)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| e.to_string())?;
-    // Waiting would close it, and the launcher would take that for our end.
-    let _held = child.stdin.take();
+    send(&held, ANEW, &[]).map_err(|e| e.to_string())?;
     let begun = Instant::now();
     let status = loop {
         match child.try_wait().map_err(|e| e.to_string())? {

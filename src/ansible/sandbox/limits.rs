@@ -36,9 +36,13 @@ impl Limits {
     /// Sets what the kernel keeps for this process and those it will start. `own_users`: processes are counted for this
     /// child alone, not for the user as a whole.
     pub(super) fn set(&self, own_users: bool) -> rustix::io::Result<()> {
-        let memory = self.memory.saturating_mul(RESERVED);
-        for (resource, limit) in [
-            (Resource::As, memory),
+        self.list(own_users).into_iter().try_for_each(|(resource, limit)| lower(resource, limit))
+    }
+
+    /// What the kernel keeps.
+    pub(super) fn list(&self, own_users: bool) -> Vec<(Resource, u64)> {
+        let mut list = vec![
+            (Resource::As, self.memory.saturating_mul(RESERVED)),
             (Resource::Data, self.memory),
             (Resource::Fsize, self.file),
             (Resource::Nofile, self.open_files),
@@ -46,13 +50,11 @@ impl Limits {
             (Resource::Core, 0),
             (Resource::Memlock, 0),
             (Resource::Msgqueue, 0),
-        ] {
-            lower(resource, limit)?;
-        }
+        ];
         if own_users {
-            lower(Resource::Nproc, self.processes)?;
+            list.push((Resource::Nproc, self.processes));
         }
-        Ok(())
+        list
     }
 }
 

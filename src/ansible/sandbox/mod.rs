@@ -8,11 +8,13 @@
 pub const LAUNCHER: &str = "microremed-sandbox";
 
 mod access;
+mod adopt;
 mod calls;
 mod family;
 mod layers;
 mod limits;
 mod namespaces;
+mod packets;
 mod policy;
 mod privileges;
 mod supervise;
@@ -23,4 +25,6 @@ pub use layers::{Found, LANDLOCK_PORTS, LANDLOCK_SIGNALS, Layers, detect};
 pub use limits::Limits;
 pub use policy::{Confinement, Policy};
 pub use supervise::{Ended, LaunchError, follow, inner, outer};
+pub(crate) use supervise::{ADOPT, ANEW};
+pub(crate) use packets::{pair, receive, send};
 pub(crate) use watch::Watch;

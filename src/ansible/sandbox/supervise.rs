@@ -5,8 +5,9 @@
 //! where there are namespaces it is their first process, and the kernel ends all others with it.
 
 use std::ffi::OsString;
-use std::io::{PipeReader, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -20,7 +21,7 @@ use rustix::process::{
 
 use super::family;
 use super::policy::Policy;
-use super::{access, calls, namespaces, privileges};
+use super::{access, adopt, calls, namespaces, packets, privileges};
 
 /// Rounds of ending orphans; each ends all that were found.
 const ROUNDS: usize = 400;
@@ -28,6 +29,12 @@ const ROUNDS: usize = 400;
 const LAST_ROUNDS: usize = 5;
 /// Of a reason that the inner launcher gives.
 const LONGEST_TEXT: u64 = 10_000;
+/// Until the runner has said how to start; it asks the warm interpreters first.
+const ORDER_LIMIT: Duration = Duration::from_secs(60);
+/// The runner's order to start the program anew.
+pub(crate) const ANEW: &[u8] = b"a";
+/// The runner's order to make the program of forks that wait at two channels, which come with it.
+pub(crate) const ADOPT: &[u8] = b"f";
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Why the launcher could not start the program.
@@ -99,9 +106,12 @@ fn launch(policy: &Policy, policy_file: &Path, inner: &str, argv: &[OsString]) -
     if policy.layers.namespaces {
         namespaces::enter(policy).map_err(LaunchError::Namespaces)?;
     }
-    let (mut told, tell) = std::io::pipe().map_err(LaunchError::Inner)?;
+    let (how, channels) = packets::receive(std::io::stdin(), ORDER_LIMIT)?;
+    let (mut told, tell) = UnixStream::pair().map_err(LaunchError::Inner)?;
+    packets::send(&told, how.get(..1).unwrap_or(ANEW), &channels.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+    drop(channels);
     let mut command = Command::new(&policy.program);
-    command.arg0(inner).arg(policy_file).arg("--").args(argv).stdin(Stdio::from(tell));
+    command.arg0(inner).arg(policy_file).arg("--").args(argv).stdin(Stdio::from(OwnedFd::from(tell)));
     let child = with_signals(|| command.spawn())?.map_err(LaunchError::Inner)?;
     // Our copy of the pipe's other end goes with it.
     drop(command);
@@ -115,7 +125,7 @@ fn launch(policy: &Policy, policy_file: &Path, inner: &str, argv: &[OsString]) -
 }
 
 /// A first byte for the kind, then four for a number or a text to the end.
-fn answer(told: &mut PipeReader) -> Option<Result<Ended, LaunchError>> {
+fn answer(told: &mut UnixStream) -> Option<Result<Ended, LaunchError>> {
     let mut kind = [0_u8; 1];
     told.read_exact(&mut kind).ok()?;
     if kind == *b"e" {
@@ -137,8 +147,8 @@ fn answer(told: &mut PipeReader) -> Option<Result<Ended, LaunchError>> {
 pub fn inner(policy_file: &Path, argv: &[OsString]) -> Result<(), LaunchError> {
     let policy = Policy::load(policy_file).map_err(LaunchError::Policy)?;
     // Closed in the program, unlike the one we were given.
-    let mut tell = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(LaunchError::Inner)?);
-    let result = start(&policy, argv);
+    let mut tell = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(LaunchError::Inner)?);
+    let result = start(&policy, argv, &tell);
     let message = match &result {
         Ok(Ended::Exited(code)) => [b"x".as_slice(), &i32::from(*code).to_le_bytes()].concat(),
         Ok(Ended::Signalled(signal)) => [b"s".as_slice(), &signal.to_le_bytes()].concat(),
@@ -149,7 +159,7 @@ pub fn inner(policy_file: &Path, argv: &[OsString]) -> Result<(), LaunchError> {
     result.map(|_| ())
 }
 
-fn start(policy: &Policy, argv: &[OsString]) -> Result<Ended, LaunchError> {
+fn start(policy: &Policy, argv: &[OsString], outer: &UnixStream) -> Result<Ended, LaunchError> {
     let (program, args) = argv.split_first().ok_or(LaunchError::NoProgram)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     hold_signals()?;
@@ -158,6 +168,10 @@ fn start(policy: &Policy, argv: &[OsString]) -> Result<Ended, LaunchError> {
     } else {
         set_child_subreaper(Some(getpid()))?;
     }
+    let (_, channels) = packets::receive(outer, ORDER_LIMIT)?;
+    if !channels.is_empty() {
+        adopt::equip(policy, argv, &channels)?;
+    }
     policy.limits.set(policy.layers.namespaces).map_err(LaunchError::Limits)?;
     privileges::drop().map_err(LaunchError::Privileges)?;
     if policy.layers.landlock > 0 {
@@ -165,6 +179,9 @@ fn start(policy: &Policy, argv: &[OsString]) -> Result<Ended, LaunchError> {
     }
     if policy.layers.seccomp {
         calls::confine()?;
+    }
+    if let Some(channel) = channels.first() {
+        return adopt::follow(channel);
     }
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null());

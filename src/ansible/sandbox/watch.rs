@@ -24,14 +24,15 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Resolves when a limit is exceeded; the text names it.
-    pub(crate) async fn exceeded(&self, leader: i32) -> String {
+    /// Resolves when a limit is exceeded by these processes and all that they started; the text names it.
+    pub(crate) async fn exceeded(&self, leaders: &[i32]) -> String {
         let mut looks = 0_u32;
         let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             looks = looks.wrapping_add(1);
-            let family = up_to(leader, usize::try_from(self.limits.processes).unwrap_or(usize::MAX));
+            let most = usize::try_from(self.limits.processes).unwrap_or(usize::MAX);
+            let family: Vec<i32> = leaders.iter().flat_map(|leader| up_to(*leader, most)).collect();
             if family.len() as u64 > self.limits.processes {
                 return self.crowd();
             }
@@ -123,7 +124,7 @@ mod tests {
         let mut child = std::process::Command::new("sh").args(["-c", "sleep 60 & sleep 60 & sleep 60 & wait"]).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let watch = Watch { limits: Limits { processes: 2, ..Limits::default() }, folder: "/nowhere".into() };
-        let why = tokio::time::timeout(Duration::from_secs(20), watch.exceeded(pid)).await.unwrap();
+        let why = tokio::time::timeout(Duration::from_secs(20), watch.exceeded(&[pid])).await.unwrap();
         assert_eq!(why, "more than 2 processes");
         super::super::family::kill_descendants(pid);
         child.kill().unwrap();
