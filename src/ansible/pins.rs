@@ -33,6 +33,7 @@ pub(crate) const EVENTS_PLUGIN: (&str, &str) = ("microremed_events.py", include_
 pub(crate) const CLOCK: (&str, &str) = ("microremed_clock.py", include_str!("python/microremed_clock.py"));
 pub(crate) const CLOCK_HOOK: (&str, &str) = ("microremed_clock.pth", include_str!("python/microremed_clock.pth"));
 pub(crate) const TAKE_COLLECTIONS: &str = include_str!("python/take_collections.py");
+pub(crate) const TAKE_MODULES: &str = include_str!("python/take_modules.yml");
 
 impl Pins {
     /// The pins for Python 3.`minor`.
@@ -57,7 +58,7 @@ pub(crate) fn digest() -> String {
     for pins in &PINS {
         hash.update(format!("{pins:?}"));
     }
-    for text in [EVENTS_PLUGIN.1, CLOCK.1, CLOCK_HOOK.1, TAKE_COLLECTIONS] {
+    for text in [EVENTS_PLUGIN.1, CLOCK.1, CLOCK_HOOK.1, TAKE_COLLECTIONS, TAKE_MODULES] {
         hash.update(text);
     }
     hash.finalize().iter().take(6).fold(String::new(), |text, b| text + &format!("{b:02x}"))

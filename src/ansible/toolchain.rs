@@ -101,7 +101,7 @@ pub enum InstallStep {
     InstallPackages(Vec<String>),
     /// Downloading the package with the collections.
     FetchCollections(String),
-    /// Byte-compiling.
+    /// Byte-compiling, and having Ansible pack its modules.
     Compile,
     /// Done.
     Finished(PathBuf),
@@ -201,7 +201,7 @@ impl Toolchain {
     /// Whether nothing that children use was taken away: what is missing would be taken for a mistake in their playbooks.
     fn is_whole(&self) -> bool {
         let collection = self.collections().join("ansible_collections/kubernetes/core");
-        let parts = [self.python(), self.ansible_playbook(), self.kubectl(), collection, self.callback_plugins()];
+        let parts = [self.python(), self.ansible_playbook(), self.kubectl(), collection, self.callback_plugins(), self.modules()];
         // `exists` follows links: the interpreter behind the environment must still be there.
         parts.iter().all(|part| part.exists())
     }
@@ -297,7 +297,7 @@ impl Toolchain {
             Ok(()) | Err(ToolsError::Step { .. }) => {}
             Err(other) => return Err(other),
         }
-        step("run Ansible", &self.ansible_playbook(), &["--version".into()], STEP_LIMIT, LOCAL_ADVICE).await?;
+        self.pack_modules().await?;
 
         let versions = Versions {
             python: format!("3.{}", python.minor),
@@ -311,6 +311,25 @@ impl Toolchain {
         fs_err::write(&half, text)?;
         fs_err::rename(half, self.root.join(MARKER))?;
         Ok(())
+    }
+
+    /// Runs Ansible for the first time: it packs the modules that playbooks use most, and leaves them in [`Self::modules`].
+    async fn pack_modules(&self) -> Result<(), ToolsError> {
+        let folder = tempfile::tempdir()?;
+        let (playbook, inventory) = (folder.path().join("take_modules.yml"), folder.path().join("inventory.ini"));
+        fs_err::write(&playbook, pins::TAKE_MODULES)?;
+        fs_err::write(&inventory, super::workspace::inventory("here", &self.python()))?;
+        fs_err::write(folder.path().join("ansible.cfg"), super::workspace::settings(folder.path(), &inventory, self))?;
+        let settings = [
+            ("HOME", folder.path().into()),
+            ("LC_ALL", "C.UTF-8".into()),
+            ("ANSIBLE_CONFIG", folder.path().join("ansible.cfg")),
+            ("MICROREMED_EVENTS", folder.path().join("events")),
+            ("MICROREMED_KEEP", self.modules()),
+        ];
+        let mut args: Vec<OsString> = settings.into_iter().map(|(name, value): (_, PathBuf)| assigned(name, &value)).collect();
+        args.extend([self.ansible_playbook().into(), "-e".into(), assigned("folder", folder.path()), playbook.into()]);
+        step("run Ansible", Path::new("/usr/bin/env"), &args, STEP_LIMIT, LOCAL_ADVICE).await
     }
 
     fn venv(&self) -> PathBuf {
@@ -357,10 +376,22 @@ impl Toolchain {
         self.root.join("collections")
     }
 
+    /// Modules that are packed already, which our callback plugin lends to playbooks.
+    fn modules(&self) -> PathBuf {
+        self.root.join("modules")
+    }
+
     /// The folder with our callback plugin.
     pub(crate) fn callback_plugins(&self) -> PathBuf {
         self.root.join("callback_plugins")
     }
+}
+
+/// `name=value`, whatever bytes the value has.
+fn assigned(name: &str, value: &Path) -> OsString {
+    let mut text = OsString::from(format!("{name}="));
+    text.push(value);
+    text
 }
 
 fn listed(seen: &[String]) -> String {

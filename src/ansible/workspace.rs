@@ -291,7 +291,7 @@ fn servers(kubeconfig: &str) -> Vec<u16> {
 }
 
 /// `localhost`, `all`, `127.0.0.1` and the group's name all mean this machine.
-fn inventory(group: &str, python: &Path) -> String {
+pub(super) fn inventory(group: &str, python: &Path) -> String {
     format!("[{group}]\nlocalhost ansible_connection=local ansible_python_interpreter={}\n", python.display())
 }
 

@@ -1,10 +1,13 @@
 # Writes what each task of a playbook did as JSON lines to the file named by MICROREMED_EVENTS.
 # Each line is written with one write(2), so a killed run leaves at most one torn line at the end.
+# Also lends a playbook the modules that were packed when the tools were installed (take_modules.yml).
 from __future__ import annotations
 
 import json
 import os
+import shutil
 
+from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
@@ -16,6 +19,22 @@ requirements: [enabled in the configuration]
 """
 
 MESSAGE_MAX = 2000
+PACKED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "modules")
+
+
+def _cache():
+    """Where this run of Ansible keeps modules that it has packed."""
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache")
+
+
+def _lend():
+    try:
+        os.makedirs(_cache(), exist_ok=True)
+        for name in os.listdir(PACKED):
+            os.symlink(os.path.join(PACKED, name), os.path.join(_cache(), name))
+    except OSError:
+        # Then they are packed anew.
+        pass
 
 
 def _message(result):
@@ -69,6 +88,8 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook):
         self._write({"playbook": {}})
+        if os.path.isdir(PACKED):
+            _lend()
 
     def v2_playbook_on_play_start(self, play):
         self._write({"play": {}})
@@ -99,3 +120,5 @@ class CallbackModule(CallbackBase):
                 "unreachable": s.get("unreachable", 0),
             }
         self._write({"stats": counts})
+        if os.environ.get("MICROREMED_KEEP"):
+            shutil.copytree(_cache(), os.environ["MICROREMED_KEEP"], ignore=shutil.ignore_patterns("*.lock"))

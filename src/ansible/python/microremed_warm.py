@@ -256,7 +256,7 @@ class Modules:
         # The package that modules bring with them is empty, unlike the one that is installed.
         for name, path in (("ansible", root), ("ansible_collections", [os.path.join(COLLECTIONS, "ansible_collections")])):
             package = types.ModuleType(name)
-            package.__path__ = path
+            package.__path__, package.__file__ = path, os.path.join(path[0], "__init__.py")
             sys.modules[name] = package
         for name in ("ansible.module_utils", "ansible_collections.kubernetes.core.plugins.module_utils"):
             self.bring(name)

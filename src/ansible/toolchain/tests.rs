@@ -27,7 +27,7 @@ async fn a_whole_one_is_used_as_it_is() {
     let base = folder_with(&[(MARKER, VERSIONS)]);
     let made = Toolchain { root: Toolchain::folder(base.path()) };
     let collection = made.collections().join("ansible_collections/kubernetes/core");
-    for part in [made.python(), made.ansible_playbook(), made.kubectl(), collection, made.callback_plugins()] {
+    for part in [made.python(), made.ansible_playbook(), made.kubectl(), collection, made.callback_plugins(), made.modules()] {
         assert!(matches!(Toolchain::status(base.path()), ToolsStatus::Broken { .. }), "without {}", part.display());
         std::fs::create_dir_all(part).unwrap();
     }
