@@ -109,7 +109,13 @@ fn audit(engine: &Engine) -> Vec<AuditRecord> {
     engine.with(|w| {
         w.audit
             .iter()
-            .map(|a| AuditRecord { at_ms: a.at.0, user: a.user.clone(), verb: a.verb.clone(), path: a.path.clone(), code: a.code })
+            .map(|a| AuditRecord {
+                at_ms: a.at.0,
+                user: a.user.to_string(),
+                verb: a.verb.to_string(),
+                path: a.path.to_string(),
+                code: a.code,
+            })
             .collect()
     })
 }

@@ -57,7 +57,7 @@ use super::registry;
 use super::schema;
 use super::status::Status;
 use super::tokens;
-use super::world::{AuditEntry, Engine, World};
+use super::world::{Engine, World};
 
 /// The user of requests that say nothing about theirs.
 const ANONYMOUS: &str = "system:anonymous";
@@ -104,9 +104,8 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
     let mut call = match engine.with(|w| Call::new(parts.method.clone(), &parts.uri, &parts.headers, w)) {
         Ok(call) => call,
         Err(status) => {
-            let (at, path) = (engine.now(), parts.uri.path().to_owned());
             let verb = parts.method.as_str().to_ascii_lowercase();
-            engine.with(|w| w.note(AuditEntry { at, user: String::new(), verb, path, code: status.code }));
+            engine.with(|w| w.audit.note(w.now, "", &verb, parts.uri.path(), status.code));
             return Answer::from(status).into_response();
         }
     };
@@ -251,8 +250,7 @@ fn deprecation(target: &Target) -> Option<&'static str> {
 }
 
 fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {
-    let entry = AuditEntry { at: world.now, user: call.who.user.clone(), verb: verb.to_owned(), path: call.text.clone(), code };
-    world.note(entry);
+    world.audit.note(world.now, &call.who.user, verb, &call.text, code);
 }
 
 /// The verb of a request, as audit logs and discovery name it.
@@ -355,7 +353,7 @@ fn plain(call: &Call, customs: &Customs, world: &World) -> Answer {
             Answer::json(200, &custom::document(&customs.of_version(group, version).collect::<Vec<_>>()))
         }
         ["openapi", "v3", rest @ ..] => match schema::openapi_v3(&rest.join("/")) {
-            Some(document) => Answer { code: 200, content_type: "application/json", body: document.to_vec(), warnings: Vec::new() },
+            Some(document) => Answer { code: 200, content_type: "application/json", body: document, warnings: Vec::new() },
             None => Answer::no_page(),
         },
         [".well-known", "openid-configuration"] => Answer::json(200, &tokens::configuration()),
@@ -394,6 +392,8 @@ fn health(call: &Call, what: &str) -> Answer {
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod crowd;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
