@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod chaos;
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod controllers;
 pub mod custom;
 mod history;

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,8 @@ const NAMES: [&str; 6] = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes", "
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How many finished handshakes may wait to be served.
 const QUEUE: usize = 128;
+/// How many handshakes go on at a time; more connections are refused.
+const HANDSHAKES: usize = 1024;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,7 @@ impl Listener {
     pub(super) fn new(tcp: TcpListener, address: SocketAddr, identity: &Identity, stop: CancellationToken) -> Self {
         let (sender, ready) = mpsc::channel(QUEUE);
         let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));
+        let places = Arc::new(Semaphore::new(HANDSHAKES));
         tokio::spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -86,9 +89,11 @@ impl Listener {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 };
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                 super::server::send_at_once(&stream);
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
+                    let _place = place;
                     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         // The receiver goes with the server.
                         Ok(Ok(stream)) => drop(sender.send((stream, peer)).await),

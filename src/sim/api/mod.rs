@@ -20,6 +20,7 @@ mod logs;
 mod metrics;
 mod pod;
 mod read;
+mod receive;
 mod review;
 pub(crate) mod roles;
 mod scale;
@@ -32,7 +33,6 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -61,11 +61,6 @@ use super::world::{Engine, World};
 
 /// The user of requests that say nothing about theirs.
 const ANONYMOUS: &str = "system:anonymous";
-/// The largest request body that is read.
-const BODY_MAX: usize = 8 << 20;
-/// How long it may take to arrive, in real time: it comes over loopback.
-const BODY_LIMIT: Duration = Duration::from_secs(10);
-
 /// The server as a service, for a listener or for tests.
 ///
 /// Streams that never end by themselves end when `stop` is cancelled.
@@ -122,13 +117,11 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         call.who.user.clone_from(user);
         call.who.groups = vec!["system:authenticated".to_owned()];
     }
-    let body = match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(body)) => body,
-        // The cluster's time stands still for a request: nobody may stop it for good by not sending the rest of one.
-        Err(_) => return Answer::from(Status::new(408, "Timeout", "the request body did not arrive in time")).into_response(),
-        Ok(Err(e)) => {
-            return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}")))
-                .into_response();
+    let body = match receive::body(&parts.headers, body).await {
+        Ok(body) => body,
+        Err(status) => {
+            engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), status.code));
+            return Answer::from(status).into_response();
         }
     };
     call.veil = Veil::of(&config, &call.who.user);
@@ -396,5 +389,7 @@ mod conformance;
 mod crowd;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod tests;
