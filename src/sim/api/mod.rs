@@ -13,6 +13,7 @@ mod calendar;
 mod call;
 pub(crate) mod definitions;
 mod discovery;
+mod escalation;
 mod exec;
 mod forward;
 mod held;
