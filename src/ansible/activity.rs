@@ -24,7 +24,6 @@ pub struct Activity {
     /// The first is the group's leader; below the others are more members.
     roots: Vec<i32>,
     markers: Vec<String>,
-    port: Option<u16>,
     seen: Mutex<Seen>,
 }
 
@@ -46,7 +45,7 @@ struct Stat {
 impl Activity {
     /// Watches these processes, their descendants and the members of the process group that the first of them leads.
     pub fn of(roots: &[i32]) -> Self {
-        Self { roots: roots.to_vec(), markers: Vec::new(), port: None, seen: Mutex::default() }
+        Self { roots: roots.to_vec(), markers: Vec::new(), seen: Mutex::default() }
     }
 
     /// Watches, besides, those who left the tree and the group but still have one of these `NAME=value` settings in
@@ -56,18 +55,12 @@ impl Activity {
         Self { markers, ..self }
     }
 
-    /// Takes a request that the server at this loopback port has not read yet for work: whoever sent it sleeps, but
-    /// what it waits for is the server, not the clock.
-    #[must_use]
-    pub fn with_server(self, port: Option<u16>) -> Self {
-        Self { port, ..self }
-    }
-
-    /// True when every thread of every process of the tree sleeps, and no request of theirs is under way.
+    /// True when every thread of every process of the tree sleeps. What they wait for may be a server rather than the clock: whoever
+    /// keeps the clock asks that server, too.
     pub fn idle(&self) -> bool {
         for _ in 0..LOOKS {
             let before = time_off_cpu();
-            if !self.processes_wait() || self.port.is_some_and(unread) {
+            if !self.processes_wait() {
                 return false;
             }
             // On a crowded machine we may be held up in the middle of the look: work can then be handed on from those not
@@ -185,21 +178,6 @@ fn time_off_cpu() -> Option<u64> {
     fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// Whether bytes (or, on a listening socket, connections) wait to be taken at a local TCP port.
-fn unread(port: u16) -> bool {
-    fs::read_to_string("/proc/net/tcp").is_ok_and(|table| table.lines().skip(1).any(|line| unread_line(line, port)))
-}
-
-/// `sl local_address rem_address st tx_queue:rx_queue ...`, in hexadecimal.
-fn unread_line(line: &str, port: u16) -> bool {
-    let mut fields = line.split_ascii_whitespace();
-    let local = fields.nth(1).and_then(|a| a.split_once(':')).and_then(|(_, p)| u16::from_str_radix(p, 16).ok());
-    let open = fields.nth(1).is_some_and(|state| matches!(state, "01" | "0A"));
-    let queue = fields.next().and_then(|q| q.split_once(':')).and_then(|(_, rx)| u64::from_str_radix(rx, 16).ok());
-    // A connection that its client closed counts its end as one unread byte: nobody waits for that.
-    local == Some(port) && open && queue.is_some_and(|q| q > 0)
-}
-
 /// Processes whose environment was given any of these `NAME=value` settings: finds those that left the group.
 pub(crate) fn with_environment(settings: &[String]) -> Vec<i32> {
     process_ids().filter(|pid| has_setting(*pid, settings)).collect()
@@ -285,27 +263,6 @@ mod tests {
         for stray in with_environment(&[marker]).into_iter().filter_map(rustix::process::Pid::from_raw) {
             let _gone = rustix::process::kill_process(stray, rustix::process::Signal::KILL);
         }
-        kill(child);
-    }
-
-    #[test]
-    fn an_unread_request_is_work() {
-        use std::io::{Read, Write};
-        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = server.local_addr().unwrap();
-        let child = shell("sleep 60");
-        let activity = Activity::of(&[pid(&child)]).with_server(Some(address.port()));
-        assert!(settles(&activity, true));
-        let mut client = std::net::TcpStream::connect(address).unwrap();
-        assert!(!activity.idle(), "a connection in the backlog");
-        let (mut stream, _) = server.accept().unwrap();
-        assert!(settles(&activity, true));
-        client.write_all(b"hello").unwrap();
-        assert!(!activity.idle(), "bytes that were not read");
-        stream.read_exact(&mut [0; 5]).unwrap();
-        assert!(settles(&activity, true));
-        drop(client);
-        assert!(settles(&activity, true), "a client that went away waits for nothing");
         kill(child);
     }
 

@@ -237,7 +237,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let Started { mut child, _held, .. } = started;
     let mut guard = GroupGuard { leader, markers: spec.markers.clone(), alive: true };
     let working = leader.map(|_| {
-        let activity = Activity::of(&roots).with_markers(spec.markers.clone()).with_server(time.server_port());
+        let activity = Activity::of(&roots).with_markers(spec.markers.clone());
         (time.working)(Box::new(move || activity.idle()))
     });
     let (stdout, out_reader) = capture(child.stdout.take(), spec.cap);

@@ -109,7 +109,13 @@ fn audit(engine: &Engine) -> Vec<AuditRecord> {
     engine.with(|w| {
         w.audit
             .iter()
-            .map(|a| AuditRecord { at_ms: a.at.0, user: a.user.clone(), verb: a.verb.clone(), path: a.path.clone(), code: a.code })
+            .map(|a| AuditRecord {
+                at_ms: a.at.0,
+                user: a.user.to_string(),
+                verb: a.verb.to_string(),
+                path: a.path.to_string(),
+                code: a.code,
+            })
             .collect()
     })
 }
@@ -234,7 +240,8 @@ impl Pace for SimPace {
     }
 
     fn working(&self, idle: Idle) -> Working {
-        let external = Some(self.clock().external(idle));
+        let engine = Arc::clone(&self.engine);
+        let external = Some(self.clock().external(Box::new(move || idle() && !engine.unread())));
         give_up(&self.own);
         Working(Some(Box::new(WaitingForChildren { external, own: Arc::clone(&self.own) })))
     }

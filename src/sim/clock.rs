@@ -51,6 +51,8 @@ pub type Interest = Box<dyn Fn(&Change) -> bool + Send + Sync>;
 struct Watch {
     /// The revision up to which the client has been told.
     told: Arc<AtomicU64>,
+    /// The revision of the latest change of the objects watched.
+    latest: Arc<AtomicU64>,
     interest: Interest,
 }
 
@@ -115,14 +117,15 @@ impl Clock {
         Hold(self.clone())
     }
 
-    /// Somebody waits for a watch event: time may jump to the next change of interest.
+    /// Somebody waits for a watch event: time may jump to the next change of interest. `latest` is kept at the revision of the
+    /// latest change of the objects watched.
     #[must_use]
-    pub fn watcher(&self, interest: Interest) -> Watcher {
+    pub fn watcher(&self, interest: Interest, latest: Arc<AtomicU64>) -> Watcher {
         let told = Arc::new(AtomicU64::new(u64::MAX));
         let mut s = self.state();
         s.next_id += 1;
         let id = s.next_id;
-        s.watchers.insert(id, Watch { told: Arc::clone(&told), interest });
+        s.watchers.insert(id, Watch { told: Arc::clone(&told), latest, interest });
         drop(s);
         self.0.kick.notify_one();
         Watcher { clock: self.clone(), id, told }
@@ -218,9 +221,8 @@ impl Clock {
                 tokio::select! { () = stop.cancelled() => return, () = clock.0.kick.notified() => continue }
             }
             if let Waiting::Outside(patience) = waiting {
-                let revision = engine.with(|w| w.store.revision());
                 let now = tokio::time::Instant::now();
-                let idle = clock.told(revision) && clock.externals_idle();
+                let idle = clock.told() && clock.externals_idle();
                 let since = *idle_since.get_or_insert(now);
                 if !idle {
                     idle_since = None;
@@ -266,9 +268,10 @@ impl Clock {
         }
     }
 
-    /// Whether the client of every watch has been told of everything up to `revision`.
-    fn told(&self, revision: u64) -> bool {
-        self.state().watchers.values().all(|w| w.told.load(Ordering::Acquire) >= revision)
+    /// Whether the client of every watch has been told of everything that it watches.
+    fn told(&self) -> bool {
+        // One that has been told nothing (0) is behind even when nothing has changed since.
+        self.state().watchers.values().all(|w| w.told.load(Ordering::Acquire) >= w.latest.load(Ordering::Acquire).max(1))
     }
 
     /// Moves to the next moment at which somebody outside may see something: a timer, or a change that is watched.
@@ -301,7 +304,7 @@ impl Clock {
 
     /// Whether the client of any watch will hear of a change after `revision`.
     fn interesting(&self, engine: &Engine, revision: u64) -> bool {
-        let changes: Vec<Change> = engine.with(|w| w.store.changes_after(revision).map(|c| c.cloned().collect()).unwrap_or_default());
+        let changes: Vec<Change> = engine.with(|w| w.store.changes_after(revision, |_| true).map(Iterator::collect).unwrap_or_default());
         let s = self.state();
         s.watchers.values().any(|w| changes.iter().any(|c| (w.interest)(c)))
     }
@@ -448,7 +451,7 @@ mod tests {
     async fn a_watch_holds_time_until_its_client_was_told() {
         let (engine, stop) = running();
         let _external = engine.clock.external(Box::new(|| true));
-        let watcher = engine.clock.watcher(Box::new(|_| true));
+        let watcher = engine.clock.watcher(Box::new(|_| true), Arc::default());
         watcher.told(0);
         let timer = engine.clock.outside_timer(at(1_000));
         a_while().await;

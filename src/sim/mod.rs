@@ -10,12 +10,16 @@
 //! by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time passes), [`api`] (HTTP).
 
 pub mod api;
+mod arrivals;
+pub mod audit;
 pub mod catalog;
 pub mod chaos;
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod controllers;
 pub mod custom;
+mod history;
 pub mod kubelet;
 pub mod managed;
 pub mod patch;

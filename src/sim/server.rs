@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::api;
 use super::clock::Clock;
 use super::config::SimConfig;
+use super::connections::{Connections, Limits, serve};
 use super::kubelet;
 use super::tls::{self, Identity, TlsError};
 use super::world::Engine;
@@ -60,7 +60,11 @@ pub struct Sim {
 
 impl Sim {
     /// Starts a cluster: nodes are ready and the API answers when this returns. Needs a tokio runtime.
-    pub async fn start(mut config: SimConfig) -> Result<Self, SimError> {
+    pub async fn start(config: SimConfig) -> Result<Self, SimError> {
+        Self::start_within(config, Limits::default()).await
+    }
+
+    pub(super) async fn start_within(mut config: SimConfig, limits: Limits) -> Result<Self, SimError> {
         config.programs = true;
         let (port, users) = (config.port, config.doors.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| SimError::Listen { port, source })?;
@@ -72,47 +76,30 @@ impl Sim {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(kubelet::programs::serve(Arc::clone(&engine), engine.programs(), stop.clone()));
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
-        let (app, stopped) = (api::router(Arc::clone(&engine), stop.clone()), stop.clone());
+        let (connections, arrivals) = (Connections::new(limits), engine.arrivals());
+        tasks.spawn(Arc::clone(&connections).watch(stop.clone()));
+        let app = api::router(Arc::clone(&engine), stop.clone());
         let mut clock = address;
         if identity.is_some() {
             // Programs that only want to sleep in the cluster's time need no keys for it.
             let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
             clock = plain.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
-            let (app, stopped) = (api::clock_router(Arc::clone(&engine), stop.clone()), stop.clone());
-            tasks.spawn(async move {
-                let served = axum::serve(plain.tap_io(|c| send_at_once(c)), app)
-                    .with_graceful_shutdown(async move { stopped.cancelled().await })
-                    .await;
-                let _said = served.inspect_err(|error| tracing::error!(%error, "the clock's listener ended"));
-            });
+            let app = api::clock_router(Arc::clone(&engine), stop.clone());
+            tasks.spawn(serve(arrivals.door(plain), Arc::clone(&connections), app, stop.clone()));
         }
-        let ended = |error: &std::io::Error| tracing::error!(%error, "the embedded cluster's listener ended");
         match &identity {
-            None => tasks.spawn(async move {
-                let served = axum::serve(listener.tap_io(|c| send_at_once(c)), app)
-                    .with_graceful_shutdown(async move { stopped.cancelled().await })
-                    .await;
-                let _said = served.inspect_err(ended);
-            }),
+            None => tasks.spawn(serve(arrivals.door(listener), Arc::clone(&connections), app, stop.clone())),
             Some(identity) => {
-                let listener = tls::Listener::new(listener, address, identity, stop.clone());
-                tasks.spawn(async move {
-                    let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await }).await;
-                    let _said = served.inspect_err(ended);
-                })
+                let listener = tls::Listener::new(arrivals.door(listener), address, identity, stop.clone());
+                tasks.spawn(serve(listener, Arc::clone(&connections), app, stop.clone()))
             }
         };
         let mut doors = BTreeMap::new();
         for user in users {
             let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
             doors.insert(user.clone(), door.local_addr().map_err(|source| SimError::Listen { port: 0, source })?);
-            let (app, stopped) = (api::door(Arc::clone(&engine), stop.clone(), &user), stop.clone());
-            tasks.spawn(async move {
-                let served = axum::serve(door.tap_io(|c| send_at_once(c)), app)
-                    .with_graceful_shutdown(async move { stopped.cancelled().await })
-                    .await;
-                let _said = served.inspect_err(|error| tracing::error!(%error, "a user's listener ended"));
-            });
+            let app = api::door(Arc::clone(&engine), stop.clone(), &user);
+            tasks.spawn(serve(arrivals.door(door), Arc::clone(&connections), app, stop.clone()));
         }
         tasks.close();
         Ok(Self { engine, address, authority: identity.map(|i| i.authority), clock, doors, stop, tasks })

@@ -79,7 +79,7 @@ impl Status {
     }
 }
 
-fn details(resource: &super::resource::Resource, name: &str) -> Value {
+pub(super) fn details(resource: &super::resource::Resource, name: &str) -> Value {
     let mut d = json!({"name": name, "kind": &*resource.plural});
     if !resource.group.is_empty() {
         d["group"] = (&*resource.group).into();

@@ -1,16 +1,14 @@
 //! Versioned objects and their change log: no semantics at all, those are in [`super::registry`].
 //!
-//! One counter numbers all changes (`resourceVersion`); the last [`LOG_LIMIT`] changes are kept for watches.
+//! One counter numbers all changes (`resourceVersion`); the latest are kept for watches: [`super::history`].
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::history::History;
 use super::resource::{Key, Resource};
-
-/// How many changes are kept for watches; older resource versions answer 410 Expired.
-pub const LOG_LIMIT: usize = 20_000;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +34,31 @@ pub struct Change {
     pub object: Arc<Value>,
     /// Its state before; `None` for creations. Selector watches need it to tell "left the selection" from "changed".
     pub previous: Option<Arc<Value>>,
+    /// In which words watches have told of it.
+    pub told: Arc<Told>,
+}
+
+/// The texts in which a change was told, by form: many watches share them.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<Vec<(String, Arc<[u8]>)>>);
+
+impl Told {
+    /// More forms are not kept: a table's changes with each second.
+    const FORMS: usize = 4;
+
+    /// The text in one form, made on first use.
+    pub fn text(&self, form: String, make: impl FnOnce() -> Vec<u8>) -> Arc<[u8]> {
+        let mut forms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = forms.iter().find(|(known, _)| *known == form) {
+            return Arc::clone(text);
+        }
+        let text: Arc<[u8]> = make().into();
+        if forms.len() == Self::FORMS {
+            forms.remove(0);
+        }
+        forms.push((form, Arc::clone(&text)));
+        text
+    }
 }
 
 /// A watch asked for changes older than the log holds.
@@ -50,7 +73,7 @@ pub struct Expired {
 pub struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
     revision: u64,
-    log: VecDeque<Change>,
+    log: History,
 }
 
 impl Store {
@@ -81,11 +104,10 @@ impl Store {
     /// [`Expired`] when the log no longer reaches back that far.
     pub fn list_at(&self, resource: &Resource, namespace: Option<&str>, revision: u64) -> Result<BTreeMap<Key, Arc<Value>>, Expired> {
         let mut then: BTreeMap<Key, Arc<Value>> = self.list(resource, namespace).map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
-        let changes: Vec<&Change> = self.changes_after(revision)?.collect();
-        let ours = |c: &&&Change| c.key.resource == *resource && namespace.is_none_or(|n| *c.key.namespace == *n);
-        for change in changes.iter().rev().filter(ours) {
-            match &change.previous {
-                Some(previous) => then.insert(change.key.clone(), Arc::clone(previous)),
+        let ours = |key: &Key| key.resource == *resource && namespace.is_none_or(|n| *key.namespace == *n);
+        for change in self.changes_after(revision, ours)?.rev() {
+            match change.previous {
+                Some(previous) => then.insert(change.key, previous),
                 None => then.remove(&change.key),
             };
         }
@@ -107,47 +129,53 @@ impl Store {
         self.revision += 1;
         value["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let object = Arc::new(value);
+        // All changes of an object share its key.
+        let key = self.objects.get_key_value(key).map_or(key, |(k, _)| k).clone();
         let previous = self.objects.insert(key.clone(), Arc::clone(&object));
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-        self.push(Change { revision: self.revision, kind, key: key.clone(), object: Arc::clone(&object), previous });
+        self.log.push(Change { revision: self.revision, kind, key, object: Arc::clone(&object), previous, told: Arc::default() });
         object
     }
 
     /// Removes an object and logs its deletion. Returns its last state, stamped with the deletion's version.
     pub fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
-        let previous = self.objects.remove(key)?;
+        let (key, previous) = self.objects.remove_entry(key)?;
         self.revision += 1;
         let mut last = (*previous).clone();
         last["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let object = Arc::new(last);
-        self.push(Change {
+        self.log.push(Change {
             revision: self.revision,
             kind: ChangeKind::Deleted,
-            key: key.clone(),
+            key,
             object: Arc::clone(&object),
             previous: Some(previous),
+            told: Arc::default(),
         });
         Some(object)
     }
 
-    /// The changes after `revision`, oldest first.
+    /// The changes after `revision` of the objects that `about` asks for, oldest first.
     ///
     /// # Errors
     /// [`Expired`] when the log no longer reaches back that far.
-    pub fn changes_after(&self, revision: u64) -> Result<impl Iterator<Item = &Change>, Expired> {
-        let oldest = self.log.front().map_or(self.revision, |c| c.revision - 1);
-        if revision < oldest {
-            return Err(Expired { oldest });
-        }
-        let start = self.log.partition_point(|c| c.revision <= revision);
-        Ok(self.log.range(start..))
+    pub fn changes_after<'a>(
+        &'a self,
+        revision: u64,
+        about: impl Fn(&Key) -> bool + Copy + 'a,
+    ) -> Result<impl DoubleEndedIterator<Item = Change> + 'a, Expired> {
+        self.log.after(revision, self.revision, about)
     }
 
-    fn push(&mut self, change: Change) {
-        if self.log.len() == LOG_LIMIT {
-            self.log.pop_front();
-        }
-        self.log.push_back(change);
+    /// The types of the objects that changed after `revision`; `None` when the log no longer reaches back that far.
+    pub fn changed_after(&self, revision: u64) -> Option<BTreeSet<&Resource>> {
+        self.log.changed_after(revision, self.revision)
+    }
+
+    /// About how many bytes the change log takes.
+    #[cfg(test)]
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log.bytes()
     }
 }
 
@@ -184,17 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_numbered_and_expire() {
+    fn changes_are_numbered() {
         let mut s = Store::default();
         let key = Key::new(&Resource::new("", "pods"), "a", "x");
         s.put(&key, json!({"metadata": {}}));
         s.put(&key, json!({"metadata": {}}));
         s.remove(&key);
-        let kinds: Vec<_> = s.changes_after(1).map(|c| c.map(|c| c.kind).collect::<Vec<_>>()).unwrap_or_default();
+        let kinds: Vec<_> = s.changes_after(1, |_| true).map(|c| c.map(|c| c.kind).collect()).unwrap_or_default();
         assert_eq!(kinds, [ChangeKind::Modified, ChangeKind::Deleted]);
-        for _ in 0..LOG_LIMIT {
-            s.put(&key, json!({"metadata": {}}));
-        }
-        assert!(s.changes_after(1).is_err());
     }
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+use super::arrivals::{Arriving, Door};
 
 /// The names that the certificate is for.
 const NAMES: [&str; 6] = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
@@ -21,6 +22,8 @@ const NAMES: [&str; 6] = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes", "
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How many finished handshakes may wait to be served.
 const QUEUE: usize = 128;
+/// How many handshakes go on at a time; more connections are refused.
+const HANDSHAKES: usize = 1024;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -66,29 +69,26 @@ impl Identity {
 
 /// A listener that hands out connections whose handshake is done: one that is slow holds nobody up.
 pub(super) struct Listener {
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    ready: mpsc::Receiver<(TlsStream<Arriving>, SocketAddr)>,
     address: SocketAddr,
 }
 
 impl Listener {
     /// Accepts on `tcp` until `stop` is cancelled.
-    pub(super) fn new(tcp: TcpListener, address: SocketAddr, identity: &Identity, stop: CancellationToken) -> Self {
+    pub(super) fn new(mut tcp: Door, address: SocketAddr, identity: &Identity, stop: CancellationToken) -> Self {
         let (sender, ready) = mpsc::channel(QUEUE);
         let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));
+        let places = Arc::new(Semaphore::new(HANDSHAKES));
         tokio::spawn(async move {
             loop {
-                let accepted = tokio::select! {
+                let (stream, peer) = tokio::select! {
                     () = stop.cancelled() => return,
-                    accepted = tcp.accept() => accepted,
+                    accepted = axum::serve::Listener::accept(&mut tcp) => accepted,
                 };
-                let Ok((stream, peer)) = accepted else {
-                    // Out of file handles, most likely: others will end.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                super::server::send_at_once(&stream);
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
+                    let _place = place;
                     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         // The receiver goes with the server.
                         Ok(Ok(stream)) => drop(sender.send((stream, peer)).await),
@@ -103,7 +103,7 @@ impl Listener {
 }
 
 impl axum::serve::Listener for Listener {
-    type Io = TlsStream<TcpStream>;
+    type Io = TlsStream<Arriving>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {

@@ -4,6 +4,7 @@
 //! made at random when the first token is asked for: nobody can write a token, though all else follows from the seed.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +13,8 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::controllers::kinds::NODES;
+use super::store::Store;
 use super::time::SimTime;
 
 /// Who signs, and for whom a token is when nobody says it: the API server (as recorded).
@@ -29,6 +32,34 @@ pub fn configuration() -> Value {
 #[derive(Default)]
 pub struct Tokens {
     key: OnceLock<Option<Key>>,
+    issued: AtomicU64,
+}
+
+/// What a token is to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The account's namespace.
+    pub namespace: &'a str,
+    /// Its name and uid.
+    pub account: (&'a str, &'a str),
+    /// For whom it is meant.
+    pub audiences: &'a Value,
+    /// From when.
+    pub begins: SimTime,
+    /// Until when.
+    pub ends: SimTime,
+    /// `pod` and `node`, or `secret`: what it ends with.
+    pub bound: &'a Value,
+}
+
+/// The claims that bind a token to a pod.
+pub fn of_pod(store: &Store, pod: &Value) -> Value {
+    let mut claims = json!({"pod": {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}});
+    if let Some(name) = pod["spec"]["nodeName"].as_str() {
+        let node = store.get(&super::resource::Key::new(&NODES, "", name));
+        claims["node"] = json!({"name": name, "uid": node.map_or(&Value::Null, |n| &n["metadata"]["uid"])});
+    }
+    claims
 }
 
 struct Key {
@@ -50,6 +81,27 @@ impl Key {
 impl Tokens {
     fn key(&self) -> Option<&Key> {
         self.key.get_or_init(Key::new).as_ref()
+    }
+
+    /// A token of a service account; `None` when this machine gives no random numbers.
+    pub fn issue(&self, wish: &Wish<'_>) -> Option<String> {
+        let (name, uid) = wish.account;
+        let mut of = json!({"namespace": wish.namespace, "serviceaccount": {"name": name, "uid": uid}});
+        if let (Some(of), Some(bound)) = (of.as_object_mut(), wish.bound.as_object()) {
+            of.extend(bound.clone());
+        }
+        let begins = wish.begins.timestamp().as_second();
+        let mut claims = json!({"aud": wish.audiences, "exp": wish.ends.timestamp().as_second(), "iat": begins, "iss": ISSUER,
+            "kubernetes.io": of, "nbf": begins, "sub": format!("system:serviceaccount:{}:{name}", wish.namespace)});
+        // Its own identity, laid out like a random UUID: no two tokens have the same, and nobody else's numbers are used up.
+        let number = self.issued.fetch_add(1, Ordering::Relaxed);
+        let digest = Sha256::digest(format!("{number} {claims}"));
+        let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let parts: Option<Vec<&str>> = [0..8, 8..12, 13..16, 17..20, 20..32].into_iter().map(|r| hex.get(r)).collect();
+        if let [a, b, c, d, e] = *parts? {
+            claims["jti"] = format!("{a}-{b}-4{c}-8{d}-{e}").into();
+        }
+        self.sign(&claims)
     }
 
     /// A token with these claims; `None` when this machine gives no random numbers.

@@ -5,17 +5,18 @@
 //! simulated times give the same cluster, byte for byte. Nothing here reads a real clock.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::arrivals::Arrivals;
 use super::clock::Clock;
 use super::config::SimConfig;
-use super::resource::Key;
+use super::resource::{Key, Resource};
 use super::store::Store;
 use super::time::SimTime;
 
@@ -89,24 +90,6 @@ impl Agenda {
     }
 }
 
-/// One API request, for the audit log.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct AuditEntry {
-    /// When.
-    pub at: SimTime,
-    /// Who (`runner`, `agent`, `verifier`, `system:...`).
-    pub user: String,
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `exec`, ...
-    pub verb: String,
-    /// Path without query.
-    pub path: String,
-    /// HTTP status.
-    pub code: u16,
-}
-
-/// So many requests are kept for the audit log, about 100 MB of them; a trial makes thousands.
-const AUDIT_MAX: usize = 500_000;
-
 /// Everything that recurs (accounting each second, scrapes, controllers' rounds) does so at divisors of this.
 const BEAT_MS: u64 = 60_000;
 
@@ -124,8 +107,8 @@ pub struct World {
     pub config: Arc<SimConfig>,
     /// Signs and reads tokens of service accounts.
     pub tokens: super::tokens::Tokens,
-    /// Every request served; of a cluster that has served very many, the later ones. See [`World::note`].
-    pub audit: Vec<AuditEntry>,
+    /// Every request served.
+    pub audit: super::audit::Audit,
     /// What runs in the pods: not visible through the API, but what it reports.
     pub runtime: super::kubelet::Runtime,
     /// What controllers remember beside the store.
@@ -140,17 +123,11 @@ pub struct World {
     pub writer: super::managed::Writer,
     /// The store's revision up to which [`super::controllers::observe`] has seen the changes.
     pub observed: u64,
+    /// The store's revision up to which watches have been told that something changed.
+    announced: u64,
 }
 
 impl World {
-    /// Keeps a request for the audit log. When it is full, the older half goes.
-    pub fn note(&mut self, entry: AuditEntry) {
-        if self.audit.len() >= AUDIT_MAX {
-            self.audit.drain(..AUDIT_MAX / 2);
-        }
-        self.audit.push(entry);
-    }
-
     /// A cluster at its start: nodes, the standard namespaces and their default objects.
     pub fn new(config: Arc<SimConfig>) -> Self {
         let start = config.start;
@@ -162,7 +139,7 @@ impl World {
             agenda: Agenda::default(),
             config,
             tokens: super::tokens::Tokens::default(),
-            audit: Vec::new(),
+            audit: super::audit::Audit::default(),
             runtime: super::kubelet::Runtime::default(),
             controllers: super::controllers::State::default(),
             chaos: super::chaos::State::default(),
@@ -170,6 +147,7 @@ impl World {
             customs: super::custom::Customs::default(),
             writer: super::managed::Writer::Cluster,
             observed: 0,
+            announced: 0,
         };
         super::controllers::bootstrap(&mut world);
         world.settle();
@@ -221,13 +199,29 @@ impl World {
     }
 }
 
+/// What watches of one type of objects wait for.
+struct Topic {
+    signal: tokio::sync::watch::Sender<u64>,
+    latest: Arc<AtomicU64>,
+}
+
+/// News of one type of objects.
+pub struct Followed {
+    /// Woken by every change of such an object.
+    pub signal: tokio::sync::watch::Receiver<u64>,
+    /// The revision of the latest one since somebody listens; 0 before the first.
+    pub latest: Arc<AtomicU64>,
+}
+
 /// The world, shared: one lock, a signal for watches, and the clock.
 pub struct Engine {
     world: Mutex<World>,
     changed: tokio::sync::watch::Sender<u64>,
+    topics: Mutex<BTreeMap<Resource, Topic>>,
     passed: tokio::sync::watch::Sender<SimTime>,
     calendar: AtomicI64,
     programs: OnceLock<tokio::sync::mpsc::UnboundedSender<super::kubelet::programs::Started>>,
+    arrivals: Arc<Arrivals>,
     /// How time passes.
     pub clock: Clock,
 }
@@ -242,11 +236,23 @@ impl Engine {
         Arc::new(Self {
             world: Mutex::new(world),
             changed,
+            topics: Mutex::default(),
             passed,
             calendar: AtomicI64::new(0),
             programs: OnceLock::new(),
+            arrivals: Arc::default(),
             clock: Clock::new(config.clock),
         })
+    }
+
+    /// What is known of requests that nobody has read yet.
+    pub(super) fn arrivals(&self) -> Arc<Arrivals> {
+        Arc::clone(&self.arrivals)
+    }
+
+    /// Whether a client waits for a request of its to be read: it is at work, though it sleeps.
+    pub fn unread(&self) -> bool {
+        self.arrivals.unread()
     }
 
     /// Runs `f` on the world, lets controllers see what it changed, and wakes watches. Never held across an await.
@@ -256,13 +262,53 @@ impl Engine {
         world.settle();
         let revision = world.store.revision();
         let started = std::mem::take(&mut world.runtime.started);
+        let wake = self.announce(&mut world, revision);
         drop(world);
         if let Some(programs) = self.programs.get().filter(|_| !started.is_empty()) {
             // The cluster goes down: nothing is run any more.
             let _down = programs.send((started, self.clock.hold()));
         }
         self.changed.send_if_modified(|r| std::mem::replace(r, revision) != revision);
+        for topic in wake {
+            topic.send_if_modified(|r| std::mem::replace(r, revision) != revision);
+        }
         out
+    }
+
+    /// Looks at the world and changes nothing.
+    pub fn read<T>(&self, f: impl FnOnce(&World) -> T) -> T {
+        f(&self.lock())
+    }
+
+    /// Notes which followed types have changed, while the world is locked: the clock must know of it before anybody else
+    /// computes. Gives the signals to send.
+    fn announce(&self, world: &mut World, revision: u64) -> Vec<tokio::sync::watch::Sender<u64>> {
+        let before = std::mem::replace(&mut world.announced, revision);
+        if before == revision {
+            return Vec::new();
+        }
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.retain(|_, t| t.signal.receiver_count() > 0);
+        if topics.is_empty() {
+            return Vec::new();
+        }
+        let changed = world.store.changed_after(before);
+        // More happened at once than is remembered: everybody looks.
+        let affected = topics.iter().filter(|(r, _)| changed.as_ref().is_none_or(|c| c.contains(r)));
+        affected
+            .map(|(_, topic)| {
+                topic.latest.store(revision, Ordering::Release);
+                topic.signal.clone()
+            })
+            .collect()
+    }
+
+    /// News of one type of objects, from now on.
+    pub fn follow(&self, resource: &Resource) -> Followed {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic =
+            topics.entry(resource.clone()).or_insert_with(|| Topic { signal: tokio::sync::watch::channel(0).0, latest: Arc::default() });
+        Followed { signal: topic.signal.subscribe(), latest: Arc::clone(&topic.latest) }
     }
 
     /// Hands the programs that containers start over to whoever runs them. The first call counts.

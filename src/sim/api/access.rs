@@ -3,10 +3,12 @@
 //! Input: a request's headers, and the roles and bindings in the store. Output: an identity, or the 401 and 403 of the real
 //! server. Without `SimConfig::rbac` everybody may do everything.
 
+use std::collections::BTreeMap;
+
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::sim::controllers::kinds::SERVICE_ACCOUNTS;
+use crate::sim::controllers::kinds::{PODS, SECRETS, SERVICE_ACCOUNTS};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
 use crate::sim::tokens::ISSUER;
@@ -25,11 +27,13 @@ pub(super) struct Identity {
     pub(super) uid: String,
     /// Groups.
     pub(super) groups: Vec<String>,
+    /// What else is known, from the token.
+    pub(super) extra: BTreeMap<&'static str, String>,
 }
 
 impl Identity {
     fn anonymous() -> Self {
-        Self { user: "system:anonymous".to_owned(), uid: String::new(), groups: vec!["system:unauthenticated".to_owned()] }
+        Self { user: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()], ..Self::default() }
     }
 
     /// The user of a token that is meant for one of `audiences`; `None`: nobody's.
@@ -39,26 +43,45 @@ impl Identity {
             let named = config.groups.get(user).cloned();
             let mut groups = named.unwrap_or_else(|| vec![MASTERS.to_owned()]);
             groups.push("system:authenticated".to_owned());
-            return Some(Self { user: user.clone(), uid: format!("u{}", config.seed), groups });
+            return Some(Self { user: user.clone(), uid: format!("u{}", config.seed), groups, ..Self::default() });
         }
         let claims = world.tokens.verify(token, audiences, world.now)?;
-        let (namespace, account) = (claims["kubernetes.io"]["namespace"].as_str()?, &claims["kubernetes.io"]["serviceaccount"]);
-        let name = account["name"].as_str()?;
-        // A token ends with the account that it was made for, also when there is another one of its name.
-        let stored = world.store.get(&Key::new(&SERVICE_ACCOUNTS, namespace, name))?;
-        (stored["metadata"]["uid"] == account["uid"])
-            .then(|| Self { uid: account["uid"].as_str().unwrap_or_default().to_owned(), ..Self::account(namespace, name) })
+        let of = &claims["kubernetes.io"];
+        let namespace = of["namespace"].as_str()?;
+        // A token ends with what it was made for, also when there is another one of its name.
+        let lives = |resource: &Resource, named: &Value| {
+            let stored = world.store.get(&Key::new(resource, namespace, named["name"].as_str()?))?;
+            (stored["metadata"]["uid"] == named["uid"]).then_some(())
+        };
+        lives(&SERVICE_ACCOUNTS, &of["serviceaccount"])?;
+        let mut who = Self::account(namespace, of["serviceaccount"]["name"].as_str()?);
+        who.uid = of["serviceaccount"]["uid"].as_str()?.to_owned();
+        let mut know = |key, value: &Value, before: &str| {
+            who.extra.extend(value.as_str().map(|v| (key, format!("{before}{v}"))));
+        };
+        know("authentication.kubernetes.io/credential-id", &claims["jti"], "JTI=");
+        if of["pod"].is_object() {
+            lives(&PODS, &of["pod"])?;
+            know("authentication.kubernetes.io/pod-name", &of["pod"]["name"], "");
+            know("authentication.kubernetes.io/pod-uid", &of["pod"]["uid"], "");
+            know("authentication.kubernetes.io/node-name", &of["node"]["name"], "");
+            know("authentication.kubernetes.io/node-uid", &of["node"]["uid"], "");
+        }
+        if of["secret"].is_object() {
+            lives(&SECRETS, &of["secret"])?;
+        }
+        Some(who)
     }
 
     fn account(namespace: &str, name: &str) -> Self {
         Self {
             user: format!("system:serviceaccount:{namespace}:{name}"),
-            uid: String::new(),
             groups: vec![
                 "system:serviceaccounts".to_owned(),
                 format!("system:serviceaccounts:{namespace}"),
                 "system:authenticated".to_owned(),
             ],
+            ..Self::default()
         }
     }
 
@@ -81,6 +104,9 @@ impl Identity {
         if !self.uid.is_empty() {
             v["uid"] = self.uid.as_str().into();
         }
+        if !self.extra.is_empty() {
+            v["extra"] = self.extra.iter().map(|(k, v)| ((*k).to_owned(), json!([v]))).collect::<serde_json::Map<_, _>>().into();
+        }
         v
     }
 }
@@ -102,7 +128,7 @@ pub(super) fn impersonated(headers: &HeaderMap) -> Option<Identity> {
     if !groups.iter().any(|g| g == all) {
         groups.push(all.to_owned());
     }
-    Some(Identity { user, uid: text("impersonate-uid"), groups })
+    Some(Identity { user, uid: text("impersonate-uid"), groups, ..Identity::default() })
 }
 
 /// Something that somebody wants to do.
@@ -179,9 +205,19 @@ pub(super) fn check_impersonation(world: &World, who: &Identity, wanted: &Identi
     Ok(())
 }
 
+/// Whether roles do not matter.
+pub(super) fn may_everything(world: &World, who: &Identity) -> bool {
+    !world.config.rbac || who.groups.iter().any(|g| g == MASTERS)
+}
+
+/// All rules that hold for a user in a namespace.
+pub(super) fn rules_of(world: &World, who: &Identity, namespace: &str) -> Vec<Value> {
+    grants(world, who, namespace).into_iter().flat_map(|g| g.rules).collect()
+}
+
 /// Why an action is allowed: empty for those who may do everything; `None`: it is not.
 pub(super) fn allowed(world: &World, who: &Identity, action: &Action<'_>) -> Option<String> {
-    if !world.config.rbac || who.groups.iter().any(|g| g == MASTERS) {
+    if may_everything(world, who) {
         return Some(String::new());
     }
     grants(world, who, action.namespace).into_iter().find(|g| g.rules.iter().any(|r| covers(r, action))).map(|g| g.why)
@@ -250,7 +286,7 @@ fn covers(rule: &Value, action: &Action<'_>) -> bool {
 /// The answer to `SelfSubjectRulesReview`.
 pub(super) fn rules(world: &World, who: &Identity, namespace: &str) -> Value {
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
-    if !world.config.rbac || who.groups.iter().any(|g| g == MASTERS) {
+    if may_everything(world, who) {
         resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, object};
 use super::call::{Call, Target};
-use super::{body, versions, write};
+use super::{body, escalation, versions, write};
 use crate::sim::managed::{self, Conflict, LAST_APPLIED, Writer};
 use crate::sim::registry;
 use crate::sim::status::Status;
@@ -52,6 +52,7 @@ pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body:
         return write::finish(world, call, target, new, warnings);
     }
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, new)?;
+    escalation::check(world, &call.who, &key, &made)?;
     let stored = if call.dry_run() { Arc::new(made) } else { world.store.put(&key, made) };
     let mut answer = object(call, target, 201, &stored, world.now);
     answer.warnings = warnings;

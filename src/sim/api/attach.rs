@@ -67,7 +67,7 @@ fn state(world: &World, key: &Key, container: &str) -> Option<(String, u64)> {
 async fn follow(engine: &Arc<Engine>, key: &Key, container: &str, out: &mpsc::Sender<Output>) {
     let Some((run, mut seen)) = engine.with(|w| state(w, key, container)) else { return };
     let mut ticks = engine.ticks();
-    let _watcher = engine.clock.watcher(Box::new(|_| true));
+    let _watcher = engine.clock.watcher(Box::new(|_| true), Arc::default());
     while ticks.changed().await.is_ok() {
         let news = engine.with(|w| {
             let (id, written) = state(w, key, container).filter(|(id, _)| *id == run)?;

@@ -216,10 +216,10 @@ fn fits(api_version: &str, kind: &str, verb: &str, object: &Value, out: &mut Vec
 
 fn structure(entry: &Entry, map: &Map<String, Value>, path: &str, out: &mut Vec<String>) {
     let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    let lacking = entry.fields.iter().filter(|(name, field)| field.required && !map.contains_key(*name));
+    let lacking = entry.fields.iter().filter(|(name, field)| field.required && !map.contains_key(**name));
     out.extend(lacking.map(|(name, _)| format!("lacks {}", at(name))));
     for (name, value) in map {
-        match entry.fields.get(name) {
+        match entry.fields.get(name.as_str()) {
             None => out.push(format!("has {}, which the schema does not know", at(name))),
             Some(field) => this_field(field, value, &at(name), out),
         }
@@ -231,7 +231,7 @@ fn this_field(field: &Field, value: &Value, path: &str, out: &mut Vec<String>) {
     let printed = path.ends_with(".lastProbeTime") || path.ends_with("status.currentMetrics");
     if value.is_null() && !printed && !(field.required && matches!(field.kind, Type::List(_) | Type::Map(_))) {
         out.push(format!("{path} is null"));
-    } else if !field.allowed.is_empty() && value.as_str().is_some_and(|v| !field.allowed.iter().any(|a| a == v)) {
+    } else if !field.allowed.is_empty() && value.as_str().is_some_and(|v| !field.allowed.iter().any(|a| *a == v)) {
         out.push(format!("{path} is {value}, not one of {:?}", field.allowed));
     } else if !value.is_null() {
         typed(&field.kind, value, path, out);

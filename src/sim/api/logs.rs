@@ -132,7 +132,7 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: &Call, t
             ready: text,
             ticks,
             stop,
-            _watcher: engine.clock.watcher(Box::new(|_| true)),
+            _watcher: engine.clock.watcher(Box::new(|_| true), Arc::default()),
         };
         Body::from_stream(futures::stream::unfold(follow, |mut f| async move {
             let text = f.next().await?;

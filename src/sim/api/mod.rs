@@ -13,6 +13,7 @@ mod calendar;
 mod call;
 pub(crate) mod definitions;
 mod discovery;
+mod escalation;
 mod exec;
 mod forward;
 mod held;
@@ -20,6 +21,7 @@ mod logs;
 mod metrics;
 mod pod;
 mod read;
+mod receive;
 mod review;
 pub(crate) mod roles;
 mod scale;
@@ -32,7 +34,6 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -57,15 +58,10 @@ use super::registry;
 use super::schema;
 use super::status::Status;
 use super::tokens;
-use super::world::{AuditEntry, Engine, World};
+use super::world::{Engine, World};
 
 /// The user of requests that say nothing about theirs.
 const ANONYMOUS: &str = "system:anonymous";
-/// The largest request body that is read.
-const BODY_MAX: usize = 8 << 20;
-/// How long it may take to arrive, in real time: it comes over loopback.
-const BODY_LIMIT: Duration = Duration::from_secs(10);
-
 /// The server as a service, for a listener or for tests.
 ///
 /// Streams that never end by themselves end when `stop` is cancelled.
@@ -104,9 +100,8 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
     let mut call = match engine.with(|w| Call::new(parts.method.clone(), &parts.uri, &parts.headers, w)) {
         Ok(call) => call,
         Err(status) => {
-            let (at, path) = (engine.now(), parts.uri.path().to_owned());
             let verb = parts.method.as_str().to_ascii_lowercase();
-            engine.with(|w| w.note(AuditEntry { at, user: String::new(), verb, path, code: status.code }));
+            engine.with(|w| w.audit.note(w.now, "", &verb, parts.uri.path(), status.code));
             return Answer::from(status).into_response();
         }
     };
@@ -123,13 +118,11 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         call.who.user.clone_from(user);
         call.who.groups = vec!["system:authenticated".to_owned()];
     }
-    let body = match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(body)) => body,
-        // The cluster's time stands still for a request: nobody may stop it for good by not sending the rest of one.
-        Err(_) => return Answer::from(Status::new(408, "Timeout", "the request body did not arrive in time")).into_response(),
-        Ok(Err(e)) => {
-            return Answer::from(Status::new(413, "RequestEntityTooLarge", format!("failed to read the request body: {e}")))
-                .into_response();
+    let body = match receive::body(&parts.headers, body).await {
+        Ok(body) => body,
+        Err(status) => {
+            engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), status.code));
+            return Answer::from(status).into_response();
         }
     };
     call.veil = Veil::of(&config, &call.who.user);
@@ -251,8 +244,7 @@ fn deprecation(target: &Target) -> Option<&'static str> {
 }
 
 fn audit(world: &mut World, call: &Call, verb: &str, code: u16) {
-    let entry = AuditEntry { at: world.now, user: call.who.user.clone(), verb: verb.to_owned(), path: call.text.clone(), code };
-    world.note(entry);
+    world.audit.note(world.now, &call.who.user, verb, &call.text, code);
 }
 
 /// The verb of a request, as audit logs and discovery name it.
@@ -355,7 +347,7 @@ fn plain(call: &Call, customs: &Customs, world: &World) -> Answer {
             Answer::json(200, &custom::document(&customs.of_version(group, version).collect::<Vec<_>>()))
         }
         ["openapi", "v3", rest @ ..] => match schema::openapi_v3(&rest.join("/")) {
-            Some(document) => Answer { code: 200, content_type: "application/json", body: document.to_vec(), warnings: Vec::new() },
+            Some(document) => Answer { code: 200, content_type: "application/json", body: document, warnings: Vec::new() },
             None => Answer::no_page(),
         },
         [".well-known", "openid-configuration"] => Answer::json(200, &tokens::configuration()),
@@ -395,6 +387,10 @@ fn health(call: &Call, what: &str) -> Answer {
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,11 @@ use super::access::{self, Action, Identity};
 use super::answer::Answer;
 use super::body;
 use super::call::{Call, Target};
+use crate::sim::controllers::kinds::{PODS, SECRETS};
 use crate::sim::registry;
+use crate::sim::resource::{Key, Resource};
 use crate::sim::schema::Cause;
-use crate::sim::status::Status;
+use crate::sim::status::{Status, details};
 use crate::sim::tokens;
 use crate::sim::world::World;
 
@@ -25,7 +27,8 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
         "SubjectAccessReview" | "LocalSubjectAccessReview" => |w, _, o| {
             let text = |f: &str| o["spec"][f].as_str().unwrap_or_default().to_owned();
             let groups = o["spec"]["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-            access_status(w, &Identity { user: text("user"), uid: text("uid"), groups }, &o["spec"])
+            let who = Identity { user: text("user"), uid: text("uid"), groups, ..Identity::default() };
+            access_status(w, &who, &o["spec"])
         },
         "SelfSubjectRulesReview" => |w, c, o| access::rules(w, &c.who, o["spec"]["namespace"].as_str().unwrap_or_default()),
         "SelfSubjectReview" => |_, c, _| json!({"userInfo": c.who.info()}),
@@ -83,6 +86,43 @@ fn access_status(world: &World, who: &Identity, spec: &Value) -> Value {
     }
 }
 
+/// The claims of the object that a token is bound to: it ends with it.
+fn bound(world: &World, namespace: &str, reference: &Value, account: &str) -> Result<Value, Status> {
+    let (kind, name) = (reference["kind"].as_str().unwrap_or_default(), reference["name"].as_str().unwrap_or_default());
+    let find = |resource: &Resource| {
+        let object = world.store.get(&Key::new(resource, namespace, name)).ok_or_else(|| Status::not_found(resource, name))?;
+        let (uid, asked) = (&object["metadata"]["uid"], &reference["uid"]);
+        if asked.as_str().is_some_and(|a| !a.is_empty()) && asked != uid {
+            let text = format!(
+                "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+                asked.as_str().unwrap_or_default()
+            );
+            return Err(Status {
+                details: details(resource, name),
+                ..Status::new(409, "Conflict", format!("Operation cannot be fulfilled on {} {name:?}: {text}", resource.qualified()))
+            });
+        }
+        Ok(object)
+    };
+    match kind {
+        "" => Ok(json!({})),
+        "Pod" => {
+            let pod = find(&PODS)?;
+            if pod["spec"]["serviceAccountName"].as_str().unwrap_or_default() != account {
+                return Err(Status::bad_request(format!(
+                    "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+                )));
+            }
+            Ok(tokens::of_pod(&world.store, pod))
+        }
+        "Secret" => Ok(json!({"secret": {"name": name, "uid": find(&SECRETS)?["metadata"]["uid"]}})),
+        _ => Err(Status::bad_request(format!(
+            "cannot bind token to object of type {}, Kind={kind}",
+            reference["apiVersion"].as_str().unwrap_or_default()
+        ))),
+    }
+}
+
 /// `serviceaccounts/token`: a token that this server accepts.
 pub(super) fn token(world: &World, call: &Call, target: &Target, body: &[u8]) -> Result<Answer, Status> {
     let key = target.key();
@@ -108,20 +148,17 @@ pub(super) fn token(world: &World, call: &Call, target: &Target, body: &[u8]) ->
     if object["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
         object["spec"]["audiences"] = json!([tokens::ISSUER]);
     }
+    let bound = bound(world, &key.namespace, &object["spec"]["boundObjectRef"], &key.name)?;
     let ends = world.now.after(std::time::Duration::from_secs(seconds));
-    let begins = world.now.timestamp().as_second();
-    let token = world.tokens.sign(&json!({
-        "aud": object["spec"]["audiences"],
-        "exp": ends.timestamp().as_second(),
-        "iat": begins,
-        "iss": tokens::ISSUER,
-        "kubernetes.io": {
-            "namespace": &*key.namespace,
-            "serviceaccount": {"name": &*key.name, "uid": account["metadata"]["uid"]},
-        },
-        "nbf": begins,
-        "sub": format!("system:serviceaccount:{}:{}", key.namespace, key.name),
-    }));
+    let wish = tokens::Wish {
+        namespace: &key.namespace,
+        account: (&key.name, account["metadata"]["uid"].as_str().unwrap_or_default()),
+        audiences: &object["spec"]["audiences"],
+        begins: world.now,
+        ends,
+        bound: &bound,
+    };
+    let token = world.tokens.issue(&wish);
     let token = token.ok_or_else(|| Status::new(500, "InternalError", "failed to sign the token: no random numbers to be had"))?;
     object["status"] = json!({"token": token, "expirationTimestamp": ends.rfc3339()});
     Ok(Answer::json(201, &object))

@@ -217,7 +217,7 @@ async fn watches_tell_what_happens() {
         .await;
     assert_eq!((code, text.as_str()), (200, ""));
     assert!(c.sim.engine().now().0 >= 300_000);
-    assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "watch" && a.user == "runner")));
+    assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| &*a.verb == "watch" && &*a.user == "runner")));
     c.sim.shutdown().await;
 }
 
@@ -303,7 +303,7 @@ async fn exec_speaks_to_a_real_client() {
     let mut run = pods.exec(&name, ["no-such-program"], &AttachParams::default()).await.unwrap();
     let status = run.take_status().unwrap().await.unwrap();
     assert!(status.message.unwrap().contains("executable file not found"));
-    assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| a.verb == "exec" && a.path.ends_with("/exec"))));
+    assert!(c.sim.engine().with(|w| w.audit.iter().any(|a| &*a.verb == "exec" && a.path.ends_with("/exec"))));
     c.sim.shutdown().await;
 }
 
@@ -557,7 +557,7 @@ async fn an_address_of_its_own_tells_who_asks() {
     for url in [sim.url(), sim.url_of("agent")] {
         assert_eq!(http.get(format!("{url}/api/v1/namespaces")).send().await.unwrap().status().as_u16(), 200);
     }
-    let users: Vec<String> = sim.engine().with(|w| w.audit.iter().map(|a| a.user.clone()).collect());
+    let users: Vec<String> = sim.engine().with(|w| w.audit.iter().map(|a| a.user.to_string()).collect());
     assert_eq!(users, ["system:anonymous", "agent"]);
     sim.shutdown().await;
 }

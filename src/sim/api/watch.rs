@@ -20,9 +20,17 @@ use super::veil::Veil;
 use super::{read, table, versions};
 use crate::sim::clock::{Hold, Interest, Watcher};
 use crate::sim::managed;
+use crate::sim::resource::Key;
 use crate::sim::status::Status;
-use crate::sim::store::ChangeKind;
+use crate::sim::store::{Change, ChangeKind, Expired};
+use crate::sim::time::SimTime;
 use crate::sim::world::{Engine, World};
+
+/// A watch that begins in the past gets so many changes at a time: what waits for its client stays small.
+const AT_ONCE: usize = 256;
+
+/// So many bytes are handed to the connection at a time, if there is more than one event.
+const PIECE: usize = 64 << 10;
 
 struct Stream {
     engine: Arc<Engine>,
@@ -30,11 +38,13 @@ struct Stream {
     target: Target,
     selector: Selector,
     seen: u64,
-    ready: VecDeque<Value>,
+    ready: VecDeque<Bytes>,
     signal: watch::Receiver<u64>,
     timer: Option<oneshot::Receiver<Hold>>,
     columns: bool,
     ended: bool,
+    /// There are more changes already.
+    behind: bool,
     stop: CancellationToken,
     watcher: Watcher,
 }
@@ -47,22 +57,23 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: Call, ta
         selector_fields = format!("{selector_fields}{sep}metadata.name={name}");
     }
     let selector = Selector::parse(&target.kind, call.param("labelSelector"), Some(&selector_fields))?;
-    let signal = engine.subscribe();
+    let followed = engine.follow(&target.kind.resource);
     let timer = call
         .param("timeoutSeconds")
         .and_then(|t| t.parse::<u64>().ok())
         .filter(|t| *t > 0)
         .map(|t| engine.clock.deadline(engine.now().after(Duration::from_secs(t))));
-    let watcher = engine.clock.watcher(interest(&target, &selector, call.veil.clone()));
+    let watcher = engine.clock.watcher(interest(&target, &selector, call.veil.clone()), followed.latest);
     let mut stream = Stream {
         engine: Arc::clone(engine),
         selector,
         seen: 0,
         ready: VecDeque::new(),
-        signal,
+        signal: followed.signal,
         timer,
         columns: true,
         ended: false,
+        behind: false,
         stop,
         watcher,
         call,
@@ -90,6 +101,15 @@ fn interest(target: &Target, selector: &Selector, veil: Veil) -> Interest {
             && !veil.hides(&c.object)
             && (selector.matches(&c.object) || c.previous.as_ref().is_some_and(|p| selector.matches(p)))
     })
+}
+
+/// One line of the answer.
+fn line(kind: &str, object: &Value) -> Vec<u8> {
+    let mut out = format!("{{\"type\":\"{kind}\",\"object\":").into_bytes();
+    // Writing JSON into memory cannot fail.
+    let _ = serde_json::to_writer(&mut out, object);
+    out.extend_from_slice(b"}\n");
+    out
 }
 
 impl Stream {
@@ -121,8 +141,8 @@ impl Stream {
                 .map(|(_, v)| Arc::clone(v))
                 .collect();
             for o in found {
-                let event = self.event("ADDED", &o, world);
-                self.ready.push_back(event);
+                let line = self.line("ADDED", &o, world.now);
+                self.ready.push_back(line.into());
             }
             self.seen = revision;
             if initial && self.call.flag("allowWatchBookmarks") {
@@ -130,28 +150,37 @@ impl Stream {
             }
         } else {
             self.seen = if asked.is_empty() { revision } else { from };
-            self.collect(world);
+            let news = self.changes(world);
+            self.queue(news);
         }
         Ok(())
     }
 
-    /// Queues the changes since the last look.
-    fn collect(&mut self, world: &World) {
-        let changes: Vec<_> = match world.store.changes_after(self.seen) {
-            Ok(changes) => changes
-                .filter(|c| c.key.resource == self.target.kind.resource)
-                .filter(|c| self.target.namespace.is_empty() || *c.key.namespace == *self.target.namespace)
-                .filter(|c| !self.call.veil.hides(&c.object))
-                .cloned()
-                .collect(),
+    /// The changes since the last look, and the time.
+    fn changes(&mut self, world: &World) -> Result<(Vec<Change>, SimTime), Expired> {
+        let (resource, namespace) = (&self.target.kind.resource, &self.target.namespace);
+        let about = |key: &Key| key.resource == *resource && (namespace.is_empty() || *key.namespace == **namespace);
+        let changes: Vec<Change> = world.store.changes_after(self.seen, about)?.take(AT_ONCE).collect();
+        self.behind = changes.len() == AT_ONCE;
+        self.seen = changes.last().filter(|_| self.behind).map_or(world.store.revision(), |c| c.revision);
+        Ok((changes, world.now))
+    }
+
+    /// Queues what there is to tell of some changes.
+    fn queue(&mut self, news: Result<(Vec<Change>, SimTime), Expired>) {
+        let (changes, now) = match news {
+            Ok(news) => news,
             Err(expired) => {
                 let status = Status::new(410, "Expired", format!("too old resource version: {} ({})", self.seen, expired.oldest));
-                self.ready.push_back(json!({"type": "ERROR", "object": status.body()}));
+                self.ready.push_back(line("ERROR", &status.body()).into());
                 self.ended = true;
                 return;
             }
         };
-        for c in changes {
+        for c in &changes {
+            if self.call.veil.hides(&c.object) {
+                continue;
+            }
             let before = c.previous.as_ref().is_some_and(|p| self.selector.matches(p));
             let after = c.kind != ChangeKind::Deleted && self.selector.matches(&c.object);
             let kind = match (before, after) {
@@ -160,13 +189,36 @@ impl Stream {
                 (true, false) => "DELETED",
                 (false, false) => continue,
             };
-            let event = self.event(kind, &c.object, world);
-            self.ready.push_back(event);
+            let text = self.told(kind, c, now);
+            self.ready.push_back(text);
         }
-        self.seen = world.store.revision();
     }
 
-    fn event(&mut self, kind: &str, object: &Value, world: &World) -> Value {
+    /// What is told of a change: one text for all watches that see it in the same form.
+    fn told(&mut self, kind: &str, change: &Change, now: SimTime) -> Bytes {
+        if !self.call.veil.hides_nothing() {
+            return self.line(kind, &change.object, now).into();
+        }
+        let mut form = format!("{kind} {} {}", self.target.kind.api_version(), self.target.kind.kind);
+        match Form::of(&self.call.accept) {
+            Form::Whole => {}
+            Form::Partial => form.push_str(" partial"),
+            // Ages are written in whole seconds.
+            Form::Table(version) => {
+                let include = self.call.param("includeObject").unwrap_or_default();
+                form.push_str(&format!(" table {version} {include} {} {}", self.columns, now.0 / 1000));
+            }
+        }
+        let text = change.told.text(form, || self.line(kind, &change.object, now));
+        self.columns = false;
+        Bytes::from_owner(text)
+    }
+
+    fn line(&mut self, kind: &str, object: &Value, now: SimTime) -> Vec<u8> {
+        let whole = Form::of(&self.call.accept) == Form::Whole;
+        if whole && versions::as_stored(&self.target.kind) && self.call.veil.hides_nothing() {
+            return line(kind, object);
+        }
         let mut shown = versions::to_wire(&self.target.kind, object);
         self.call.veil.scrub(&mut shown);
         let object = match Form::of(&self.call.accept) {
@@ -175,13 +227,13 @@ impl Stream {
             Form::Table(v) => {
                 let meta = json!({"resourceVersion": shown["metadata"]["resourceVersion"]});
                 let first = std::mem::take(&mut self.columns);
-                table::table(&self.target.kind, v, &meta, &[&shown], &self.call, first, world.now)
+                table::table(&self.target.kind, v, &meta, &[&shown], &self.call, first, now)
             }
         };
-        json!({"type": kind, "object": object})
+        line(kind, &object)
     }
 
-    fn bookmark(&self, initial: bool) -> Value {
+    fn bookmark(&self, initial: bool) -> Bytes {
         let kind = &self.target.kind;
         let mut meta = json!({"resourceVersion": self.seen.to_string()});
         if initial {
@@ -191,22 +243,36 @@ impl Stream {
         object["kind"] = kind.kind.as_str().into();
         object["apiVersion"] = kind.api_version().into();
         object["metadata"] = meta;
-        json!({"type": "BOOKMARK", "object": object})
+        line("BOOKMARK", &object).into()
+    }
+
+    /// Looks for changes. The world is locked while they are found, not while they are told.
+    fn look(&mut self) {
+        let engine = Arc::clone(&self.engine);
+        let news = engine.read(|w| self.changes(w));
+        self.queue(news);
     }
 
     /// The next lines, or `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if !self.ready.is_empty() {
-                let mut out = Vec::new();
-                for event in self.ready.drain(..) {
-                    out.extend_from_slice(event.to_string().as_bytes());
-                    out.push(b'\n');
+            if let Some(first) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    return Some(first);
+                }
+                // Sent together, and at most so much at a time: a client that reads slowly has no more of it waiting.
+                let mut out = first.to_vec();
+                while let Some(next) = self.ready.pop_front_if(|n| out.len() + n.len() <= PIECE) {
+                    out.extend_from_slice(&next);
                 }
                 return Some(out.into());
             }
             if self.ended {
                 return None;
+            }
+            if self.behind {
+                self.look();
+                continue;
             }
             // What was returned before has been handed on by the time that more is asked for.
             self.watcher.told(self.seen);
@@ -224,8 +290,7 @@ impl Stream {
                 changed = self.signal.changed() => { changed.ok()?; false }
                 () = timeout => true,
             };
-            let engine = Arc::clone(&self.engine);
-            engine.with(|w| self.collect(w));
+            self.look();
             if timed_out {
                 self.ended = true;
                 let seconds = self.call.param("timeoutSeconds").and_then(|t| t.parse::<u64>().ok()).unwrap_or(0);

@@ -7,7 +7,7 @@ use super::apply;
 use super::body;
 use super::call::{Call, Target};
 use super::selector::Selector;
-use super::{read, versions};
+use super::{escalation, read, versions};
 use crate::sim::catalog::Kind;
 use crate::sim::custom;
 use crate::sim::patch;
@@ -80,6 +80,7 @@ pub(super) fn create(world: &mut World, call: &Call, target: &Target, body: &[u8
     let warnings = known_fields(call, kind, &mut given)?;
     let given = versions::to_stored(kind, given, None);
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, given)?;
+    escalation::check(world, &call.who, &key, &made)?;
     let stored = if call.dry_run() { std::sync::Arc::new(made) } else { world.store.put(&key, made) };
     let mut answer = object(call, target, 201, &stored, world.now);
     answer.warnings = warnings;
@@ -128,6 +129,7 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
     let key = target.key();
     let part = part_of(target);
     let mut given = given;
+    escalation::check(world, &call.who, &key, &given)?;
     if key.resource == Resource::new("", "namespaces")
         && let Some(old) = world.store.get(&key)
     {

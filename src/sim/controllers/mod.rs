@@ -51,8 +51,8 @@ pub struct State {
 
 /// Looks at the changes since [`World::observed`] and schedules reactions.
 pub fn observe(world: &mut World) {
-    let changes: Vec<Change> = match world.store.changes_after(world.observed) {
-        Ok(changes) => changes.cloned().collect(),
+    let changes: Vec<Change> = match world.store.changes_after(world.observed, |_| true) {
+        Ok(changes) => changes.collect(),
         // The log was overrun: look at everything anew.
         Err(_) => world
             .store
@@ -63,6 +63,7 @@ pub fn observe(world: &mut World) {
                 key: k.clone(),
                 object: std::sync::Arc::clone(o),
                 previous: None,
+                told: std::sync::Arc::default(),
             })
             .collect(),
     };

@@ -6,13 +6,16 @@ use serde_json::Value;
 use super::image;
 use super::model::ContainerModel;
 use super::runtime::PodRun;
-use crate::sim::controllers::kinds::{CONFIG_MAPS, SECRETS};
+use crate::sim::controllers::kinds::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
 use crate::sim::resource::Key;
 use crate::sim::shell::files::{Files, Volume};
 use crate::sim::store::Store;
 use crate::sim::time::SimTime;
+use crate::sim::tokens::{self, Tokens, Wish};
 use crate::sim::world::World;
 
+/// How long a mounted token holds.
+const LIFE: std::time::Duration = std::time::Duration::from_hours(365 * 24);
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The family of programs of a container.
@@ -30,11 +33,37 @@ pub(super) fn of<'a>(world: &'a mut World, key: &Key, container: &str) -> Option
     let now = world.now;
     let pod = world.runtime.pods.get_mut(key)?;
     let i = pod.index(container)?;
-    prepare(&world.store, &mut world.runtime.claims, key, pod, i, now);
+    if pod.containers.get(i).is_some_and(|c| !c.prepared) {
+        let token = token(&world.store, &world.tokens, key, now);
+        prepare(&world.store, &mut world.runtime.claims, key, pod, i, (now, &token));
+    }
     pod.containers.get_mut(i).map(|c| &mut c.files)
 }
 
-fn prepare(store: &Store, claims: &mut std::collections::BTreeMap<Key, Volume>, key: &Key, pod: &mut PodRun, i: usize, now: SimTime) {
+/// The token of a pod's account, for the API server. It ends with the pod, and after a year: real ones are renewed before they end.
+fn token(store: &Store, tokens: &Tokens, key: &Key, now: SimTime) -> String {
+    let Some(pod) = store.get(key) else { return String::new() };
+    let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or("default");
+    let Some(account) = store.get(&Key::new(&SERVICE_ACCOUNTS, &key.namespace, name)) else { return String::new() };
+    let wish = Wish {
+        namespace: &key.namespace,
+        account: (name, account["metadata"]["uid"].as_str().unwrap_or_default()),
+        audiences: &serde_json::json!([tokens::ISSUER]),
+        begins: now,
+        ends: now.after(LIFE),
+        bound: &tokens::of_pod(store, pod),
+    };
+    tokens.issue(&wish).unwrap_or_default()
+}
+
+fn prepare(
+    store: &Store,
+    claims: &mut std::collections::BTreeMap<Key, Volume>,
+    key: &Key,
+    pod: &mut PodRun,
+    i: usize,
+    (now, token): (SimTime, &str),
+) {
     let Some(model) = pod.model.containers.get(i).cloned() else { return };
     let Some(run_image) = pod.containers.get(i).filter(|c| !c.prepared).map(|c| c.image.clone()) else { return };
     let mut files = Files::for_image(&family(&model, &run_image));
@@ -65,7 +94,7 @@ fn prepare(store: &Store, claims: &mut std::collections::BTreeMap<Key, Volume>, 
         files.mount(&mount.path, shared, read_only);
     }
     files.put(&format!("{ACCOUNT}/namespace"), key.namespace.as_bytes(), 0o644);
-    files.put(&format!("{ACCOUNT}/token"), format!("sim-{}", pod.uid).as_bytes(), 0o644);
+    files.put(&format!("{ACCOUNT}/token"), token.as_bytes(), 0o644);
     let ca = store
         .get(&Key::new(&CONFIG_MAPS, &key.namespace, "kube-root-ca.crt"))
         .and_then(|c| c["data"]["ca.crt"].as_str())

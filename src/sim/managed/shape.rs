@@ -14,7 +14,7 @@ pub(super) enum Shape {
     /// A map whose values have this type.
     Map(&'static Type),
     /// A list whose items are told apart by keys.
-    Keyed(&'static [String], &'static Type),
+    Keyed(&'static [&'static str], &'static Type),
     /// A list of different values.
     Values,
     /// Whatever the value looks like: maps by field, everything else as one.
@@ -95,17 +95,17 @@ impl Shape {
 }
 
 /// `k:{"containerPort":80,"protocol":"TCP"}`.
-fn key_element(keys: &[String], item: &Value) -> String {
+fn key_element(keys: &[&str], item: &Value) -> String {
     let mut map = Map::new();
     for key in keys {
-        match &item[key.as_str()] {
+        match &item[*key] {
             // The only key of a list that has a default.
-            Value::Null if key == "protocol" => {
-                map.insert(key.clone(), "TCP".into());
+            Value::Null if *key == "protocol" => {
+                map.insert((*key).to_owned(), "TCP".into());
             }
             Value::Null => {}
             v => {
-                map.insert(key.clone(), v.clone());
+                map.insert((*key).to_owned(), v.clone());
             }
         }
     }

@@ -27,7 +27,7 @@ fn structure(entry: &Entry, map: &Map<String, Value>, depth: usize) -> Option<St
     if depth > MAX_DEPTH {
         return Some("exceeded max depth".to_owned());
     }
-    map.iter().find_map(|(key, item)| value(&entry.fields.get(key)?.kind, item, depth))
+    map.iter().find_map(|(key, item)| value(&entry.fields.get(key.as_str())?.kind, item, depth))
 }
 
 /// The words of the converter from untyped to typed objects, which strategic merge patches go through.

@@ -39,13 +39,7 @@ struct Rule<'a> {
 impl<'a> Rule<'a> {
     fn of(field: &'a Field) -> Self {
         let has = |name: &str| field.strategy.split(',').any(|s| s == name);
-        Self {
-            kind: &field.kind,
-            merge_key: field.merge_key.as_deref(),
-            merge: has("merge"),
-            replace: has("replace"),
-            retain: has("retainKeys"),
-        }
+        Self { kind: &field.kind, merge_key: field.merge_key, merge: has("merge"), replace: has("replace"), retain: has("retainKeys") }
     }
 
     fn structure(&self) -> Option<&'static Entry> {
@@ -97,7 +91,7 @@ fn merge_map(
         if key.starts_with('$') {
             continue;
         }
-        let rule = entry.and_then(|e| e.fields.get(key)).map(Rule::of);
+        let rule = entry.and_then(|e| e.fields.get(key.as_str())).map(Rule::of);
         match value {
             Value::Null => {
                 out.remove(key);

@@ -34,8 +34,8 @@ fn missing(entry: &Entry, map: &Map<String, Value>, path: &str, depth: usize, ou
         return;
     }
     for (name, field) in &entry.fields {
-        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        match map.get(name) {
+        let here = if path.is_empty() { (*name).to_owned() } else { format!("{path}.{name}") };
+        match map.get(*name) {
             None if field.required => out.push(here),
             None => {}
             Some(value) => missing_in(&field.kind, value, &here, depth + 1, out),
@@ -65,7 +65,7 @@ pub fn prune(api_version: &str, kind: &str, object: &mut Value) {
     if let (Some(entry), Some(map)) = (Table::get().kind(api_version, kind), object.as_object_mut()) {
         walk(entry, map, 0, &mut |entry, map| {
             if entry.alias.is_none() {
-                map.retain(|key, _| entry.fields.contains_key(key));
+                map.retain(|key, _| entry.fields.contains_key(key.as_str()));
             }
         });
     }
@@ -75,9 +75,9 @@ pub fn prune(api_version: &str, kind: &str, object: &mut Value) {
 pub(super) fn tidy(api_version: &str, kind: &str, object: &mut Value) {
     if let (Some(entry), Some(map)) = (Table::get().kind(api_version, kind), object.as_object_mut()) {
         walk(entry, map, 0, &mut |entry, map| {
-            map.retain(|key, value| entry.fields.get(key).is_none_or(|field| is_printed(entry, field, value)));
+            map.retain(|key, value| entry.fields.get(key.as_str()).is_none_or(|field| is_printed(entry, field, value)));
             for (key, value) in map.iter_mut() {
-                if let Some(field) = entry.fields.get(key) {
+                if let Some(field) = entry.fields.get(key.as_str()) {
                     canonical(&field.kind, value);
                 }
             }
@@ -92,8 +92,8 @@ pub(super) fn fill_status(api_version: &str, kind: &str, root: &mut Map<String, 
     let status = root.entry("status").or_insert_with(|| Value::Object(Map::new()));
     let Some(status) = status.as_object_mut() else { return };
     for (name, field) in &Table::get().entry(number).fields {
-        if field.required && matches!(field.kind, Type::Int32 | Type::Int64) && !status.contains_key(name) {
-            status.insert(name.clone(), 0.into());
+        if field.required && matches!(field.kind, Type::Int32 | Type::Int64) && !status.contains_key(*name) {
+            status.insert((*name).to_owned(), 0.into());
         }
     }
     for name in always_printed(kind) {
@@ -146,7 +146,7 @@ fn walk(entry: &Entry, map: &mut Map<String, Value>, depth: usize, run: &mut dyn
     }
     run(entry, map);
     for (key, value) in map.iter_mut() {
-        if let Some(field) = entry.fields.get(key) {
+        if let Some(field) = entry.fields.get(key.as_str()) {
             walk_value(&field.kind, value, depth + 1, run);
         }
     }
@@ -176,7 +176,7 @@ fn find(entry: &Entry, map: &Map<String, Value>, path: &str, depth: usize, out: 
             return;
         }
         let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        match entry.fields.get(key) {
+        match entry.fields.get(key.as_str()) {
             Some(field) => find_value(&field.kind, value, &here, depth + 1, out),
             None => out.push(format!("unknown field {here:?}")),
         }

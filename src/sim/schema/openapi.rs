@@ -4,9 +4,13 @@
 //! supported, which patches does a kind take) and the schemas that `kubectl explain` prints.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -94,15 +98,24 @@ pub fn openapi_index() -> Value {
 }
 
 /// The document of one group and version, made on first use; `None` for paths that the index does not list.
-pub fn openapi_v3(path: &str) -> Option<Arc<Vec<u8>>> {
-    static CACHE: Mutex<BTreeMap<String, Arc<Vec<u8>>>> = Mutex::new(BTreeMap::new());
+pub fn openapi_v3(path: &str) -> Option<Vec<u8>> {
+    static CACHE: Mutex<BTreeMap<String, Box<[u8]>>> = Mutex::new(BTreeMap::new());
     let version = versions().into_iter().find(|version| path_of(version) == path)?;
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(document) = cache.get(path) {
-        return Some(document.clone());
+    if let Some(packed) = cache.get(path) {
+        let mut document = Vec::new();
+        // We packed it ourselves.
+        let _read = DeflateDecoder::new(&**packed).read_to_end(&mut document);
+        return Some(document);
     }
-    let document = Arc::new(document(version).to_string().into_bytes());
-    cache.insert(path.to_owned(), document.clone());
+    // They are large, and most clients never ask: kept compressed.
+    let document = document(version);
+    let mut packer = DeflateEncoder::new(Vec::new(), Compression::fast());
+    if packer.write_all(&document).is_ok()
+        && let Ok(packed) = packer.finish()
+    {
+        cache.insert(path.to_owned(), packed.into_boxed_slice());
+    }
     Some(document)
 }
 
@@ -134,12 +147,13 @@ fn chaos_resource(kind: &str) -> (String, bool) {
     (plural, kind != "RemoteCluster")
 }
 
-fn document(version: &str) -> Value {
+/// The text of a document. Its structures are written one by one: together, as values, they are many times as large.
+fn document(version: &str) -> Vec<u8> {
     let mut paths = Map::new();
     let mut roots = Vec::new();
     if version == CHAOS {
         for entry in Table::get().entries() {
-            for (_, kind) in entry.kinds.iter().filter(|(v, _)| v == CHAOS) {
+            for (_, kind) in entry.kinds.iter().filter(|(v, _)| *v == CHAOS) {
                 let (plural, namespaced) = chaos_resource(kind);
                 add_paths(&mut paths, version, kind, &plural, namespaced, entry);
                 roots.push(entry);
@@ -152,13 +166,20 @@ fn document(version: &str) -> Value {
             }
         }
         // Lists, scales, evictions and the like have schemas without paths of their own.
-        roots.extend(Table::get().entries().iter().filter(|entry| entry.kinds.iter().any(|(v, _)| v == version)));
+        roots.extend(Table::get().entries().iter().filter(|entry| entry.kinds.iter().any(|(v, _)| *v == version)));
     }
     let mut schemas = BTreeMap::new();
     for entry in roots {
         add_schema(entry, &mut schemas);
     }
-    json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.36.0"}, "paths": paths, "components": {"schemas": schemas}})
+    let mut text = b"{\"components\":{\"schemas\":{".to_vec();
+    for (index, (name, entry)) in schemas.into_iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        text.extend_from_slice(format!("{comma}{}:{}", Value::from(name), schema(entry)).as_bytes());
+    }
+    let info = json!({"title": "Kubernetes", "version": "v1.36.0"});
+    text.extend_from_slice(format!("}}}},\"info\":{info},\"openapi\":\"3.0.0\",\"paths\":{}}}", Value::from(paths)).as_bytes());
+    text
 }
 
 fn add_paths(paths: &mut Map<String, Value>, version: &str, kind: &str, plural: &str, namespaced: bool, entry: &Entry) {
@@ -211,7 +232,7 @@ fn query(name: &str, description: &str) -> Value {
 
 /// The name a real server gives a structure.
 fn full_name(entry: &Entry) -> String {
-    let name = entry.name.as_str();
+    let name = entry.name;
     match name.split('.').next().unwrap_or_default() {
         "meta" => format!("io.k8s.apimachinery.pkg.apis.{name}"),
         "resource" if name == "resource.Quantity" => format!("io.k8s.apimachinery.pkg.api.{name}"),
@@ -229,14 +250,14 @@ fn reference(entry: &Entry) -> String {
 }
 
 /// Adds a structure and all that it refers to. Bounded by the table: each structure is added once.
-fn add_schema(root: &'static Entry, schemas: &mut BTreeMap<String, Value>) {
+fn add_schema(root: &'static Entry, schemas: &mut BTreeMap<String, &'static Entry>) {
     let mut queue = vec![root];
     while let Some(entry) = queue.pop() {
         let name = full_name(entry);
         if schemas.contains_key(&name) {
             continue;
         }
-        schemas.insert(name, schema(entry));
+        schemas.insert(name, entry);
         for field in entry.fields.values() {
             queue.extend(referred(&field.kind));
         }
@@ -259,9 +280,9 @@ fn referred(kind: &Type) -> Option<&'static Entry> {
 fn schema(entry: &Entry) -> Value {
     let mut out = Map::new();
     if !entry.description.is_empty() {
-        out.insert("description".to_owned(), entry.description.as_str().into());
+        out.insert("description".to_owned(), entry.description.into());
     }
-    match entry.name.as_str() {
+    match entry.name {
         "resource.Quantity" => {
             out.insert("oneOf".to_owned(), json!([{"type": "string"}, {"type": "number"}]));
             return Value::Object(out);
@@ -285,11 +306,11 @@ fn schema(entry: &Entry) -> Value {
         return Value::Object(out);
     }
     out.insert("type".to_owned(), "object".into());
-    let required: Vec<&str> = entry.fields.iter().filter(|(_, field)| field.required).map(|(name, _)| name.as_str()).collect();
+    let required: Vec<&str> = entry.fields.iter().filter(|(_, field)| field.required).map(|(name, _)| *name).collect();
     if !required.is_empty() {
         out.insert("required".to_owned(), required.into());
     }
-    let properties: Map<String, Value> = entry.fields.iter().map(|(name, field)| (name.clone(), property(field))).collect();
+    let properties: Map<String, Value> = entry.fields.iter().map(|(name, field)| ((*name).to_owned(), property(field))).collect();
     out.insert("properties".to_owned(), Value::Object(properties));
     if entry.atomic {
         out.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
@@ -319,23 +340,23 @@ fn property(field: &Field) -> Value {
     };
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     if !field.description.is_empty() {
-        put("description", field.description.as_str().into());
+        put("description", field.description.into());
     }
     if let Some(key) = &field.merge_key {
-        put("x-kubernetes-patch-merge-key", key.as_str().into());
+        put("x-kubernetes-patch-merge-key", (*key).into());
     }
     if !field.strategy.is_empty() {
-        put("x-kubernetes-patch-strategy", field.strategy.as_str().into());
+        put("x-kubernetes-patch-strategy", field.strategy.into());
     }
     if !field.list_keys.is_empty() {
-        put("x-kubernetes-list-map-keys", field.list_keys.clone().into());
+        put("x-kubernetes-list-map-keys", field.list_keys.to_vec().into());
     }
     if !field.list_type.is_empty() {
         let key = if matches!(field.kind, Type::List(_)) { "x-kubernetes-list-type" } else { "x-kubernetes-map-type" };
-        put(key, field.list_type.as_str().into());
+        put(key, field.list_type.into());
     }
     if !field.allowed.is_empty() && field.kind == Type::String {
-        put("enum", field.allowed.clone().into());
+        put("enum", field.allowed.to_vec().into());
     }
     Value::Object(out)
 }

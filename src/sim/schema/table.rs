@@ -2,6 +2,7 @@
 //!
 //! Input: a kind (`apps/v1`, `Deployment`). Output: its fields with types, merge keys, list types and protobuf numbers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::OnceLock;
@@ -11,9 +12,9 @@ use serde::Deserialize;
 
 static DATA: &[u8] = include_bytes!("../data/schema.json.gz");
 static UNKNOWN: Entry = Entry {
-    name: String::new(),
+    name: "",
     kinds: Vec::new(),
-    description: String::new(),
+    description: "",
     alias: Some(Type::Any),
     atomic: false,
     fields: BTreeMap::new(),
@@ -24,6 +25,9 @@ static UNKNOWN: Entry = Entry {
 pub(super) fn digest_input() -> &'static [u8] {
     DATA
 }
+
+/// A piece of the table's text, which is unpacked once and lives as long as the program: nothing of it is copied.
+pub type Text = &'static str;
 
 /// What a field holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,43 +72,43 @@ pub struct Field {
     /// Whether a written zero, false or empty text differs from nothing.
     pub keeps_zero: bool,
     /// The key by which strategic merge patch matches list items.
-    pub merge_key: Option<String>,
+    pub merge_key: Option<Text>,
     /// `merge`, `replace`, `retainKeys`, or several joined by commas; empty for none.
-    pub strategy: String,
+    pub strategy: Text,
     /// The keys by which server-side apply matches list items.
-    pub list_keys: Vec<String>,
+    pub list_keys: Box<[Text]>,
     /// `atomic`, `set`, `map` or empty.
-    pub list_type: String,
+    pub list_type: Text,
     /// The values allowed; empty for no limit.
-    pub allowed: Vec<String>,
+    pub allowed: Box<[Text]>,
     /// One sentence for `kubectl explain`.
-    pub description: String,
+    pub description: Text,
 }
 
 /// What a protobuf field number stands for.
 #[derive(Debug, Clone)]
 pub enum Wire {
     /// A field.
-    Field(String),
+    Field(Text),
     /// An embedded structure whose fields belong to the outer one.
-    Embedded(BTreeMap<u32, String>),
+    Embedded(BTreeMap<u32, Text>),
 }
 
 /// One structure.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Short name: `core.v1.Container`.
-    pub name: String,
+    pub name: Text,
     /// API versions and kinds, when it is a top-level object.
-    pub kinds: Vec<(String, String)>,
+    pub kinds: Vec<(Text, Text)>,
     /// One sentence for `kubectl explain`.
-    pub description: String,
+    pub description: Text,
     /// For names that stand for something other than a structure with fields.
     pub alias: Option<Type>,
     /// Whether server-side apply treats it as one value.
     pub atomic: bool,
     /// Fields by JSON name.
-    pub fields: BTreeMap<String, Field>,
+    pub fields: BTreeMap<Text, Field>,
     /// Fields by protobuf number.
     pub wire: BTreeMap<u32, Wire>,
 }
@@ -120,8 +124,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Table {
     entries: Vec<Entry>,
-    names: BTreeMap<String, usize>,
-    kinds: BTreeMap<String, BTreeMap<String, usize>>,
+    names: BTreeMap<Text, usize>,
+    kinds: BTreeMap<Text, BTreeMap<Text, usize>>,
 }
 
 impl Table {
@@ -150,7 +154,7 @@ impl Table {
     /// The number of a kind's structure.
     pub fn number(&self, api_version: &str, kind: &str) -> Option<usize> {
         let exact = self.kinds.get(api_version).and_then(|kinds| kinds.get(kind));
-        exact.or_else(|| if kind.ends_with("Options") { self.names.get(&format!("meta.v1.{kind}")) } else { None }).copied()
+        exact.or_else(|| if kind.ends_with("Options") { self.names.get(format!("meta.v1.{kind}").as_str()) } else { None }).copied()
     }
 
     /// All structures in the order of their names.
@@ -161,12 +165,12 @@ impl Table {
     fn load(data: &[u8]) -> Result<Self, String> {
         let mut text = Vec::new();
         GzDecoder::new(data).take(16 << 20).read_to_end(&mut text).map_err(|e| e.to_string())?;
-        let raw: BTreeMap<String, RawEntry> = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
-        let names: BTreeMap<String, usize> = raw.keys().enumerate().map(|(number, name)| (name.clone(), number)).collect();
+        let raw: BTreeMap<Text, RawEntry<'static>> = serde_json::from_slice(Vec::leak(text)).map_err(|e| e.to_string())?;
+        let names: BTreeMap<Text, usize> = raw.keys().enumerate().map(|(number, name)| (*name, number)).collect();
         let mut table = Self { names, ..Self::default() };
         for (number, (name, entry)) in raw.into_iter().enumerate() {
             for (version, kind) in &entry.k {
-                table.kinds.entry(version.clone()).or_default().insert(kind.clone(), number);
+                table.kinds.entry(*version).or_default().insert(*kind, number);
             }
             let entry = entry.resolve(name, &table.names)?;
             table.entries.push(entry);
@@ -176,49 +180,67 @@ impl Table {
 }
 
 #[derive(Deserialize)]
-struct RawEntry {
-    #[serde(default)]
-    k: Vec<(String, String)>,
-    #[serde(default)]
-    d: String,
-    t: Option<String>,
+struct RawEntry<'a> {
+    #[serde(borrow, default)]
+    k: Vec<(&'a str, &'a str)>,
+    #[serde(borrow, default)]
+    d: Prose<'a>,
+    #[serde(borrow)]
+    t: Option<&'a str>,
     #[serde(default)]
     a: u8,
-    #[serde(default)]
-    f: BTreeMap<String, RawField>,
+    #[serde(borrow, default)]
+    f: BTreeMap<&'a str, RawField<'a>>,
 }
 
 #[derive(Deserialize)]
-struct RawField {
-    t: String,
-    p: Option<String>,
+struct RawField<'a> {
+    #[serde(borrow)]
+    t: &'a str,
+    #[serde(borrow)]
+    p: Option<&'a str>,
     #[serde(default)]
     r: u8,
     #[serde(default)]
     z: u8,
-    m: Option<String>,
-    #[serde(default)]
-    s: String,
-    #[serde(default)]
-    k: Vec<String>,
-    #[serde(default)]
-    l: String,
-    #[serde(default)]
-    e: Vec<String>,
-    #[serde(default)]
-    d: String,
+    #[serde(borrow)]
+    m: Option<&'a str>,
+    #[serde(borrow, default)]
+    s: &'a str,
+    #[serde(borrow, default)]
+    k: Box<[&'a str]>,
+    #[serde(borrow, default)]
+    l: &'a str,
+    #[serde(borrow, default)]
+    e: Box<[&'a str]>,
+    #[serde(borrow, default)]
+    d: Prose<'a>,
 }
 
-impl RawEntry {
-    fn resolve(self, name: String, names: &BTreeMap<String, usize>) -> Result<Entry, String> {
+/// A description, in which some characters may be escaped: only those texts are copied.
+#[derive(Deserialize, Default)]
+#[serde(transparent)]
+struct Prose<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Prose<'static> {
+    fn text(self) -> Text {
+        match self.0 {
+            Cow::Borrowed(text) => text,
+            Cow::Owned(text) => text.leak(),
+        }
+    }
+}
+
+impl RawEntry<'static> {
+    fn resolve(self, name: Text, names: &BTreeMap<Text, usize>) -> Result<Entry, String> {
         let mut fields = BTreeMap::new();
         let mut wire = BTreeMap::new();
         for (json, raw) in self.f {
             if let Some(path) = &raw.p {
-                number(&mut wire, path, &json)?;
+                number(&mut wire, path, json)?;
             }
             let field = Field {
-                kind: parse(&raw.t, names)?,
+                kind: parse(raw.t, names)?,
                 required: raw.r == 1,
                 keeps_zero: raw.z == 1,
                 merge_key: raw.m,
@@ -226,32 +248,32 @@ impl RawEntry {
                 list_keys: raw.k,
                 list_type: raw.l,
                 allowed: raw.e,
-                description: raw.d,
+                description: raw.d.text(),
             };
             fields.insert(json, field);
         }
-        let alias = self.t.map(|t| parse(&t, names)).transpose()?;
-        Ok(Entry { name, kinds: self.k, description: self.d, alias, atomic: self.a == 1, fields, wire })
+        let alias = self.t.map(|t| parse(t, names)).transpose()?;
+        Ok(Entry { name, kinds: self.k, description: self.d.text(), alias, atomic: self.a == 1, fields, wire })
     }
 }
 
-fn number(wire: &mut BTreeMap<u32, Wire>, path: &str, json: &str) -> Result<(), String> {
+fn number(wire: &mut BTreeMap<u32, Wire>, path: &str, json: Text) -> Result<(), String> {
     let parse = |text: &str| text.parse::<u32>().map_err(|e| e.to_string());
     match path.split_once('.') {
         None => {
-            wire.insert(parse(path)?, Wire::Field(json.to_owned()));
+            wire.insert(parse(path)?, Wire::Field(json));
         }
         Some((outer, inner)) => {
             let slot = wire.entry(parse(outer)?).or_insert_with(|| Wire::Embedded(BTreeMap::new()));
             if let Wire::Embedded(fields) = slot {
-                fields.insert(parse(inner)?, json.to_owned());
+                fields.insert(parse(inner)?, json);
             }
         }
     }
     Ok(())
 }
 
-fn parse(text: &str, names: &BTreeMap<String, usize>) -> Result<Type, String> {
+fn parse(text: &str, names: &BTreeMap<Text, usize>) -> Result<Type, String> {
     Ok(match text {
         "s" => Type::String,
         "y" => Type::Bytes,
@@ -286,8 +308,8 @@ mod tests {
         let table = Table::load(DATA).unwrap();
         assert!(table.entries().len() > 500);
         let container = table.named("core.v1.Container").unwrap();
-        assert_eq!(container.fields["ports"].merge_key.as_deref(), Some("containerPort"));
-        assert_eq!(container.fields["ports"].list_keys, ["containerPort", "protocol"]);
+        assert_eq!(container.fields["ports"].merge_key, Some("containerPort"));
+        assert_eq!(*container.fields["ports"].list_keys, ["containerPort", "protocol"]);
         assert!(container.fields["name"].required);
         let volume = table.named("core.v1.Volume").unwrap();
         assert!(matches!(&volume.wire[&2], Wire::Embedded(fields) if fields[&2] == "emptyDir"));

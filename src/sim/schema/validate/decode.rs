@@ -20,7 +20,7 @@ fn structure(entry: &Entry, map: &Map<String, Value>, path: &str, depth: usize) 
         return Some("exceeded max depth".to_owned());
     }
     map.iter().find_map(|(key, item)| {
-        let field = entry.fields.get(key)?;
+        let field = entry.fields.get(key.as_str())?;
         let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         value(&field.kind, item, entry, &at, depth)
     })

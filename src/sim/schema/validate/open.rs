@@ -13,12 +13,12 @@ pub(super) fn structure(entry: &Entry, map: &Map<String, Value>, path: &str, dep
         return;
     }
     for (name, field) in &entry.fields {
-        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let at = if path.is_empty() { (*name).to_owned() } else { format!("{path}.{name}") };
         // Names are checked elsewhere, and controllers write statuses.
-        if path.is_empty() && matches!(name.as_str(), "metadata" | "status") {
+        if path.is_empty() && matches!(*name, "metadata" | "status") {
             continue;
         }
-        match map.get(name) {
+        match map.get(*name) {
             None | Some(Value::Null) if field.required => causes.required(at, ""),
             None | Some(Value::Null) => {}
             Some(value) => self::value(&field.kind, field, value, &at, depth, causes),
@@ -33,9 +33,8 @@ fn value(kind: &Type, field: &Field, value: &Value, at: &str, depth: usize, caus
         return;
     }
     match (kind, value) {
-        (Type::String, Value::String(text)) if !field.allowed.is_empty() && !field.allowed.contains(text) => {
-            let allowed: Vec<&str> = field.allowed.iter().map(String::as_str).collect();
-            causes.unsupported(at, value, &allowed);
+        (Type::String, Value::String(text)) if !field.allowed.is_empty() && !field.allowed.contains(&text.as_str()) => {
+            causes.unsupported(at, value, &field.allowed);
         }
         (Type::Structure(number), Value::Object(map)) => structure(Table::get().entry(*number), map, at, depth + 1, causes),
         (Type::List(inner), Value::Array(items)) => {
