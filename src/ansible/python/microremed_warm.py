@@ -421,17 +421,17 @@ class Link:
         plain, wanted = local.Connection.exec_command, sys.executable
 
         def exec_command(connection, cmd, in_data=None, sudoable=True):
-            if in_data and isinstance(cmd, str) and connection.cwd is None and not connection._play_context.become:
+            if in_data and isinstance(cmd, str) and not connection._play_context.become:
                 words = shlex.split(cmd)
                 if len(words) == 3 and words[0].endswith("sh") and words[1] == "-c" and words[2].strip() == wanted + " && sleep 0":
-                    result = self.ask(in_data)
+                    result = self.ask(in_data, os.fsdecode(connection.cwd or os.getcwd()))
                     if result is not None:
                         return result
             return plain(connection, cmd, in_data=in_data, sudoable=sudoable)
 
         local.Connection.exec_command = exec_command
 
-    def ask(self, source):
+    def ask(self, source, folder):
         """Exit code and output; none if there is nobody to ask."""
         out, err = os.pipe(), os.pipe()
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -440,7 +440,7 @@ class Link:
         os.umask(umask)
         try:
             text = source.decode() if isinstance(source, bytes) else source
-            message = {"environment": dict(os.environ), "folder": os.getcwd(), "umask": umask, "source": text}
+            message = {"environment": dict(os.environ), "folder": folder, "umask": umask, "source": text}
             try:
                 send(self.socket, message, [null, out[1], err[1], theirs.fileno()])
             except OSError as problem:
