@@ -77,6 +77,10 @@ pub struct Cluster {
     pub(super) observations: Observations,
     pub(super) closer: Mutex<Option<super::connect::Closer>>,
     pub(super) kinds: Mutex<Kinds>,
+    /// Who the agent is, as roles are bound to; none: it has the runner's rights, or those of a kubeconfig of its own.
+    pub(super) agent: Option<Value>,
+    /// What [`Cluster::grant`] left in the cluster.
+    pub(super) granted: Mutex<Vec<ObjectRef>>,
 }
 
 impl Cluster {
@@ -100,8 +104,9 @@ impl Cluster {
         &self.observations
     }
 
-    /// Ends the connection; an embedded cluster is shut down.
+    /// Ends the connection: an embedded cluster is shut down, another one loses what the agent was granted.
     pub async fn close(&self) {
+        self.revoke().await;
         let closer = self.closer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(closer) = closer {
             closer().await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::{Cluster, ClusterError, chain};
+use super::grant;
 use super::observe::{AuditRecord, Observations, TrafficSecond};
 use super::pace::{Idle, Pace, RealPace, Waiting, Working};
 use crate::sim::Sim;
@@ -37,12 +38,21 @@ pub enum Target {
         context: Option<String>,
         /// The kubeconfig of playbooks and probes; none: the same.
         agent: Option<String>,
+        /// Whether the agent gets an account of its own, which may do only what it is granted.
+        account: bool,
     },
 }
 
 /// The embedded cluster's injector, hidden from playbooks and probes: as if it were not installed.
 pub fn hide_injector(config: &mut Embedded) {
     config.hidden.insert(AGENT.to_owned(), vec![INJECTOR.to_owned()]);
+}
+
+/// The agent may do only what it is granted ([`Cluster::grant`]).
+pub fn confine_agent(config: &mut Embedded) {
+    config.rbac = true;
+    config.groups.insert(RUNNER.to_owned(), vec!["system:masters".to_owned()]);
+    config.groups.insert(AGENT.to_owned(), Vec::new());
 }
 
 const RUNNER: &str = "runner";
@@ -54,7 +64,9 @@ const INJECTOR: &str = "chaos-mesh.org";
 pub async fn connect(target: &Target) -> Result<Cluster, ClusterError> {
     match target {
         Target::Embedded(config) => embedded(config).await,
-        Target::Kubeconfig { file, context, agent } => kubeconfig(file.as_deref(), context.as_deref(), agent.as_deref()).await,
+        Target::Kubeconfig { file, context, agent, account } => {
+            kubeconfig(file.as_deref(), context.as_deref(), agent.as_deref(), *account).await
+        }
     }
 }
 
@@ -65,14 +77,17 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     // Over TLS clients send tokens, and the address need not tell who they are.
     let token = config.tls.then(|| format!("{AGENT}-{:016x}", config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     config.tokens.extend(token.iter().map(|t| (t.clone(), AGENT.to_owned())));
+    let confined = config.rbac;
     let sim = Sim::start(config).await.map_err(|e| ClusterError::Connect(chain(&e)))?;
     let client = client_of(&sim.kubeconfig_of(RUNNER)).await?;
     let engine = Arc::clone(sim.engine());
     let (for_traffic, for_audit, for_objects) = (Arc::clone(&engine), Arc::clone(&engine), Arc::clone(&engine));
+    let for_roles = Arc::clone(&engine);
     let observations = Observations {
         traffic: Some(Arc::new(move |namespace, service, from, to| traffic(&for_traffic, namespace, service, from, to))),
         audit: Some(Arc::new(move || audit(&for_audit))),
         objects: Some(Arc::new(move |group, plural, namespace| objects(&for_objects, group, plural, namespace))),
+        install: Some(Arc::new(move |roles| for_roles.with(|w| crate::sim::api::install_roles(w, roles)))),
     };
     let address = sim.url();
     // The same address as the children's API server: what they sent and it has not read yet is looked for there.
@@ -87,6 +102,8 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         observations,
         closer: Mutex::new(Some(Box::new(move || Box::pin(async move { sim.shutdown().await })))),
         kinds: Mutex::new(BTreeMap::new()),
+        agent: confined.then(|| grant::user(AGENT)),
+        granted: Mutex::default(),
     })
 }
 
@@ -120,7 +137,7 @@ fn audit(engine: &Engine) -> Vec<AuditRecord> {
     })
 }
 
-async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&str>) -> Result<Cluster, ClusterError> {
+async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&str>, account: bool) -> Result<Cluster, ClusterError> {
     let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
     let mut config = match file {
         Some(path) => kube::config::Kubeconfig::read_from(path).map_err(|e| connect(&e))?,
@@ -136,7 +153,7 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&st
         None => text,
     };
     let address = config.clusters.iter().find_map(|c| c.cluster.as_ref()?.server.clone()).unwrap_or_default();
-    Ok(Cluster {
+    let mut cluster = Cluster {
         client,
         pace: RealPace::start(),
         agent_kubeconfig,
@@ -144,7 +161,13 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&st
         observations: Observations::default(),
         closer: Mutex::new(None),
         kinds: Mutex::new(BTreeMap::new()),
-    })
+        agent: None,
+        granted: Mutex::default(),
+    };
+    if account {
+        cluster.make_account(&config).await?;
+    }
+    Ok(cluster)
 }
 
 async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {

@@ -7,12 +7,13 @@
 mod client;
 mod connect;
 mod exec;
+mod grant;
 mod object;
 mod observe;
 mod pace;
 
 pub use client::{Cluster, ClusterError};
-pub use connect::{Embedded, Target, connect, hide_injector};
+pub use connect::{Embedded, Target, confine_agent, connect, hide_injector};
 pub use exec::ExecOutcome;
 pub use object::ObjectRef;
 pub use observe::{AuditRecord, Observations, TrafficSecond};

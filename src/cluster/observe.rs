@@ -42,6 +42,9 @@ pub(super) type AuditSource = Arc<dyn Fn() -> Vec<AuditRecord> + Send + Sync>;
 /// Gives the stored objects of a resource type (API group, plural) in a namespace, without a copy of any.
 pub(super) type ObjectSource = Arc<dyn Fn(&str, &str, &str) -> Vec<Arc<Value>> + Send + Sync>;
 
+/// Takes in roles and bindings without a request.
+pub(super) type RoleSink = Arc<dyn Fn(&[Value]) -> Result<(), String> + Send + Sync>;
+
 /// The optional sources.
 #[derive(Clone, Default)]
 pub struct Observations {
@@ -51,4 +54,6 @@ pub struct Observations {
     pub audit: Option<AuditSource>,
     /// Objects as they are stored.
     pub(super) objects: Option<ObjectSource>,
+    /// Takes in the agent's rights.
+    pub(super) install: Option<RoleSink>,
 }

@@ -252,6 +252,9 @@ impl Start {
                 if !inputs.sees_injector() {
                     crate::cluster::hide_injector(&mut config);
                 }
+                if inputs.agent.roles().is_some() {
+                    crate::cluster::confine_agent(&mut config);
+                }
                 Target::Embedded(Box::new(config))
             }
             ClusterChoice::Kubeconfig { file, context, agent } => {
@@ -259,7 +262,9 @@ impl Start {
                 if !inputs.sees_injector() && agent.is_none() {
                     return Err(Stop::Infra("the injector can be hidden only with a kubeconfig for the agent".to_owned()));
                 }
-                Target::Kubeconfig { file, context, agent: agent.filter(|_| !inputs.sees_injector()) }
+                let agent = agent.filter(|_| !inputs.sees_injector());
+                let account = agent.is_none() && inputs.agent.roles().is_some();
+                Target::Kubeconfig { file, context, agent, account }
             }
         };
         let cluster = Arc::new(connect(&target).await?);

@@ -184,6 +184,11 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, serde_json::Error> {
     serde_json::from_value(value)
 }
 
+/// Path below the root of the agent's rights.
+pub(super) fn rights_path(name: &str) -> String {
+    format!("pipelines/rights/{name}.yaml.j2")
+}
+
 /// Path below the root of a prompt.
 pub fn prompt_path(name: &str) -> String {
     format!("prompts/{name}.md.j2")

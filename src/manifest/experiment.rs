@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::catalog::rights_path;
 use super::confinement::{PolicySection, SandboxSection};
 
 /// An experiment: a matrix that expands into trials.
@@ -69,23 +70,33 @@ fn is_one(n: &u32) -> bool {
 }
 
 /// What the model's playbooks and probes may see and do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Agent {
     /// Whether they see the injector: its objects, its kinds, its events and the names that it leaves on pods.
     pub sees_injector: bool,
+    /// What they may do in the cluster: the roles of `pipelines/rights/NAME.yaml.j2`, bound to an account of their own; `admin`:
+    /// whatever the runner may.
+    pub rights: String,
 }
 
 impl Default for Agent {
     fn default() -> Self {
-        Self { sees_injector: true }
+        Self { sees_injector: true, rights: "repair".to_owned() }
     }
 }
 
 impl Agent {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    /// The rights that are the runner's.
+    pub const ADMIN: &'static str = "admin";
+
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The file with the roles; none: the runner's rights.
+    pub fn roles(&self) -> Option<String> {
+        (self.rights != Self::ADMIN).then(|| rights_path(&self.rights))
     }
 }
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::manifest::pipeline::Step;
 use crate::manifest::source::hex;
-use crate::manifest::{Catalog, FaultManifest, Inject, PipelineManifest, SystemManifest, catalog::prompt_path};
+use crate::manifest::{Agent, Catalog, FaultManifest, Inject, PipelineManifest, SystemManifest, catalog::prompt_path};
 use crate::model::ModelSpec;
 
 /// SHA-256 of a value's canonical JSON: keys sorted, no white space.
@@ -61,6 +61,11 @@ fn files(catalog: &Catalog, paths: impl IntoIterator<Item = String>) -> Vec<(Str
 pub(super) fn system(catalog: &Catalog, system: &SystemManifest) -> String {
     let templates = system.deploy.manifests.iter().map(|m| format!("systems/{}/{m}", system.name));
     of(&(plain(system, &[]), files(catalog, templates)))
+}
+
+/// The roles of the agent.
+pub(super) fn rights(catalog: &Catalog, agent: &Agent) -> String {
+    of(&(&agent.rights, files(catalog, agent.roles().into_iter())))
 }
 
 pub(super) fn fault(catalog: &Catalog, fault: &FaultManifest) -> String {

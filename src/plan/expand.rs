@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::did_you_mean;
 use crate::ids::TrialId;
-use crate::manifest::{Catalog, ExperimentManifest, Kind, TRIAL_PIPELINE};
+use crate::manifest::{Agent, Catalog, ExperimentManifest, Kind, TRIAL_PIPELINE};
 use indexmap::IndexMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -278,7 +278,8 @@ pub fn expand(catalog: &Catalog, experiment: &ExperimentManifest, selection: &Se
     // Left out where they say nothing, so that trials without them stay who they are.
     let confined = (experiment.sandbox.of_a_trial(), (!experiment.policy.is_default()).then_some(&experiment.policy));
     let confined = (confined != (None, None)).then(|| digest::of(&confined));
-    let tools = format!("{tools}{}", confined.unwrap_or_default());
+    let rights = (experiment.agent.rights != Agent::default().rights).then(|| digest::rights(catalog, &experiment.agent));
+    let tools = format!("{tools}{}{}", confined.unwrap_or_default(), rights.unwrap_or_default());
     let common = (trial_digest, budgets, &experiment.time, env!("CARGO_PKG_VERSION"), tools);
     let plan = Plan {
         common_digest: digest::of(&common),

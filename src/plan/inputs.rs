@@ -9,7 +9,7 @@ use super::TrialSpec;
 use crate::manifest::catalog::prompt_path;
 use crate::manifest::system::Service;
 use crate::manifest::{
-    Budgets, Catalog, CheckSet, ExperimentManifest, FaultManifest, Inject, PipelineManifest, PolicySection, SystemManifest, TRIAL_PIPELINE,
+    Agent, Budgets, Catalog, CheckSet, ExperimentManifest, FaultManifest, Inject, PipelineManifest, PolicySection, SystemManifest, TRIAL_PIPELINE,
     TimeSection,
 };
 use crate::model::ModelSpec;
@@ -79,6 +79,8 @@ pub struct TrialInputs {
     pub time: TimeSection,
     /// What playbooks may ask for.
     pub policy: PolicySection,
+    /// What playbooks may see and do.
+    pub agent: Agent,
     /// The fault's check sets, those of the trial pipeline merged in.
     pub checks: IndexMap<String, CheckSet>,
     files: std::collections::BTreeMap<String, Arc<str>>,
@@ -168,6 +170,7 @@ impl TrialInputs {
             budgets: experiment.budgets.clone(),
             time: experiment.time.clone(),
             policy: experiment.policy.clone(),
+            agent: experiment.agent.clone(),
             checks,
             files: catalog.files.iter().map(|(path, file)| (path.clone(), Arc::clone(&file.text))).collect(),
         })
@@ -238,6 +241,14 @@ impl TrialInputs {
             // `parts` has taken these apart.
             Inject::All(_) => Ok(Injection::Objects(Vec::new())),
         }
+    }
+
+    /// The roles that bound what playbooks and probes may do in the cluster; none: they may do what the runner may.
+    pub fn render_rights(&self) -> Result<Option<Vec<Value>>, InputsError> {
+        let Some(path) = self.agent.roles() else { return Ok(None) };
+        let mut context = self.system.context();
+        context["sees_injector"] = self.sees_injector().into();
+        self.documents(&path, &context).map(Some)
     }
 
     /// The reference repair.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use microremed::ansible::sandbox::{Confinement, Layers, Limits, detect};
 use microremed::ansible::{CommandOutcome, Finish, Rules, Timekeeping, Toolchain, Warm, Workspace, WorkspaceSpec};
-use microremed::cluster::{Cluster, Target, connect};
+use microremed::cluster::{Cluster, Embedded, Target, confine_agent, connect};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -133,7 +133,10 @@ impl Scene {
         std::thread::spawn(move || unix.incoming().for_each(|_| by_unix()));
         std::thread::spawn(move || nameless.incoming().for_each(|_| by_name()));
 
-        let cluster = connect(&Target::Embedded(Box::default())).await.unwrap();
+        let mut config = Embedded::default();
+        confine_agent(&mut config);
+        let cluster = connect(&Target::Embedded(Box::new(config))).await.unwrap();
+        cluster.grant(&shipped_rights("default")).await.unwrap();
         let layers = detect(Path::new(env!("CARGO_BIN_EXE_microremed"))).layers;
         assert!(layers.suffice(), "this machine has no sandbox: {}; microremed doctor says more", layers.named());
         let before = contents(&host);
@@ -244,6 +247,14 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// The roles that trials give to their agents.
+fn shipped_rights(namespace: &str) -> Vec<serde_json::Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/rights/repair.yaml.j2");
+    let text = std::fs::read_to_string(path).unwrap().replace("{{ namespace }}", namespace);
+    let text: String = text.lines().filter(|l| !l.starts_with("{%")).map(|l| format!("{l}\n")).collect();
+    text.split("---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
+}
+
 /// Processes that sleep as long as those of the cases do.
 fn left_behind() -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
@@ -301,6 +312,11 @@ async fn processes_are_few_and_mortal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_are_out_of_reach() {
     withstand(&["network.toml"], 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_grants_what_a_repair_needs() {
+    withstand(&["cluster.toml"], 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -479,10 +479,15 @@ class Link:
 # ---------------------------------------------------------------------------------------------------- the server
 
 
+def settle():
+    """What there is now is left alone by forks, which would only copy it."""
+    gc.freeze()
+    gc.enable()
+
+
 def controller_server(sock):
     controller = Controller()
-    gc.collect()
-    gc.freeze()
+    settle()
     send(sock, {"ready": True})
     while True:
         data, descriptors = receive(sock, 1)
@@ -504,6 +509,8 @@ def main():
     os.dup2(null, 0)
     os.close(null)
     sys.path[:] = [p for p in sys.path if p]
+    # What is imported stays: nothing of it is worth looking for.
+    gc.disable()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         requests.close()
@@ -511,8 +518,7 @@ def main():
         controller_server(theirs)
     theirs.close()
     Modules()
-    gc.collect()
-    gc.freeze()
+    settle()
     if not json.loads(receive(ours)[0] or b"{}").get("ready"):
         sys.exit("failed to import Ansible")
     send(requests, {"ready": True})

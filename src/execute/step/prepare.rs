@@ -36,6 +36,9 @@ impl Trial {
         for object in self.inputs.render_system_manifests().map_err(|e| Stop::Infra(e.to_string()))? {
             self.cluster.apply(&object, namespace).await?;
         }
+        if let Some(roles) = self.inputs.render_rights().map_err(|e| Stop::Infra(e.to_string()))? {
+            self.cluster.grant(&roles).await?;
+        }
         Ok(())
     }
 

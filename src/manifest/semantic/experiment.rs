@@ -51,6 +51,10 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
     {
         s.add("matrix.sees_injector", "duplicate_name", "a value is named twice", None);
     }
+    if let Some(file) = experiment.agent.roles() {
+        let scope = serde_json::json!({"namespace": "", "system": {"name": "", "namespace": ""}, "sees_injector": true});
+        s.template_file("agent.rights", &file, &scope);
+    }
     if experiment.targets == 0 {
         s.add("targets", "out_of_range", "there must be at least one target", None);
     }

@@ -24,6 +24,7 @@ mod read;
 mod receive;
 mod review;
 pub(crate) mod roles;
+pub use roles::install_roles;
 mod scale;
 mod selector;
 mod table;
@@ -116,7 +117,8 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         && call.who.user == ANONYMOUS
     {
         call.who.user.clone_from(user);
-        call.who.groups = vec!["system:authenticated".to_owned()];
+        call.who.groups = config.groups.get(user).cloned().unwrap_or_default();
+        call.who.groups.push("system:authenticated".to_owned());
     }
     let body = match receive::body(&parts.headers, body).await {
         Ok(body) => body,

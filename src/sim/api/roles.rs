@@ -1,10 +1,16 @@
 //! The roles and bindings that every cluster has.
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
 
 use crate::sim::registry;
-use crate::sim::resource::Resource;
+use crate::sim::resource::{Key, Resource};
 use crate::sim::world::World;
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+/// Tells the chances of roles that were taken in from those of the cluster.
+const ASIDE: u64 = 0x726f_6c65_735f_6173;
 
 /// What `view` shows: the namespaced resources but secrets and roles.
 const VIEWED: [(&str, &[&str]); 7] = [
@@ -151,8 +157,29 @@ pub(crate) fn install(world: &mut World) {
     }
 }
 
+/// Takes in roles and bindings without a request, as they are or in place of those of the same names. They draw on chances of
+/// their own: what happens in the cluster by chance stays what it is without them.
+pub fn install_roles(world: &mut World, objects: &[Value]) -> Result<(), String> {
+    let aside = ChaCha8Rng::seed_from_u64(world.config.seed ^ ASIDE);
+    let chances = std::mem::replace(&mut world.rng, aside);
+    let result = objects.iter().try_for_each(|object| {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let resource = Resource::new(GROUP, &format!("{}s", kind.to_lowercase()));
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let key = Key::new(&resource, namespace, name);
+        if world.store.get(&key).is_some_and(|there| there["rules"] == object["rules"] && there["subjects"] == object["subjects"]) {
+            return Ok(());
+        }
+        world.store.remove(&key);
+        registry::create(world, &resource, namespace, object.clone()).map(|_| ()).map_err(|status| format!("{kind} {name}: {status}"))
+    });
+    world.rng = chances;
+    result
+}
+
 fn create(world: &mut World, plural: &str, object: Value) {
-    if let Err(error) = registry::create(world, &Resource::new("rbac.authorization.k8s.io", plural), "", object) {
+    if let Err(error) = registry::create(world, &Resource::new(GROUP, plural), "", object) {
         tracing::warn!(%error, "a standard role is missing");
     }
 }
