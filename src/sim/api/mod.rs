@@ -106,19 +106,19 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             return Answer::from(status).into_response();
         }
     };
-    if let Some(wanted) = call.impersonate.take() {
-        if let Err(status) = engine.with(|w| access::check_impersonation(w, &call.who, &wanted)) {
-            engine.with(|w| audit(w, &call, "impersonate", status.code));
-            return Answer::from(status).into_response();
-        }
-        call.who = wanted;
-    }
     if let Some(Door(user)) = parts.extensions.get::<Door>()
         && call.who.user == ANONYMOUS
     {
         call.who.user.clone_from(user);
         call.who.groups = config.groups.get(user).cloned().unwrap_or_default();
         call.who.groups.push("system:authenticated".to_owned());
+    }
+    if let Some(wanted) = call.impersonate.take() {
+        if let Err(status) = engine.with(|w| access::check_impersonation(w, &call.who, &wanted)) {
+            engine.with(|w| audit(w, &call, "impersonate", status.code));
+            return Answer::from(status).into_response();
+        }
+        call.who = wanted;
     }
     let body = match receive::body(&parts.headers, body).await {
         Ok(body) => body,
