@@ -33,6 +33,12 @@ fn main() -> Outcome<()> {
     tell("... five roll-outs of all pods", &cluster)?;
     cluster.patch_often(20_000)?;
     tell("... 20,000 changes of a ConfigMap", &cluster)?;
-    drop(watches);
+    let code = cluster.upload(100)?;
+    tell(&format!("... a body of 100 MB ({code})"), &cluster)?;
+    let crowd = cluster.crowd(10_000)?;
+    let took = cluster.newcomer()?;
+    tell("... 10,000 connections without a request", &cluster)?;
+    println!("a newcomer among them was answered in {:.1} ms", took.as_secs_f64() * 1000.0);
+    drop((crowd, watches));
     Ok(())
 }

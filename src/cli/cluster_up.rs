@@ -1,6 +1,7 @@
 //! `cluster up`: the embedded cluster for kubectl and friends, until Ctrl-C.
 
 use camino::Utf8PathBuf;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::failure::{Failure, chain};
@@ -24,7 +25,21 @@ pub(super) struct Up {
     pub(super) rbac: bool,
 }
 
+/// Files that the cluster may need: each connection is one.
+const FILES: u64 = 8192;
+
+/// Takes what the system allows: many systems start programs with far less.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    if limit.current.is_some_and(|now| now < wanted) {
+        // With fewer, fewer connections are kept open.
+        let _fewer = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
 pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
+    allow_files();
     let stop = interrupt::token("the cluster goes down");
     let catalog = load::catalog(global)?;
     let time = TimeSection { clock: "scaled".to_owned(), speed: up.speed, ..TimeSection::default() };

@@ -34,7 +34,7 @@ const UNREAD: Duration = Duration::from_secs(30);
 /// How often connections are looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// Most connections, if the process may have as many files.
-const MOST: usize = 8192;
+const MOST: usize = 4096;
 /// Files that are not for connections.
 const RESERVED: usize = 256;
 /// There is always room for so many.

@@ -53,3 +53,12 @@ pub fn parse_rfc3339(text: &str) -> Option<SimTime> {
     let at: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(at.as_millisecond() - EPOCH_UNIX_S * 1000).ok().map(SimTime)
 }
+/// A time zone by its name; UTC without one. `None`: there is no such zone.
+pub fn zone(name: Option<&str>) -> Option<jiff::tz::TimeZone> {
+    match name {
+        None => Some(jiff::tz::TimeZone::UTC),
+        // Whatever this machine's clock shows is nobody's zone.
+        Some(name) if name.is_empty() || name.eq_ignore_ascii_case("local") => None,
+        Some(name) => jiff::tz::TimeZone::get(name).ok(),
+    }
+}

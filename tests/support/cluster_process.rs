@@ -161,4 +161,32 @@ impl ClusterProcess {
             })
             .collect()
     }
+
+    /// Opens connections and asks for nothing. Those that the cluster closes again count too.
+    pub(crate) fn crowd(&self, count: usize) -> Outcome<Vec<TcpStream>> {
+        (0..count).map(|_| Ok(TcpStream::connect(&self.address)?)).collect()
+    }
+
+    /// Asks on a new connection: how long the answer takes.
+    pub(crate) fn newcomer(&mut self) -> Outcome<Duration> {
+        let begun = Instant::now();
+        self.client = connect(&self.address)?;
+        self.ask("GET", "/api/v1/namespaces/default/pods?limit=1", "", "")?;
+        Ok(begun.elapsed())
+    }
+
+    /// Sends a body of so many megabytes: the status of the answer.
+    pub(crate) fn upload(&self, megabytes: usize) -> Outcome<u16> {
+        let mut stream = connect(&self.address)?;
+        let path = "/api/v1/namespaces/default/configmaps";
+        let head = format!("POST {path} HTTP/1.1\r\nHost: sim\r\nContent-Type: {JSON}\r\nContent-Length: {}\r\n\r\n", megabytes << 20);
+        stream.get_mut().write_all(head.as_bytes())?;
+        let piece = vec![b' '; 1 << 20];
+        for _ in 0..megabytes {
+            stream.get_mut().write_all(&piece)?;
+        }
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        Ok(line.split(' ').nth(1).unwrap_or_default().parse()?)
+    }
 }

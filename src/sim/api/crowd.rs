@@ -22,7 +22,8 @@ pub(super) fn many_files() {
 
 async fn watch(address: &str, query: &str) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /api/v1/namespaces/demo/configmaps?watch=true{query} HTTP/1.1\r\nHost: sim\r\nAuthorization: Bearer t1\r\n\r\n");
+    let request =
+        format!("GET /api/v1/namespaces/demo/configmaps?watch=true{query} HTTP/1.1\r\nHost: sim\r\nAuthorization: Bearer t1\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     BufReader::new(stream)
 }

@@ -20,6 +20,7 @@ mod held;
 mod logs;
 mod metrics;
 mod pod;
+mod proxy;
 mod read;
 mod receive;
 mod review;
@@ -192,6 +193,11 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         engine.with(|w| audit(w, &call, verb, code));
         hold.take();
         return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+    }
+    if target.subresource.as_deref() == Some("proxy") && target.name.is_some() {
+        let answer = proxy::answer(&engine, &call, &target, hold).await.unwrap_or_else(Answer::from);
+        engine.with(|w| audit(w, &call, verb, answer.code));
+        return answer.into_response();
     }
     let answer = engine.with(|w| {
         w.writer = Writer::Client {
@@ -392,6 +398,8 @@ mod conformance;
 mod crowd;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod grants;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]

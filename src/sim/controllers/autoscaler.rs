@@ -12,22 +12,20 @@ use serde_json::{Value, json};
 use super::events::{self, Report, Source};
 use super::kinds::PODS;
 use super::object::{self, int};
+use super::scaling::{Decision, Past};
 use crate::sim::kubelet::{self, quantity};
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::{Key, Resource};
-use crate::sim::time::SimTime;
 use crate::sim::world::{Event, World};
 
 /// How often it looks.
 pub const PERIOD: Duration = Duration::from_secs(15);
 /// Deviations up to a tenth change nothing.
 const TOLERANCE: f64 = 0.1;
-/// How long a lower recommendation has to last.
-const STABILIZATION_S: i64 = 300;
 const SELF: Source<'static> = Source { component: "horizontal-pod-autoscaler", host: "" };
 
-/// What was recommended lately, for each autoscaler.
-pub type Memory = BTreeMap<Key, Vec<(SimTime, i64)>>;
+/// What was recommended and done lately, for each autoscaler.
+pub type Memory = BTreeMap<Key, Past>;
 
 /// What one metric says.
 struct Reading {
@@ -131,6 +129,8 @@ pub fn reconcile(world: &mut World, key: &Key) {
         let mut new = (*target).clone();
         new["spec"]["replicas"] = wanted.into();
         if registry::update(world, &at, new, Part::Main).is_ok() {
+            let now = world.now;
+            world.controllers.autoscaling.entry(key.clone()).or_default().scaled(now, current, wanted);
             let text = format!("New size: {wanted}; reason: {why}");
             events::emit(world, key, &hpa, SELF, Report::normal("SuccessfulRescale", text));
             status["lastScaleTime"] = world.now.rfc3339().into();
@@ -146,35 +146,15 @@ fn scaled(current: i64, ratio: f64) -> i64 {
     (current as f64 * ratio - 1e-9).ceil() as i64
 }
 
-/// Keeps a recommendation within its limits, and lets it fall only when it has been low for long enough.
-fn bounded(world: &mut World, key: &Key, hpa: &Value, status: &mut Value, current: i64, wanted: i64, (low, high): (i64, i64)) -> i64 {
+/// Keeps a recommendation within what limits, windows and policies allow.
+fn bounded(world: &mut World, key: &Key, hpa: &Value, status: &mut Value, current: i64, wanted: i64, range: (i64, i64)) -> i64 {
     let now = world.now;
-    let window = int(&hpa["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"], STABILIZATION_S);
-    let window = Duration::from_secs(u64::try_from(window).unwrap_or(0));
-    let memory = world.controllers.autoscaling.entry(key.clone()).or_insert_with(|| vec![(now, current)]);
-    memory.retain(|(at, _)| now.since(*at) <= window);
-    memory.push((now, wanted));
-    let highest = memory.iter().map(|m| m.1).max().unwrap_or(wanted).min(current.max(wanted));
-    let steady = if wanted < current { highest } else { wanted };
-    if steady > wanted {
-        let text = "recent recommendations were higher than current one, applying the highest recent recommendation";
-        condition(world, status, "AbleToScale", true, "ScaleDownStabilized", text);
-    } else {
-        let text = "recommended size matches current size";
-        condition(world, status, "AbleToScale", true, "ReadyForNewScale", text);
+    let past = world.controllers.autoscaling.entry(key.clone()).or_default();
+    let Decision { replicas, able, limited } = past.decide(&hpa["spec"]["behavior"], now, current, wanted, range);
+    for (kind, (holds, reason, message)) in [("AbleToScale", able), ("ScalingLimited", limited)] {
+        condition(world, status, kind, holds, reason, message);
     }
-    // Without a policy of its own it doubles at most, and grows by four at least.
-    let fastest = (current * 2).max(current + 4);
-    let (value, limited, reason, text) = match steady {
-        n if n > fastest.min(high) && fastest < high => {
-            (fastest, true, "ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate")
-        }
-        n if n > high => (high, true, "TooManyReplicas", "the desired replica count is more than the maximum replica count"),
-        n if n < low => (low, true, "TooFewReplicas", "the desired replica count is less than the minimum replica count"),
-        n => (n, false, "DesiredWithinRange", "the desired count is within the acceptable range"),
-    };
-    condition(world, status, "ScalingLimited", limited, reason, text);
-    value
+    replicas
 }
 
 type Missing = (&'static str, String);

@@ -11,7 +11,7 @@ use super::object::{self, int};
 use super::schedule::Schedule;
 use crate::sim::registry::{self, DeleteOptions, Part};
 use crate::sim::resource::Key;
-use crate::sim::time::{EPOCH_UNIX_S, SimTime, parse_rfc3339};
+use crate::sim::time::{self, EPOCH_UNIX_S, SimTime, parse_rfc3339};
 use crate::sim::world::{Event, World};
 
 const SELF: Source<'static> = Source { component: "cronjob-controller", host: "" };
@@ -46,9 +46,16 @@ pub fn reconcile(world: &mut World, key: &Key) {
         }
     }
     let schedule = cron["spec"]["schedule"].as_str().and_then(Schedule::parse);
+    let zone = cron["spec"]["timeZone"].as_str();
+    let Some(found) = time::zone(zone) else {
+        let text = format!("invalid timeZone: {:?}: unknown time zone {}", zone.unwrap_or_default(), zone.unwrap_or_default());
+        events::emit(world, key, &cron, SELF, Report::warning("UnknownTimeZone", text));
+        return;
+    };
     if let Some(schedule) = schedule.filter(|_| cron["spec"]["suspend"] != true) {
-        due(world, key, &cron, &mut status, &schedule);
-        if let Some(at) = schedule.next(world.now) {
+        let next = |after: SimTime| schedule.next(after, &found);
+        due(world, key, &cron, &mut status, &next);
+        if let Some(at) = next(world.now) {
             world.agenda.at(at, Event::Reconcile(key.clone()));
         }
     }
@@ -91,12 +98,12 @@ fn remove(world: &mut World, key: &Key, cron: &Value, job: &Key) {
 }
 
 /// Makes the job that is due, if one is.
-fn due(world: &mut World, key: &Key, cron: &Value, status: &mut Value, schedule: &Schedule) {
+fn due(world: &mut World, key: &Key, cron: &Value, status: &mut Value, next: &dyn Fn(SimTime) -> Option<SimTime>) {
     let last = cron["status"]["lastScheduleTime"].as_str().and_then(parse_rfc3339).unwrap_or_else(|| object::created(cron));
     let mut at = None;
     let mut look = last;
     for _ in 0..MISSED_MAX {
-        match schedule.next(look).filter(|t| *t <= world.now) {
+        match next(look).filter(|t| *t <= world.now) {
             Some(t) => (look, at) = (t, Some(t)),
             None => break,
         }
@@ -177,6 +184,19 @@ mod tests {
             status["lastScheduleTime"].is_string() && status["lastSuccessfulTime"].is_string() && status["active"].is_null(),
             "{status}"
         );
+    }
+
+    #[test]
+    fn jobs_are_due_in_their_time_zone() {
+        let mut w = world();
+        let mut daily = cron("Allow", "echo hi");
+        let now = w.now.timestamp().to_zoned(jiff::tz::TimeZone::get("Asia/Kolkata").unwrap()) + jiff::Span::new().minutes(2);
+        daily["spec"]["schedule"] = format!("{} {} * * *", now.minute(), now.hour()).into();
+        daily["spec"]["timeZone"] = "Asia/Kolkata".into();
+        registry::create(&mut w, &CRON_JOBS, NS, daily).unwrap();
+        w.settle();
+        advance(&mut w, 180.0);
+        assert_eq!(jobs(&w).len(), 1);
     }
 
     #[test]

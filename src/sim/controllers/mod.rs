@@ -16,6 +16,7 @@ pub mod namespace;
 pub mod object;
 pub mod quota;
 pub mod replicaset;
+mod scaling;
 #[cfg(test)]
 mod scenarios;
 pub mod schedule;

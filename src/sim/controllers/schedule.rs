@@ -1,14 +1,19 @@
-//! Cron schedules: five fields or a `@` word, in UTC.
+//! Cron schedules: five fields or a `@` word, in a time zone.
+//!
+//! The zones are those of the program's own copy of the time zone database, so that they are the same on every machine.
 
 use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::sim::time::{EPOCH_UNIX_S, SimTime};
 
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 /// How far ahead a date is looked for: the longest wait for a 29 February is eight years.
-const AHEAD_DAYS: i64 = 8 * 366;
-const DAY_S: i64 = 86_400;
+const AHEAD_DAYS: u32 = 8 * 366;
 
 /// When a job is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,29 +55,34 @@ impl Schedule {
         })
     }
 
-    /// The first moment after `after` at which it is due.
-    pub fn next(&self, after: SimTime) -> Option<SimTime> {
+    /// The first moment after `after` at which it is due. A time that a clock leaves out when it is put forward is no time; of
+    /// two when it is put back, the earlier counts.
+    pub fn next(&self, after: SimTime, zone: &TimeZone) -> Option<SimTime> {
         let from = EPOCH_UNIX_S + i64::try_from(after.0 / 1000).ok()?;
-        let first_day = from.div_euclid(DAY_S);
-        for day in first_day..first_day + AHEAD_DAYS {
-            if !self.on(day)? {
-                continue;
+        let mut day = Timestamp::from_second(from).ok()?.to_zoned(zone.clone()).date();
+        for _ in 0..AHEAD_DAYS {
+            if self.on(day) {
+                let times = self.hours.iter().flat_map(|h| self.minutes.iter().map(move |m| (*h, *m)));
+                let moments = times.filter_map(|(h, m)| {
+                    let at = day.at(i8::try_from(h).ok()?, i8::try_from(m).ok()?, 0, 0);
+                    let at = zone.to_ambiguous_zoned(at);
+                    if matches!(at.offset(), AmbiguousOffset::Gap { .. }) { None } else { Some(at.earlier().ok()?.timestamp().as_second()) }
+                });
+                if let Some(at) = moments.filter(|at| *at > from).min() {
+                    return Some(SimTime(u64::try_from((at - EPOCH_UNIX_S) * 1000).ok()?));
+                }
             }
-            let times = self.hours.iter().flat_map(|h| self.minutes.iter().map(move |m| i64::from(*h) * 3600 + i64::from(*m) * 60));
-            if let Some(at) = times.map(|t| day * DAY_S + t).find(|at| *at > from) {
-                return Some(SimTime(u64::try_from((at - EPOCH_UNIX_S) * 1000).ok()?));
-            }
+            day = day.tomorrow().ok()?;
         }
         None
     }
 
-    fn on(&self, day: i64) -> Option<bool> {
-        let date = jiff::Timestamp::from_second(day * DAY_S).ok()?.to_zoned(jiff::tz::TimeZone::UTC).date();
+    fn on(&self, date: Date) -> bool {
         let number = |n: i8| u8::try_from(n).unwrap_or(0);
         let of_month = self.days.contains(&number(date.day()));
         let of_week = self.weekdays.contains(&number(date.weekday().to_sunday_zero_offset()));
         let fits = if self.either { of_month || of_week } else { of_month && of_week };
-        Some(fits && self.months.contains(&number(date.month())))
+        fits && self.months.contains(&number(date.month()))
     }
 }
 
@@ -105,8 +115,29 @@ mod tests {
     use super::*;
 
     fn next(schedule: &str, after: &str) -> String {
+        next_in(schedule, after, None)
+    }
+
+    fn next_in(schedule: &str, after: &str, name: Option<&str>) -> String {
         let after = crate::sim::time::parse_rfc3339(after).unwrap();
-        Schedule::parse(schedule).and_then(|s| s.next(after)).map_or_else(|| "never".to_owned(), SimTime::rfc3339)
+        let zone = crate::sim::time::zone(name).unwrap();
+        Schedule::parse(schedule).and_then(|s| s.next(after, &zone)).map_or_else(|| "never".to_owned(), SimTime::rfc3339)
+    }
+
+    #[test]
+    fn zones_have_their_own_days_and_clocks() {
+        for (schedule, after, zone, expected) in [
+            ("30 9 * * *", "2026-12-01T00:00:00Z", "Asia/Kolkata", "2026-12-01T04:00:00Z"),
+            ("0 0 * * *", "2026-12-01T06:00:00Z", "America/New_York", "2026-12-02T05:00:00Z"),
+            // Put forward on 14 March 2027 at two: that day has no half past two.
+            ("30 2 * * *", "2027-03-14T05:30:00Z", "America/New_York", "2027-03-15T06:30:00Z"),
+            // Put back on 1 November 2026: half past one comes twice.
+            ("30 1 * * *", "2026-11-01T04:00:00Z", "America/New_York", "2026-11-01T05:30:00Z"),
+            ("30 1 * * *", "2026-11-01T05:30:00Z", "America/New_York", "2026-11-02T06:30:00Z"),
+        ] {
+            assert_eq!(next_in(schedule, after, Some(zone)), expected, "{schedule} in {zone} after {after}");
+        }
+        assert!(["Nowhere/Land", "Local", ""].into_iter().all(|name| crate::sim::time::zone(Some(name)).is_none()));
     }
 
     #[test]

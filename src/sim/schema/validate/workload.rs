@@ -228,6 +228,16 @@ pub(super) fn cron_job(root: &Map<String, Value>, causes: &mut Causes) {
         }
         _ => {}
     }
+    if let Some(Value::String(zone)) = spec.get("timeZone")
+        && crate::sim::time::zone(Some(zone)).is_none()
+    {
+        let problem = match zone.as_str() {
+            "" => "timeZone must be nil or non-empty string".to_owned(),
+            "Local" | "local" => "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned(),
+            _ => format!("unknown time zone {zone}"),
+        };
+        causes.invalid("spec.timeZone", &zone.as_str().into(), problem);
+    }
     causes.one_of(&spec, "spec", "concurrencyPolicy", &["Allow", "Forbid", "Replace"]);
     for key in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         causes.not_negative(&spec, "spec", key);
