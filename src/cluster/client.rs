@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(super) use crate::diagnostic::chain;
 
 use super::object::ObjectRef;
-use super::observe::Observations;
+use super::observe::{Observations, Stored};
 use super::pace::Pace;
 
 /// What went wrong with a request.
@@ -127,8 +127,43 @@ impl Cluster {
         }
     }
 
-    /// The objects of a kind in a namespace, narrowed by a label selector (empty: all), in the server's order.
-    pub async fn list(&self, api_version: &str, kind: &str, namespace: &str, selector: &str) -> Result<Vec<Value>, ClusterError> {
+    /// The objects of a kind in a namespace, narrowed by a label selector (empty: all), in the server's order. An embedded
+    /// cluster hands out what it has stored, which spares writing and reading it as JSON, and takes as long as for a request.
+    pub async fn list(&self, api_version: &str, kind: &str, namespace: &str, selector: &str) -> Result<Vec<Arc<Value>>, ClusterError> {
+        match self.stored(api_version, kind, namespace, selector, true).await? {
+            Some(found) => Ok(found),
+            None => self.request_list(api_version, kind, namespace, selector).await,
+        }
+    }
+
+    /// What [`Cluster::list`] gives of a whole namespace, for those who look often: an embedded cluster takes no time for it.
+    pub async fn all(&self, api_version: &str, kind: &str, namespace: &str) -> Result<Vec<Arc<Value>>, ClusterError> {
+        match self.stored(api_version, kind, namespace, "", false).await? {
+            Some(found) => Ok(found),
+            None => self.request_list(api_version, kind, namespace, "").await,
+        }
+    }
+
+    /// From the store, where that is open to us and the selector is a plain one.
+    async fn stored(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        selector: &str,
+        charged: bool,
+    ) -> Result<Option<Vec<Arc<Value>>>, ClusterError> {
+        let Some(source) = &self.observations.objects else { return Ok(None) };
+        let wanted: Option<Vec<(&str, &str)>> = selector.split(',').filter(|s| !s.is_empty()).map(equality).collect();
+        let Some(wanted) = wanted else { return Ok(None) };
+        let info = self.kind(api_version, kind).await?;
+        let namespace = if info.namespaced { namespace } else { "" };
+        let found = source(&Stored { api_version, plural: &info.plural, namespace, charged });
+        let passes = |o: &Value| wanted.iter().all(|(key, value)| o["metadata"]["labels"][*key] == *value);
+        Ok(found.map(|found| found.into_iter().filter(|o| passes(o)).collect()))
+    }
+
+    async fn request_list(&self, api_version: &str, kind: &str, namespace: &str, selector: &str) -> Result<Vec<Arc<Value>>, ClusterError> {
         let any = ObjectRef::new(api_version, kind, namespace, "");
         let mut path = self.path(&any).await?;
         if !selector.is_empty() {
@@ -145,22 +180,7 @@ impl Cluster {
             item["apiVersion"] = api_version.into();
             item["kind"] = kind.into();
         }
-        Ok(items)
-    }
-
-    /// What [`Cluster::list`] gives of a whole namespace, for those who look often: an embedded cluster hands out what it
-    /// has stored, which spares writing and reading it as JSON.
-    pub async fn all(&self, api_version: &str, kind: &str, namespace: &str) -> Result<Vec<Arc<Value>>, ClusterError> {
-        if let Some(objects) = &self.observations.objects {
-            let plural = self.kind(api_version, kind).await?.plural;
-            let group = api_version.split_once('/').map_or("", |(group, _)| group);
-            let found = objects(group, &plural, namespace);
-            // Some kinds are stored in another version than was asked for.
-            if found.iter().all(|o| o["apiVersion"] == api_version) {
-                return Ok(found);
-            }
-        }
-        Ok(self.list(api_version, kind, namespace, "").await?.into_iter().map(Arc::new).collect())
+        Ok(items.into_iter().map(Arc::new).collect())
     }
 
     /// Creates an object, or merges it into the one that is there.
@@ -290,5 +310,24 @@ impl Cluster {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         kinds.insert(api_version.to_owned(), found);
         known(&kinds).flatten().ok_or_else(unknown)
+    }
+}
+
+/// The two sides of `key=value`; `None` for selectors of other forms.
+fn equality(requirement: &str) -> Option<(&str, &str)> {
+    let plain = |text: &str| !text.is_empty() && !text.contains(['=', '!', '(', ')', ' ']);
+    requirement.split_once('=').filter(|(key, value)| plain(key) && plain(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_equalities_are_compared_here() {
+        assert_eq!(equality("app=web"), Some(("app", "web")));
+        for other in ["app!=web", "app==web", "app in (a)", "app", "!app", "app="] {
+            assert_eq!(equality(other), None, "{other}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::client::{Cluster, ClusterError, chain};
 use super::grant;
-use super::observe::{AuditRecord, Observations, TrafficSecond};
+use super::observe::{AuditRecord, Observations, Stored, TrafficSecond};
 use super::pace::{Idle, Pace, RealPace, Waiting, Working};
 use crate::sim::Sim;
 use crate::sim::clock::{Clock, External, Hold};
@@ -86,7 +86,7 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     let observations = Observations {
         traffic: Some(Arc::new(move |namespace, service, from, to| traffic(&for_traffic, namespace, service, from, to))),
         audit: Some(Arc::new(move || audit(&for_audit))),
-        objects: Some(Arc::new(move |group, plural, namespace| objects(&for_objects, group, plural, namespace))),
+        objects: Some(Arc::new(move |stored| objects(&for_objects, stored))),
         install: Some(Arc::new(move |roles| for_roles.with(|w| crate::sim::api::install_roles(w, roles)))),
     };
     let address = sim.url();
@@ -118,8 +118,18 @@ fn traffic(engine: &Engine, namespace: &str, service: &str, from: u64, to: u64) 
     })
 }
 
-fn objects(engine: &Engine, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Value>> {
-    engine.with(|w| w.store.list(&Resource::new(group, plural), Some(namespace)).map(|(_, object)| Arc::clone(object)).collect())
+fn objects(engine: &Engine, stored: &Stored<'_>) -> Option<Vec<Arc<Value>>> {
+    let group = stored.api_version.split_once('/').map_or("", |(group, _)| group);
+    let resource = Resource::new(group, stored.plural);
+    let namespace = Some(stored.namespace).filter(|n| !n.is_empty());
+    // Some kinds are stored in another version than was asked for.
+    if engine.with(|w| w.store.list(&resource, namespace).any(|(_, object)| object["apiVersion"] != stored.api_version)) {
+        return None;
+    }
+    if stored.charged {
+        engine.charge_request();
+    }
+    Some(engine.with(|w| w.store.list(&resource, namespace).map(|(_, object)| Arc::clone(object)).collect()))
 }
 
 fn audit(engine: &Engine) -> Vec<AuditRecord> {

@@ -6,6 +6,7 @@
 
 mod client;
 mod connect;
+mod discover;
 mod exec;
 mod grant;
 mod object;

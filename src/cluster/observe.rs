@@ -39,8 +39,21 @@ pub(super) type TrafficSource = Arc<dyn Fn(&str, &str, u64, u64) -> Vec<TrafficS
 /// Gives the audit log so far.
 pub(super) type AuditSource = Arc<dyn Fn() -> Vec<AuditRecord> + Send + Sync>;
 
-/// Gives the stored objects of a resource type (API group, plural) in a namespace, without a copy of any.
-pub(super) type ObjectSource = Arc<dyn Fn(&str, &str, &str) -> Vec<Arc<Value>> + Send + Sync>;
+/// What is read from the store.
+pub(super) struct Stored<'a> {
+    /// As a request names it (`apps/v1`).
+    pub(super) api_version: &'a str,
+    /// `deployments`.
+    pub(super) plural: &'a str,
+    /// Empty: all, and what lives in none.
+    pub(super) namespace: &'a str,
+    /// Takes as much of the cluster's time as a request.
+    pub(super) charged: bool,
+}
+
+/// Gives the stored objects of a resource type without a copy of any; `None` where a server would answer with others than
+/// it has stored.
+pub(super) type ObjectSource = Arc<dyn Fn(&Stored<'_>) -> Option<Vec<Arc<Value>>> + Send + Sync>;
 
 /// Takes in roles and bindings without a request.
 pub(super) type RoleSink = Arc<dyn Fn(&[Value]) -> Result<(), String> + Send + Sync>;

@@ -1,6 +1,7 @@
 //! The state of the namespace and its traffic before the fault, and what has changed since.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -42,10 +43,12 @@ pub(super) struct ServiceTraffic {
 /// A snapshot.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Baseline {
-    /// Objects by address, status left out.
-    pub(super) objects: BTreeMap<ObjectRef, Value>,
+    /// Objects by address.
+    pub(super) objects: BTreeMap<ObjectRef, Arc<Value>>,
     /// Uids of the pods, by `app` label.
     pub(super) pods: BTreeMap<String, Vec<String>>,
+    /// Everything that the next trial would find, on a cluster that outlives this one; else empty.
+    pub(super) everything: BTreeMap<ObjectRef, Arc<Value>>,
     /// Traffic by service; empty where the cluster does not measure any.
     pub(super) traffic: BTreeMap<String, ServiceTraffic>,
 }
@@ -68,7 +71,7 @@ impl Baseline {
 
     /// The deployed object of a kind and name.
     pub(super) fn object(&self, kind: &str, name: &str) -> Option<&Value> {
-        self.objects.iter().find(|(r, _)| r.kind == kind && r.name == name).map(|(_, v)| v)
+        self.objects.iter().find(|(r, _)| r.kind == kind && r.name == name).map(|(_, v)| &**v)
     }
 
     /// The deployed workload of a name, whatever its kind.
@@ -101,20 +104,14 @@ pub(super) fn traffic(cluster: &Cluster, namespace: &str, service: &str, from: u
 }
 
 /// The comparable objects of a namespace. Kinds that the cluster does not have are skipped.
-pub(super) async fn objects(cluster: &Cluster, namespace: &str) -> Result<BTreeMap<ObjectRef, Value>, ClusterError> {
+pub(super) async fn objects(cluster: &Cluster, namespace: &str) -> Result<BTreeMap<ObjectRef, Arc<Value>>, ClusterError> {
     let mut found = BTreeMap::new();
     for (api_version, kind) in KINDS {
         let items = match cluster.list(api_version, kind, namespace, "").await {
             Err(ClusterError::UnknownKind { .. } | ClusterError::Api { code: 404, .. }) => continue,
             other => other?,
         };
-        for mut item in items {
-            let at = ObjectRef::of(&item, namespace);
-            if let Some(o) = item.as_object_mut() {
-                o.remove("status");
-            }
-            found.insert(at, item);
-        }
+        found.extend(items.into_iter().map(|item| (ObjectRef::of(&item, namespace), item)));
     }
     Ok(found)
 }
@@ -142,7 +139,7 @@ fn set_by_somebody(object: &Value) -> Value {
 }
 
 /// What differs between the baseline and the namespace as it is now: objects changed, missing and new.
-pub(super) fn differences(before: &BTreeMap<ObjectRef, Value>, now: &BTreeMap<ObjectRef, Value>) -> Vec<String> {
+pub(super) fn differences(before: &BTreeMap<ObjectRef, Arc<Value>>, now: &BTreeMap<ObjectRef, Arc<Value>>) -> Vec<String> {
     let changed = before.iter().filter_map(|(at, object)| match now.get(at) {
         None => Some(format!("{at} is missing")),
         Some(other) if !same(object, other) => Some(format!("{at} is different")),
@@ -182,8 +179,10 @@ mod tests {
         assert!(!same(&plain, &web(json!({"/metadata/annotations": {"team": "x"}}))));
         assert!(!same(&plain, &web(json!({"/spec/replicas": 2}))));
         let at = |name: &str| ObjectRef::new("apps/v1", "Deployment", "n", name);
-        let before = BTreeMap::from([(at("web"), plain.clone()), (at("db"), plain.clone()), (at("gone"), plain.clone())]);
-        let now = BTreeMap::from([(at("web"), plain.clone()), (at("db"), web(json!({"/spec/replicas": 0}))), (at("own"), plain)]);
+        let plain = Arc::new(plain);
+        let before = BTreeMap::from(["web", "db", "gone"].map(|name| (at(name), Arc::clone(&plain))));
+        let scaled = Arc::new(web(json!({"/spec/replicas": 0})));
+        let now = BTreeMap::from([(at("web"), Arc::clone(&plain)), (at("db"), scaled), (at("own"), plain)]);
         let found = differences(&before, &now);
         let ends: Vec<&str> = found.iter().filter_map(|d| d.rsplit(' ').next()).collect();
         assert_eq!(ends, ["different", "missing", "new"], "{found:?}");

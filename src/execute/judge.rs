@@ -175,7 +175,7 @@ impl Judge<'_> {
     }
 
     /// The target's pods.
-    pub(super) async fn pods(&self) -> Result<Vec<Value>, Stop> {
+    pub(super) async fn pods(&self) -> Result<Vec<Arc<Value>>, Stop> {
         Ok(self.cluster.list("v1", "Pod", self.namespace, &self.selector()).await?)
     }
 

@@ -68,7 +68,7 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
             continue;
         }
         // A patched object is compared with what the injection made of it.
-        let before = patched.iter().find(|(p, _, _)| p == at).map_or(before, |(_, _, injected)| injected);
+        let before = patched.iter().find(|(p, _, _)| p == at).map_or(&**before, |(_, _, injected)| injected);
         if before["spec"] == after["spec"] && before["data"] == after["data"] {
             continue;
         }
@@ -81,7 +81,7 @@ pub(super) async fn audit(cluster: &Cluster, scene: &Scene<'_>) -> Result<Audit,
     for at in now.keys().filter(|at| !baseline.objects.contains_key(at) && !injected.contains(at)) {
         collateral.push(format!("{at} created"));
     }
-    let pods: Vec<Value> = cluster.list("v1", "Pod", namespace, "").await?;
+    let pods = cluster.list("v1", "Pod", namespace, "").await?;
     let recreated =
         pods.iter().any(|p| label(p) == target && !baseline.pods.get(target).is_some_and(|b| b.contains(&text(&p["metadata"]["uid"]))));
     if recreated
@@ -163,7 +163,7 @@ mod tests {
     fn changes_of_the_target_are_classified() {
         let full = json!({"cpu": "500m", "memory": "1Gi"});
         let mut baseline = Baseline::default();
-        baseline.objects.insert(ObjectRef::new("apps/v1", "Deployment", "n", "web"), deployment(1, &full, ""));
+        baseline.objects.insert(ObjectRef::new("apps/v1", "Deployment", "n", "web"), deployment(1, &full, "").into());
         let check = |before: &Value, after: &Value, patched, expected: &[&str]| {
             assert_eq!(differences(before, after, patched, &baseline), expected);
         };

@@ -16,11 +16,11 @@ use super::{outcome, strategy};
 use crate::ansible::Workspace;
 use crate::cluster::{Cluster, ObjectRef};
 use crate::event::{Artifact, Event, Judged, TrialFinished};
-use crate::manifest::CheckSet;
+use crate::manifest::{CheckSet, Step};
 use crate::model::{ChatModel, Message};
 use crate::plan::{TrialInputs, TrialSpec};
 
-/// Real time that clean-up may take after an interruption or a time-out.
+/// Real time that clean-up may take after an interruption or a time-out, beside what it may wait for the cluster.
 const CLEANUP_LIMIT: Duration = Duration::from_mins(2);
 /// The inventory as prompts show it: what the real one means, without paths of the machine.
 const INVENTORY: &str = "[k3s_control_plane]\nlocalhost ansible_connection=local\n";
@@ -108,8 +108,9 @@ impl Trial {
             end = Err(Stop::Cancelled);
         }
         self.in_method = false;
-        let cleanup = tokio::time::timeout(CLEANUP_LIMIT, self.steps(&pipeline.finally)).await;
-        let cleanup = cleanup.unwrap_or_else(|_| Err(Stop::Infra(format!("clean-up did not end within {} s", CLEANUP_LIMIT.as_secs()))));
+        let limit = self.cleanup_limit(&pipeline.finally)?;
+        let cleanup = tokio::time::timeout(limit, self.steps(&pipeline.finally)).await;
+        let cleanup = cleanup.unwrap_or_else(|_| Err(Stop::Infra(format!("clean-up did not end within {} s", limit.as_secs()))));
         if let (Ok(()), Err(e)) = (&end, cleanup) {
             end = Err(e);
         }
@@ -126,6 +127,21 @@ impl Trial {
             Err(Stop::Journal(why)) => Err(Stop::Journal(why)),
             _ => Ok(finished),
         }
+    }
+
+    /// Where the cluster's time is real, bringing it back may take as long as the data files allow: the system has
+    /// `restore.timeout` to become healthy, and its namespace as long as a deployment to go.
+    fn cleanup_limit(&self, steps: &[Step]) -> Result<Duration, Stop> {
+        let mut limit = CLEANUP_LIMIT;
+        if !self.cluster.is_disposable() {
+            limit += span(&self.inputs.system.deploy.ready_timeout)?;
+            for step in steps {
+                if let Step::Restore(restore) = step {
+                    limit += span(&restore.timeout)?;
+                }
+            }
+        }
+        Ok(limit)
     }
 
     /// The real time of the trial is used up: the model's doing when it spent most of it, else ours.

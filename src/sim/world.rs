@@ -15,7 +15,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::arrivals::Arrivals;
 use super::clock::Clock;
-use super::config::SimConfig;
+use super::config::{ClockMode, SimConfig};
 use super::resource::{Key, Resource};
 use super::store::Store;
 use super::time::SimTime;
@@ -341,6 +341,14 @@ impl Engine {
     /// Sets [`Engine::calendar`].
     pub fn set_calendar(&self, ahead_ms: i64) {
         self.calendar.store(ahead_ms, Ordering::Release);
+    }
+
+    /// Lets as much simulated time pass as a request costs, where requests cost any.
+    pub fn charge_request(&self) {
+        if self.clock.mode() == ClockMode::Skip {
+            let cost = self.with(|w| w.config.request_cost);
+            self.charge(cost);
+        }
     }
 
     /// Moves simulated time forward by `d` and fires the timers that this reaches.

@@ -6,6 +6,7 @@
 
 mod judging;
 mod kills;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -16,9 +16,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ExecCheck) ->
     let limit = span(&check.timeout)?;
     let mut findings = Vec::new();
     let pods = match check.from.as_str() {
-        "peer" | "peer-probe" => {
-            judge.other_pods().await?.iter().filter(|p| ready(p) == Readiness::Ready).take(1).map(|p| Value::clone(p)).collect()
-        }
+        "peer" | "peer-probe" => judge.other_pods().await?.into_iter().filter(|p| ready(p) == Readiness::Ready).take(1).collect(),
         _ => judge.pods().await?,
     };
     for pod in &pods {

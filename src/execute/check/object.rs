@@ -17,7 +17,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ObjectCheck) 
             let name = template::render("object.name", name, judge.context).map_err(broken)?;
             let at = ObjectRef::new(&check.api_version, &kind, judge.namespace, &name);
             match judge.cluster.get(&at).await? {
-                Some(object) => vec![object],
+                Some(object) => vec![object.into()],
                 None => return Ok(vec![Finding::fail(at.to_string(), None, "it does not exist")]),
             }
         }
@@ -26,7 +26,7 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &ObjectCheck) 
     let mut findings = Vec::new();
     for object in objects {
         let at = ObjectRef::of(&object, judge.namespace).to_string();
-        if holds(&check.pass, judge.context, object).map_err(broken)? {
+        if holds(&check.pass, judge.context, Value::clone(&object)).map_err(broken)? {
             findings.push(Finding { subject: at, passed: true, ..Finding::default() });
         } else {
             findings.push(Finding::fail(at, None, format!("not {}", check.pass)));

@@ -63,7 +63,7 @@ impl Trial {
                     for object in self.cluster.list(api_version, kind, &namespace, "").await? {
                         let at = ObjectRef::of(&object, &namespace);
                         if !planned.iter().any(|(p, _)| *p == at) {
-                            planned.push((at, object));
+                            planned.push((at, Value::clone(&object)));
                         }
                     }
                 }

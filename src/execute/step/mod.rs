@@ -4,6 +4,7 @@ mod allowance;
 mod converse;
 mod disturb;
 mod prepare;
+mod restore;
 mod run_child;
 
 use std::future::Future;

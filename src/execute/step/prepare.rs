@@ -1,16 +1,17 @@
-//! Steps before the fault: deploy, healthy, baseline; and restore after it.
+//! Steps before the fault: deploy, healthy, baseline.
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cluster::{ClusterError, ObjectRef};
+use super::restore::everything;
+use crate::cluster::ObjectRef;
 use crate::event::Outcome;
-use crate::execute::baseline::{Baseline, differences, objects, same};
+use crate::execute::baseline::Baseline;
 use crate::execute::judge::{Readiness, millis, ready, span};
 use crate::execute::stop::Stop;
 use crate::execute::trial::Trial;
-use crate::manifest::pipeline::{Baseline as BaselineStep, Healthy, Restore};
+use crate::manifest::pipeline::{Baseline as BaselineStep, Healthy};
 
 /// Pause between looks at a system that starts.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,51 +79,15 @@ impl Trial {
 
     async fn snapshot(&self, watched_s: u64) -> Result<Baseline, Stop> {
         let services: Vec<String> = self.inputs.system.services.iter().map(|s| s.name.clone()).collect();
-        Ok(Baseline::take(&self.cluster, &self.inputs.system.namespace, &services, watched_s).await?)
+        let namespace = &self.inputs.system.namespace;
+        let mut baseline = Baseline::take(&self.cluster, namespace, &services, watched_s).await?;
+        if !self.cluster.is_disposable() {
+            baseline.everything = everything(&self.cluster, namespace).await?;
+        }
+        Ok(baseline)
     }
 
-    /// Brings the objects of the namespace back to the baseline. Left out where the cluster ends with the trial.
-    pub(super) async fn restore(&mut self, restore: &Restore) -> Result<(), Stop> {
-        if self.cluster.is_disposable() || self.baseline.objects.is_empty() {
-            return Ok(());
-        }
-        self.enter("restore").await?;
-        let namespace = self.inputs.system.namespace.clone();
-        let limit = span(&restore.timeout)?;
-        self.put_back(&namespace).await?;
-        let ready = self.wait_until_ready(limit).await?;
-        let left = differences(&self.baseline.objects, &objects(&self.cluster, &namespace).await?);
-        if ready && left.is_empty() {
-            return Ok(());
-        }
-        // Dirty: the next trial gets a namespace of its own making.
-        self.delete_namespace().await.map_err(|e| {
-            let why = if left.is_empty() { "the system is not healthy".to_owned() } else { left.join(", ") };
-            Stop::Infra(format!("the cluster is not as it was before the trial ({why}), and could not be emptied: {e}"))
-        })
-    }
-
-    /// Objects as in the baseline. What the cluster refuses is found by the comparison that follows.
-    async fn put_back(&mut self, namespace: &str) -> Result<(), Stop> {
-        let now = objects(&self.cluster, namespace).await?;
-        for at in now.keys().filter(|at| !self.baseline.objects.contains_key(at)) {
-            answered(self.cluster.delete(at).await)?;
-        }
-        for (at, before) in &self.baseline.objects {
-            match now.get(at) {
-                Some(after) if same(after, before) => {}
-                Some(after) => {
-                    let mut object = before.clone();
-                    object["metadata"]["resourceVersion"] = after["metadata"]["resourceVersion"].clone();
-                    answered(self.cluster.replace(&object, namespace).await)?;
-                }
-                None => answered(self.cluster.create(&fresh(at, before), namespace).await)?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn wait_until_ready(&mut self, limit: Duration) -> Result<bool, Stop> {
+    pub(super) async fn wait_until_ready(&mut self, limit: Duration) -> Result<bool, Stop> {
         let namespace = self.inputs.system.namespace.clone();
         let wanted: u32 = self.inputs.system.services.iter().map(|s| s.replicas).sum();
         let end = self.now_ms().saturating_add(millis(limit));
@@ -150,7 +115,7 @@ impl Trial {
         }
     }
 
-    async fn delete_namespace(&mut self) -> Result<(), Stop> {
+    pub(super) async fn delete_namespace(&mut self) -> Result<(), Stop> {
         let at = ObjectRef::new("v1", "Namespace", "", &self.inputs.system.namespace);
         self.cluster.delete(&at).await?;
         let end = self.now_ms().saturating_add(millis(span(&self.inputs.system.deploy.ready_timeout)?));
@@ -162,25 +127,4 @@ impl Trial {
         }
         Ok(())
     }
-}
-
-/// A refusal by the cluster is an answer; that it cannot be reached is none.
-fn answered<T>(result: Result<T, ClusterError>) -> Result<(), Stop> {
-    match result {
-        Err(e) if e.code().is_none() => Err(e.into()),
-        _ => Ok(()),
-    }
-}
-
-/// An object as it can be created anew: without what the server assigns.
-fn fresh(at: &ObjectRef, object: &Value) -> Value {
-    let mut object = object.clone();
-    let metadata = json!({
-        "name": at.name,
-        "namespace": at.namespace,
-        "labels": object["metadata"]["labels"],
-        "annotations": object["metadata"]["annotations"],
-    });
-    object["metadata"] = metadata;
-    object
 }

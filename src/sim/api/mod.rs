@@ -52,7 +52,6 @@ use self::answer::Answer;
 use self::call::{Call, Target};
 use self::veil::Veil;
 use super::clock::Hold;
-use super::config::ClockMode;
 use super::custom::{self, Customs};
 use super::kubelet;
 use super::managed::Writer;
@@ -150,9 +149,7 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         }
         Some(Ok(target)) => target,
     };
-    if engine.clock.mode() == ClockMode::Skip {
-        engine.charge(config.request_cost);
-    }
+    engine.charge_request();
     let verb = verb(&call, &target);
     if let Err(status) = engine.with(|w| access::check(w, &call.who, &action(&target, verb))) {
         engine.with(|w| audit(w, &call, verb, status.code));

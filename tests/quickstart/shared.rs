@@ -1,0 +1,169 @@
+//! Trials one after the other on a cluster that outlives them: what one leaves behind, the next does not find.
+//!
+//! The cluster is the embedded one, reached by its kubeconfig as anybody's own would be. Faults, models that leave things
+//! behind, and short windows (the time is real here) are in `tests/quickstart/shared`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{copy, program, root, rows, run, run_dir, text};
+
+/// A cluster that ends with the test.
+struct Shared(Child);
+
+impl Shared {
+    /// Starts it; its kubeconfig is `kubeconfig` in the folder.
+    fn up(dir: &Path) -> Self {
+        let args = ["cluster", "up", "--speed", "30", "--kubeconfig-out", "kubeconfig"];
+        let child = program().args(args).current_dir(dir).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        while !dir.join("kubeconfig").exists() {
+            assert!(begun.elapsed() < Duration::from_mins(1), "the cluster did not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ended = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+/// The root of these tests: other people's data, the files of this one, and a course of trials that waits little.
+fn data() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&root().join("tests/quickstart/root"), dir.path());
+    copy(&root().join("tests/quickstart/shared"), dir.path());
+    let course = fs::read_to_string(root().join("pipelines/trial.toml")).unwrap();
+    let short = course.replace("watch = \"30s\"", "watch = \"1s\"").replace("timeout = \"300s\"", "timeout = \"10s\"");
+    assert_eq!(short.lines().zip(course.lines()).filter(|(a, b)| a != b).count(), 2);
+    fs::write(dir.path().join("pipelines/trial.toml"), short).unwrap();
+    // Without a probe, pods whose programs were replaced by ones that do nothing would count as ready.
+    let objects = dir.path().join("systems/their-shop/k8s/shop.yaml.j2");
+    let text = fs::read_to_string(&objects).unwrap();
+    let ports = "ports: [{ containerPort: {{ service.port }} }]";
+    let probed = text.replace(
+        ports,
+        &format!("{ports}\n          readinessProbe: {{ tcpSocket: {{ port: {{{{ service.port }}}} }}, periodSeconds: 1 }}"),
+    );
+    assert_ne!(probed, text);
+    fs::write(objects, probed).unwrap();
+    let system = dir.path().join("systems/their-shop/system.toml");
+    let text = fs::read_to_string(&system).unwrap();
+    let sooner = text.replace("ready_timeout = \"120s\"", "ready_timeout = \"20s\"");
+    assert_ne!(sooner, text);
+    fs::write(system, sooner + "\n[targets]\nno-replicas = [\"front\"]\nfrozen = [\"stock\"]\n").unwrap();
+    dir
+}
+
+/// Runs an experiment on the shared cluster; exit code, what was said, and the rows.
+fn on_shared(dir: &Path, experiment: &str) -> (Option<i32>, String, Vec<BTreeMap<String, String>>) {
+    let out = format!("out-{experiment}");
+    let done = run(&["run", experiment, "--root", ".", "--kubeconfig", "kubeconfig", "--keep-going", "--out", &out], dir);
+    (done.status.code(), text(&done.stderr), rows(&run_dir(&dir.join(out))))
+}
+
+/// What is in the namespace: of every object that somebody made, the labels and what was asked for.
+async fn state(dir: &Path) -> BTreeMap<String, Value> {
+    let file = dir.join("kubeconfig").to_str().unwrap().to_owned();
+    let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None };
+    let cluster = microremed::cluster::connect(&target).await.unwrap();
+    let mut found = BTreeMap::new();
+    for (version, kind) in [
+        ("apps/v1", "Deployment"),
+        ("v1", "Service"),
+        ("v1", "ConfigMap"),
+        ("v1", "ResourceQuota"),
+        ("rbac.authorization.k8s.io/v1", "Role"),
+        ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ("chaos-mesh.org/v1alpha1", "PodChaos"),
+    ] {
+        for object in cluster.list(version, kind, "their-shop", "").await.unwrap() {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            found.insert(format!("{kind} {name}"), serde_json::json!([object["metadata"]["labels"], object["spec"], object["data"]]));
+        }
+    }
+    for pod in cluster.list("v1", "Pod", "their-shop", "").await.unwrap() {
+        let owner = pod["metadata"]["ownerReferences"][0]["kind"].as_str().unwrap_or("nobody");
+        let count = found.entry(format!("pods of {owner} {}", pod["metadata"]["labels"]["app"])).or_insert(0.into());
+        *count = (count.as_u64().unwrap() + 1).into();
+    }
+    for node in cluster.list("v1", "Node", "", "").await.unwrap() {
+        found.insert(
+            format!("Node {}", node["metadata"]["name"]),
+            serde_json::json!([node["spec"]["unschedulable"], node["spec"]["taints"]]),
+        );
+    }
+    found
+}
+
+/// When the system's namespace was made.
+async fn uid(dir: &Path) -> String {
+    let file = dir.join("kubeconfig").to_str().unwrap().to_owned();
+    let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None };
+    let cluster = microremed::cluster::connect(&target).await.unwrap();
+    let at = microremed::cluster::ObjectRef::new("v1", "Namespace", "", "their-shop");
+    cluster.get(&at).await.unwrap().map_or(String::new(), |n| n["metadata"]["uid"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn what_a_trial_leaves_behind_the_next_does_not_find() {
+    let dir = data();
+    let _cluster = Shared::up(dir.path());
+    let verdicts = |rows: &[BTreeMap<String, String>]| -> BTreeMap<(String, String), [String; 3]> {
+        let columns = ["outcome", "compat", "strict"];
+        rows.iter().map(|r| ((r["fault"].clone(), r["model"].clone()), columns.map(|c| r[c].clone()))).collect()
+    };
+    let (code, said, there) = on_shared(dir.path(), "there");
+    assert_eq!(code, Some(0), "{said}\n{there:?}");
+    let after_there = state(dir.path()).await;
+    let made = uid(dir.path()).await;
+    let (code, said, back) = on_shared(dir.path(), "back");
+    assert_eq!(code, Some(0), "{said}\n{back:?}");
+    assert_eq!(verdicts(&there), verdicts(&back));
+    // The reference comes after somebody who left much behind, and finds none of it.
+    for row in there.iter().chain(&back) {
+        let results = ["outcome", "compat", "strict"].map(|c| row[c].as_str());
+        if row["model"] == "gold" {
+            assert_eq!((results, row["collateral"].as_str()), (["recovered", "true", "true"], ""), "{row:?}");
+        } else {
+            assert!(row["collateral"].contains("configmap/left-behind created"), "{row:?}");
+        }
+    }
+    assert_eq!(state(dir.path()).await, after_there);
+    let names: Vec<&str> = after_there.keys().map(String::as_str).filter(|n| n.contains("left-behind") || n.contains("nobody")).collect();
+    assert_eq!(names, Vec::<&str>::new());
+    assert_eq!(after_there["Node \"node-1\""], serde_json::json!([null, null]), "{after_there:?}");
+    // All of it was put back, so there was no need for another namespace.
+    assert_eq!(uid(dir.path()).await, made);
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_brought_back_is_emptied_or_given_up() {
+    let dir = data();
+    let _cluster = Shared::up(dir.path());
+    // The namespace as the first trial has made it.
+    let (code, said, rows) = on_shared(dir.path(), "clean");
+    assert_eq!((code, rows[0]["outcome"].as_str()), (Some(0), "recovered"), "{said}");
+    let made = uid(dir.path()).await;
+    let (code, said, rows) = on_shared(dir.path(), "dirty");
+    let row = |model: &str| rows.iter().find(|r| r["model"] == model).unwrap();
+    // The first breaks the pods from another namespace, out of reach of what puts this one back. It is scored all the same,
+    // and the next trial has a namespace of its own making.
+    assert_eq!((row("outsider")["strict"].as_str(), row("outsider")["error"].as_str()), ("false", ""), "{said}");
+    assert_eq!((row("gold")["outcome"].as_str(), row("gold")["collateral"].as_str()), ("recovered", ""), "{said}");
+    assert!(!made.is_empty() && uid(dir.path()).await != made);
+    // The last leaves an object that cannot be deleted, so not even that helps: nobody is scored on such a cluster.
+    assert_eq!((code, row("clogger")["outcome"].as_str()), (Some(1), "infra_error"), "{said}");
+    let why = &row("clogger")["error"];
+    assert!(why.contains("configmap/stays is new") && why.contains("could not be emptied"), "{why}");
+    let (code, said, rows) = on_shared(dir.path(), "there");
+    assert_eq!((code, rows[0]["outcome"].as_str()), (Some(1), "infra_error"), "{said}");
+}
