@@ -25,7 +25,12 @@ pub fn dispatch(argv: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let policy = argv.next()?;
     let policy = Path::new(&policy);
     let command: Vec<OsString> = argv.skip_while(|a| a == "--").collect();
-    let code = if name == LAUNCHER { outer(policy, INNER, &command).map(follow) } else { inner(policy, &command).map(|()| 0) };
+    let code = if name == LAUNCHER {
+        outer(policy, INNER, &command).map(follow)
+    } else {
+        let environment: Vec<_> = std::env::vars_os().collect();
+        inner(policy, &command, &environment).map(|()| 0)
+    };
     Some(ExitCode::from(code.unwrap_or(FAILED)))
 }
 

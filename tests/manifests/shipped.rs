@@ -70,6 +70,9 @@ fn everything_renders_for_every_trial_of_the_quickstart() {
             }
             Injection::Evict(selector) => panic!("{selector}"),
         }
+        let rights = inputs.render_rights().unwrap().unwrap();
+        assert_eq!((&rights[0]["kind"], &rights[0]["metadata"]["namespace"]), (&"Role".into(), &"simple-micro".into()));
+        assert_eq!((&rights[1]["kind"], rights.len()), (&"ClusterRole".into(), 2));
         let gold: serde_json::Value = serde_saphyr::from_str(&inputs.render_gold().unwrap()).unwrap();
         assert_eq!(gold[0]["hosts"], "localhost");
         assert!(gold.to_string().contains(&spec.target));

@@ -7,7 +7,6 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use nix::libc;
@@ -46,10 +45,15 @@ struct Numbers {
 }
 
 /// Sends the forks what they need.
-pub(super) fn equip(policy: &Policy, argv: &[OsString], channels: &[OwnedFd]) -> Result<(), LaunchError> {
-    let argv: Vec<String> = argv.iter().map(|a| String::from_utf8_lossy(a.as_bytes()).into_owned()).collect();
-    let text = |s: OsString| s.to_string_lossy().into_owned();
-    let environment = std::env::vars_os().map(|(k, v)| (text(k), text(v))).collect();
+pub(super) fn equip(
+    policy: &Policy,
+    argv: &[OsString],
+    environment: &[(OsString, OsString)],
+    channels: &[OwnedFd],
+) -> Result<(), LaunchError> {
+    let text = |s: &OsString| s.to_string_lossy().into_owned();
+    let argv: Vec<String> = argv.iter().map(text).collect();
+    let environment = environment.iter().map(|(k, v)| (text(k), text(v))).collect();
     let folder = std::env::current_dir().map_err(LaunchError::Policy)?.to_string_lossy().into_owned();
     let programs = if policy.layers.seccomp { calls::bytes()? } else { Vec::new() };
     let programs = programs.iter().map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect()).collect();

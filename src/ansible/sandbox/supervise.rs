@@ -143,12 +143,12 @@ fn answer(told: &mut UnixStream) -> Option<Result<Ended, LaunchError>> {
     }
 }
 
-/// The inner launcher: puts on the sandbox and becomes the parent of the program.
-pub fn inner(policy_file: &Path, argv: &[OsString]) -> Result<(), LaunchError> {
+/// The inner launcher: puts on the sandbox and becomes the parent of the program, whose environment is given.
+pub fn inner(policy_file: &Path, argv: &[OsString], environment: &[(OsString, OsString)]) -> Result<(), LaunchError> {
     let policy = Policy::load(policy_file).map_err(LaunchError::Policy)?;
     // Closed in the program, unlike the one we were given.
     let mut tell = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(LaunchError::Inner)?);
-    let result = start(&policy, argv, &tell);
+    let result = start(&policy, argv, environment, &tell);
     let message = match &result {
         Ok(Ended::Exited(code)) => [b"x".as_slice(), &i32::from(*code).to_le_bytes()].concat(),
         Ok(Ended::Signalled(signal)) => [b"s".as_slice(), &signal.to_le_bytes()].concat(),
@@ -159,7 +159,7 @@ pub fn inner(policy_file: &Path, argv: &[OsString]) -> Result<(), LaunchError> {
     result.map(|_| ())
 }
 
-fn start(policy: &Policy, argv: &[OsString], outer: &UnixStream) -> Result<Ended, LaunchError> {
+fn start(policy: &Policy, argv: &[OsString], environment: &[(OsString, OsString)], outer: &UnixStream) -> Result<Ended, LaunchError> {
     let (program, args) = argv.split_first().ok_or(LaunchError::NoProgram)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     hold_signals()?;
@@ -170,7 +170,7 @@ fn start(policy: &Policy, argv: &[OsString], outer: &UnixStream) -> Result<Ended
     }
     let (_, channels) = packets::receive(outer, ORDER_LIMIT)?;
     if !channels.is_empty() {
-        adopt::equip(policy, argv, &channels)?;
+        adopt::equip(policy, argv, environment, &channels)?;
     }
     policy.limits.set(policy.layers.namespaces).map_err(LaunchError::Limits)?;
     privileges::drop().map_err(LaunchError::Privileges)?;
@@ -184,7 +184,7 @@ fn start(policy: &Policy, argv: &[OsString], outer: &UnixStream) -> Result<Ended
         return adopt::follow(channel);
     }
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null());
+    command.args(args).env_clear().envs(environment.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
     Ok(match with_signals(|| command.spawn())? {
         Ok(child) => ended(wait_for(Pid::from_child(&child))?),
         Err(error) => {

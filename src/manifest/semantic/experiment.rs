@@ -53,7 +53,9 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
     }
     if let Some(file) = experiment.agent.roles() {
         let scope = serde_json::json!({"namespace": "", "system": {"name": "", "namespace": ""}, "sees_injector": true});
-        s.template_file("agent.rights", &file, &scope);
+        if s.template_file("agent.rights", &file, &scope) {
+            s.roles(&file, &scope);
+        }
     }
     if experiment.targets == 0 {
         s.add("targets", "out_of_range", "there must be at least one target", None);

@@ -149,6 +149,27 @@ impl<'a> Subject<'a> {
         fine
     }
 
+    /// A template file that yields roles.
+    fn roles(&mut self, file: &str, scope: &Value) {
+        let Some(source) = self.catalog.files.get(file) else { return };
+        let text = match template::render(file, &source.text, scope) {
+            Ok(text) => text,
+            Err(e) => return self.diagnostics.push(located("bad_template", source, &e)),
+        };
+        let wrong = match serde_saphyr::from_multiple::<Value>(&text) {
+            Err(e) => Some(format!("it yields no valid YAML: {e}")),
+            Ok(documents) => documents
+                .iter()
+                .filter(|d| !d.is_null())
+                .find(|d| d["kind"] != "Role" && d["kind"] != "ClusterRole" || !d["metadata"]["name"].is_string() || !d["rules"].is_array())
+                .map(|d| format!("{} is no Role or ClusterRole with a name and rules", d["kind"])),
+        };
+        if let Some(message) = wrong {
+            let help = "rights are roles; microremed binds them to the agent's account".to_owned();
+            self.diagnostics.push(Diagnostic::new("bad_roles", &source.shown, Arc::clone(&source.text), message).help(Some(help)));
+        }
+    }
+
     /// A template file that a manifest names; true when nothing is wrong with it.
     fn template_file(&mut self, path: &str, file: &str, scope: &Value) -> bool {
         let Some(source) = self.catalog.files.get(file) else {
