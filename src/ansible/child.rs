@@ -131,16 +131,13 @@ impl ChildSpec<'_> {
             },
             _ => None,
         };
-        let forks = match waiting {
-            Some((forks, channels)) => {
-                send(&held, ADOPT, &channels.each_ref().map(AsFd::as_fd))?;
-                forks
-            }
-            None => {
-                send(&held, ANEW, &[])?;
-                Vec::new()
-            }
-        };
+        let mut forks = Vec::new();
+        if let Some((pids, channels)) = waiting {
+            send(&held, ADOPT, &channels.each_ref().map(AsFd::as_fd))?;
+            forks = pids;
+        } else {
+            send(&held, ANEW, &[])?;
+        }
         Ok(Started { child, leader, forks, _held: Some(held) })
     }
 }

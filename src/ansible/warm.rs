@@ -23,7 +23,7 @@ use crate::diagnostic::chain;
 
 const SERVER: &str = include_str!("python/microremed_warm.py");
 /// Importing takes a second or two; on a starved machine longer.
-const READY_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const FORK_LIMIT: Duration = Duration::from_secs(20);
 /// Of what it said before it ended.
@@ -152,11 +152,7 @@ impl WarmInterpreters {
 }
 
 /// Asks, unless only an answer is waited for, and takes the answer. After a failure nothing more is asked.
-fn exchange(
-    requests: &Mutex<Option<OwnedFd>>,
-    request: Option<(&Request, [OwnedFd; 2])>,
-    patience: Duration,
-) -> Result<Answer, WarmError> {
+fn exchange(requests: &Mutex<Option<OwnedFd>>, request: Option<(&Request, [OwnedFd; 2])>, patience: Duration) -> Result<Answer, WarmError> {
     let mut held = requests.lock().unwrap_or_else(PoisonError::into_inner);
     let socket = held.take().ok_or_else(|| WarmError::Ended("earlier".to_owned()))?;
     if let Some((request, channels)) = request {

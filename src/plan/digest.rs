@@ -65,7 +65,7 @@ pub(super) fn system(catalog: &Catalog, system: &SystemManifest) -> String {
 
 /// The roles of the agent.
 pub(super) fn rights(catalog: &Catalog, agent: &Agent) -> String {
-    of(&(&agent.rights, files(catalog, agent.roles().into_iter())))
+    of(&(&agent.rights, files(catalog, agent.roles())))
 }
 
 pub(super) fn fault(catalog: &Catalog, fault: &FaultManifest) -> String {

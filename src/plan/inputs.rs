@@ -9,8 +9,8 @@ use super::TrialSpec;
 use crate::manifest::catalog::prompt_path;
 use crate::manifest::system::Service;
 use crate::manifest::{
-    Agent, Budgets, Catalog, CheckSet, ExperimentManifest, FaultManifest, Inject, PipelineManifest, PolicySection, SystemManifest, TRIAL_PIPELINE,
-    TimeSection,
+    Agent, Budgets, Catalog, CheckSet, ExperimentManifest, FaultManifest, Inject, PipelineManifest, PolicySection, SystemManifest,
+    TRIAL_PIPELINE, TimeSection,
 };
 use crate::model::ModelSpec;
 use crate::template::{self, TemplateError};

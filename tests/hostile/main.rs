@@ -272,12 +272,13 @@ async fn withstand(files: &[&str], at_least: usize) {
     }
     // Playbooks in both ways in which they can be started.
     let ways = |case: &Case| if case.playbook.is_some() { vec![false, true] } else { vec![false] };
-    let attacks = futures::stream::iter(cases.iter().enumerate().flat_map(|(n, case)| ways(case).into_iter().map(move |warm| (n, case, warm))))
-        .map(|(n, case, warm)| {
-            let scene = &scene;
-            async move { (format!("{}{}", case.name, if warm { " (warm)" } else { "" }), scene.attack(n, case, true, warm).await) }
-        })
-        .buffer_unordered(SIDE_BY_SIDE);
+    let attacks =
+        futures::stream::iter(cases.iter().enumerate().flat_map(|(n, case)| ways(case).into_iter().map(move |warm| (n, case, warm))))
+            .map(|(n, case, warm)| {
+                let scene = &scene;
+                async move { (format!("{}{}", case.name, if warm { " (warm)" } else { "" }), scene.attack(n, case, true, warm).await) }
+            })
+            .buffer_unordered(SIDE_BY_SIDE);
     let mut broken: Vec<String> = Vec::new();
     let results: Vec<_> = attacks.collect().await;
     for (name, what) in results {

@@ -7,6 +7,7 @@
 #
 # Argument: the folder of collections.
 import atexit
+import base64
 import ctypes
 import errno
 import gc
@@ -90,7 +91,8 @@ def confine(message, files):
         answer = libc.syscall(message["calls"]["landlock"], files["rules"], 0)
         checked("failed to confine files and ports", answer)
     for program in message["programs"]:
-        filters = ctypes.create_string_buffer(bytes.fromhex(program), len(program) // 2)
+        program = base64.b64decode(program)
+        filters = ctypes.create_string_buffer(program, len(program))
 
         class Program(ctypes.Structure):
             _fields_ = [("length", ctypes.c_ushort), ("filters", ctypes.c_void_p)]

@@ -9,6 +9,8 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nix::libc;
 use rustix::process::WaitOptions;
 use serde::Serialize;
@@ -30,7 +32,7 @@ struct Become<'a> {
     environment: std::collections::BTreeMap<String, String>,
     folder: String,
     limits: Vec<(u32, u64)>,
-    /// Filters of system calls, in hexadecimal.
+    /// Filters of system calls, in base64.
     programs: Vec<String>,
     calls: Numbers,
     /// What the files are that go with it.
@@ -56,7 +58,7 @@ pub(super) fn equip(
     let environment = environment.iter().map(|(k, v)| (text(k), text(v))).collect();
     let folder = std::env::current_dir().map_err(LaunchError::Policy)?.to_string_lossy().into_owned();
     let programs = if policy.layers.seccomp { calls::bytes()? } else { Vec::new() };
-    let programs = programs.iter().map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect()).collect();
+    let programs = programs.iter().map(|bytes| STANDARD.encode(bytes)).collect();
     let limits = policy.limits.list(policy.layers.namespaces).into_iter().map(|(resource, limit)| (resource as u32, limit)).collect();
     let rules = if policy.layers.landlock > 0 { access::ruleset(policy)? } else { None };
     let spaces = ["user", "mnt", "ipc", "pid"]

@@ -57,7 +57,8 @@ pub(crate) fn arrives(from: impl AsFd, patience: Duration) -> rustix::io::Result
     let until = std::time::Instant::now() + patience;
     loop {
         let left = until.saturating_duration_since(std::time::Instant::now());
-        let left = rustix::event::Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        let left =
+            rustix::event::Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left)) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}

@@ -30,7 +30,7 @@ const LAST_ROUNDS: usize = 5;
 /// Of a reason that the inner launcher gives.
 const LONGEST_TEXT: u64 = 10_000;
 /// Until the runner has said how to start; it asks the warm interpreters first.
-const ORDER_LIMIT: Duration = Duration::from_secs(60);
+const ORDER_LIMIT: Duration = Duration::from_mins(1);
 /// The runner's order to start the program anew.
 pub(crate) const ANEW: &[u8] = b"a";
 /// The runner's order to make the program of forks that wait at two channels, which come with it.

@@ -125,7 +125,7 @@ fn placing(node: &Value) -> Value {
 /// `None` for a kind that one may not list, or that has gone meanwhile.
 fn readable(listed: Result<Vec<Arc<Value>>, ClusterError>) -> Result<Option<Vec<Arc<Value>>>, ClusterError> {
     match listed {
-        Err(ClusterError::UnknownKind { .. } | ClusterError::Api { code: 403 | 404 | 405, .. }) => Ok(None),
+        Err(ClusterError::UnknownKind { .. } | ClusterError::Api { code: 403..=405, .. }) => Ok(None),
         other => other.map(Some),
     }
 }
