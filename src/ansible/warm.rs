@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
@@ -106,20 +107,35 @@ pub struct WarmInterpreters {
     requests: Arc<Mutex<Option<OwnedFd>>>,
     /// What they read: settings that hold before a trial's own.
     _folder: tempfile::TempDir,
+    _group: Group,
     _server: Child,
+}
+
+/// Both of them: they end with it, also while they are still importing.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // No such group: all of it has ended, which is what we want.
+            let _gone = kill_process_group(leader, Signal::KILL);
+        }
+    }
 }
 
 impl WarmInterpreters {
     /// Starts them. `clock`: time is simulated, so that what they import must take its time from there.
     pub async fn start(tools: &Toolchain, clock: bool) -> Result<Self, WarmError> {
         let folder = tempfile::Builder::new().prefix("microremed-warm-").tempdir()?;
-        let (settings_file, inventory, said) =
-            (folder.path().join("ansible.cfg"), folder.path().join("inventory.ini"), folder.path().join("said"));
+        let [settings_file, inventory, said, program] =
+            ["ansible.cfg", "inventory.ini", "said", "microremed_warm.py"].map(|name| folder.path().join(name));
+        fs_err::write(&program, SERVER)?;
         fs_err::write(&inventory, "")?;
         fs_err::write(&settings_file, settings(folder.path(), &inventory, tools))?;
         let (ours, theirs) = pair()?;
         let mut command = Command::new(tools.python());
-        command.arg("-c").arg(SERVER).arg(tools.collections()).env_clear();
+        command.arg(program).arg(tools.collections()).env_clear();
         command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", tools.bin().display()));
         command.env("HOME", folder.path()).env("TMPDIR", folder.path()).env("ANSIBLE_CONFIG", &settings_file);
         command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").current_dir(folder.path());
@@ -128,13 +144,14 @@ impl WarmInterpreters {
         }
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::from(fs_err::File::create(&said)?.into_file()));
         let server = command.process_group(0).kill_on_drop(true).spawn()?;
+        let group = Group(server.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         // Its end of the channel goes with it.
         drop(command);
         let requests = Arc::new(Mutex::new(Some(ours)));
         let waiting = Arc::clone(&requests);
         let answer = beside(move || exchange(&waiting, None, READY_LIMIT)).await.unwrap_or(Err(WarmError::Ended(String::new())));
         match answer {
-            Ok(answer) if answer.ready => Ok(Self { requests, _folder: folder, _server: server }),
+            Ok(answer) if answer.ready => Ok(Self { requests, _folder: folder, _group: group, _server: server }),
             Ok(_) | Err(WarmError::Ended(_)) => Err(WarmError::Ended(last_words(&said))),
             Err(error) => Err(error),
         }

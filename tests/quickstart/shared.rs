@@ -73,7 +73,7 @@ fn on_shared(dir: &Path, experiment: &str) -> (Option<i32>, String, Vec<BTreeMap
 /// What is in the namespace: of every object that somebody made, the labels and what was asked for.
 async fn state(dir: &Path) -> BTreeMap<String, Value> {
     let file = dir.join("kubeconfig").to_str().unwrap().to_owned();
-    let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None };
+    let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None, account: false };
     let cluster = microremed::cluster::connect(&target).await.unwrap();
     let mut found = BTreeMap::new();
     for (version, kind) in [
@@ -107,7 +107,7 @@ async fn state(dir: &Path) -> BTreeMap<String, Value> {
 /// When the system's namespace was made.
 async fn uid(dir: &Path) -> String {
     let file = dir.join("kubeconfig").to_str().unwrap().to_owned();
-    let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None };
+    let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None, account: false };
     let cluster = microremed::cluster::connect(&target).await.unwrap();
     let at = microremed::cluster::ObjectRef::new("v1", "Namespace", "", "their-shop");
     cluster.get(&at).await.unwrap().map_or(String::new(), |n| n["metadata"]["uid"].as_str().unwrap().to_owned())

@@ -176,6 +176,7 @@ def fork_into(channel, group, role):
     if first:
         return first
     try:
+        libc.prctl(PDEATHSIG, 0, 0, 0, 0)
         as_new()
         # The launcher's group: what it is sent, we are sent.
         os.setpgid(0, group)
@@ -510,11 +511,13 @@ def main():
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    sys.path[:] = [p for p in sys.path if p]
+    # The folder of this file is nobody's business.
+    sys.path.pop(0)
     # What is imported stays: nothing of it is worth looking for.
     gc.disable()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
+        libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         requests.close()
         ours.close()
         controller_server(theirs)
