@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::exchange::Onlooker;
 use super::time::SimTime;
 
 /// How simulated time passes; see [`super::clock`].
@@ -51,6 +52,8 @@ pub struct SimConfig {
     pub rbac: bool,
     /// Whether the API is served over TLS only, with a certificate of the cluster's own authority.
     pub tls: bool,
+    /// Who looks on at every request and its answer.
+    pub onlooker: Option<Onlooker>,
 }
 
 impl Default for SimConfig {
@@ -72,6 +75,7 @@ impl Default for SimConfig {
             programs: false,
             rbac: false,
             tls: false,
+            onlooker: None,
         }
     }
 }

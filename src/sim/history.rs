@@ -89,7 +89,8 @@ impl History {
     /// Compresses the older half of the young changes.
     fn cool(&mut self) {
         let count = (self.warm.len() / 2).clamp(1, BLOCK);
-        let old: Vec<Change> = self.warm.drain(..count).map(|(c, w)| (self.warm_bytes -= w, c).1).collect();
+        let (old, weights): (Vec<Change>, Vec<usize>) = self.warm.drain(..count).unzip();
+        self.warm_bytes -= weights.iter().sum::<usize>();
         let block = Block::of(&old);
         self.cold_bytes += block.size();
         self.cold_changes += block.entries.len();

@@ -3,11 +3,12 @@
 //! It knows Kubernetes and Chaos Mesh and nothing of this benchmark, and imports nothing from the rest of the crate.
 //! Input: a [`SimConfig`]. Output: a running [`Sim`] with a URL and kubeconfigs.
 //!
-//! Parts, bottom up: [`resource`] and [`store`] (dumb, versioned objects), [`schema`] and [`patch`] (pure functions on
-//! JSON), [`world`] (everything that happens, a deterministic discrete-event simulation behind one lock),
+//! Parts, bottom up: [`resource`], [`store`] and `history` (dumb, versioned objects and their changes), [`schema`] and
+//! [`patch`] (pure functions on JSON), [`world`] (everything that happens, a deterministic discrete-event simulation behind one lock),
 //! [`custom`] (kinds that clients define), [`managed`] (who wrote which field), [`registry`] (what a write means:
 //! defaults, validation, generations, deletion), [`controllers`], [`kubelet`], [`chaos`] and [`traffic`] (what happens
-//! by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time passes), [`api`] (HTTP).
+//! by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time passes), [`api`] (HTTP), `connections`
+//! (slow and silent clients), [`exchange`] (for onlookers), [`audit`].
 
 pub mod api;
 mod arrivals;
@@ -19,6 +20,7 @@ pub mod config;
 mod connections;
 pub mod controllers;
 pub mod custom;
+pub mod exchange;
 mod history;
 pub mod kubelet;
 pub mod managed;

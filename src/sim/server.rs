@@ -16,6 +16,7 @@ use super::api;
 use super::clock::Clock;
 use super::config::SimConfig;
 use super::connections::{Connections, Limits, serve};
+use super::exchange;
 use super::kubelet;
 use super::tls::{self, Identity, TlsError};
 use super::world::Engine;
@@ -70,6 +71,7 @@ impl Sim {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| SimError::Listen { port, source })?;
         let address = listener.local_addr().map_err(|source| SimError::Listen { port, source })?;
         let identity = if config.tls { Some(Identity::new()?) } else { None };
+        let onlooker = config.onlooker.clone();
         let engine = Engine::new(config);
         engine.with(api::definitions::install);
         engine.with(api::roles::install);
@@ -78,7 +80,10 @@ impl Sim {
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
         let (connections, arrivals) = (Connections::new(limits), engine.arrivals());
         tasks.spawn(Arc::clone(&connections).watch(stop.clone()));
-        let app = api::router(Arc::clone(&engine), stop.clone());
+        let mut app = api::router(Arc::clone(&engine), stop.clone());
+        if let Some(onlooker) = onlooker {
+            app = app.layer(axum::middleware::from_fn_with_state(onlooker, exchange::seen));
+        }
         let mut clock = address;
         if identity.is_some() {
             // Programs that only want to sleep in the cluster's time need no keys for it.

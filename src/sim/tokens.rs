@@ -96,7 +96,7 @@ impl Tokens {
         // Its own identity, laid out like a random UUID: no two tokens have the same, and nobody else's numbers are used up.
         let number = self.issued.fetch_add(1, Ordering::Relaxed);
         let digest = Sha256::digest(format!("{number} {claims}"));
-        let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let hex = digest.iter().take(16).map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
         let parts: Option<Vec<&str>> = [0..8, 8..12, 13..16, 17..20, 20..32].into_iter().map(|r| hex.get(r)).collect();
         if let [a, b, c, d, e] = *parts? {
             claims["jti"] = format!("{a}-{b}-4{c}-8{d}-{e}").into();

@@ -18,6 +18,7 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"(Too large resource version: \w+, current: )\d+".to_owned(), "${1}RV"),
         (format!(r"-{SUFFIX}{{8,10}}-{SUFFIX}{{5}}\b"), "-HASH-ID"),
         (format!(r"((?:pod-template|controller-revision)-hash\W+(?:\w+-)?){SUFFIX}{{6,10}}\b"), "${1}HASH"),
+        (format!(r"(kubernetes\.io/hash\W+){SUFFIX}{{6,10}}\b"), "${1}HASH"),
         (format!(r"-{SUFFIX}{{8,10}}\b"), "-HASH"),
         (r#""HASH""#.to_owned(), "HASH"),
         (r"\.[0-9a-f]{15,16}\b".to_owned(), ".EVENT"),
@@ -33,6 +34,11 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     ];
     rules.into_iter().map(|(pattern, with)| (Regex::new(&pattern).unwrap(), with)).collect()
 });
+
+/// A piece of text, normalised.
+pub(crate) fn text(text: &str) -> String {
+    RULES.iter().fold(text.to_owned(), |text, (rule, with)| rule.replace_all(&text, *with).into_owned())
+}
 
 /// The lines of an output, normalised.
 pub(crate) fn lines(text: &str, folder: &str) -> Vec<String> {

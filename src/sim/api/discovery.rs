@@ -1,6 +1,9 @@
 //! Discovery documents, legacy and aggregated, from the [`Catalog`].
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::sim::catalog::{Catalog, Kind, group_version};
 use crate::sim::custom::Customs;
@@ -120,6 +123,9 @@ pub(super) fn resource_list(group: &str, version: &str, customs: &Customs) -> Op
         if !k.categories.is_empty() {
             v["categories"] = json!(k.categories);
         }
+        if let Some(hash) = storage_hash(k) {
+            v["storageVersionHash"] = hash.into();
+        }
         resources.push(v);
         for s in &k.subresources {
             let mut v = Map::new();
@@ -140,6 +146,14 @@ pub(super) fn resource_list(group: &str, version: &str, customs: &Customs) -> Op
         v["apiVersion"] = "v1".into();
     }
     Some(v)
+}
+
+/// Names the version in which a kind is stored; kinds that are computed or only answered have none.
+fn storage_hash(kind: &Kind) -> Option<String> {
+    let stored = Catalog::get().stored(&kind.resource).map_or(kind, |k| &**k);
+    let named = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
+    let hash = Sha256::digest(named);
+    (kind.allows("create") && kind.allows("get")).then(|| STANDARD.encode(hash.get(..8).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -178,9 +192,14 @@ mod tests {
         assert_eq!(
             batch["resources"][0],
             json!({"name": "cronjobs", "singularName": "cronjob", "namespaced": true, "kind": "CronJob",
-            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"], "shortNames": ["cj"], "categories": ["all"]})
+            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"], "shortNames": ["cj"], "categories": ["all"], "storageVersionHash": "sd5LIXh4Fjs="})
         );
         assert_eq!(batch["resources"][1]["name"], "cronjobs/status");
+        // As recorded.
+        let core = resource_list("", "v1", &Customs::default()).unwrap();
+        let hash =
+            |name: &str| core["resources"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap()["storageVersionHash"].clone();
+        assert_eq!((hash("configmaps"), hash("componentstatuses")), (json!("qFsyl6wFWjQ="), Value::Null));
         assert!(resource_list("nope", "v1", &Customs::default()).is_none());
         assert_eq!(one_group("autoscaling", &Customs::default()).unwrap()["preferredVersion"]["version"], "v2");
     }

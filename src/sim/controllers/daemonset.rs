@@ -65,6 +65,9 @@ pub fn reconcile(world: &mut World, key: &Key) {
             }
             let mut pod = probe.clone();
             pod["metadata"]["labels"][HASH] = hash.as_str().into();
+            if let Some(generation) = set["metadata"]["annotations"][registry::TEMPLATE_GENERATION].as_str() {
+                pod["metadata"]["labels"]["pod-template-generation"] = generation.into();
+            }
             pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
                 json!({"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]});
             if let Ok(p) = registry::create(world, &PODS, &key.namespace, pod) {

@@ -40,11 +40,16 @@ pub fn revision(world: &mut World, key: &Key, owner: &Value) -> (String, String)
         let mut template = owner["spec"]["template"].clone();
         template["$patch"] = "replace".into();
         let mut labels = owner["spec"]["template"]["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-        labels.insert(HASH.into(), hash.as_str().into());
-        let new = json!({
+        // Each controller has its own label for it; their pods have the same.
+        let label = if owner["kind"] == "StatefulSet" { "controller.kubernetes.io/hash" } else { HASH };
+        labels.insert(label.into(), hash.as_str().into());
+        let mut new = json!({
             "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": latest + 1, "data": {"spec": {"template": template}},
             "metadata": {"name": name, "labels": labels, "ownerReferences": [object::owner_reference(&key.resource, owner)]},
         });
+        if owner["metadata"]["annotations"].is_object() {
+            new["metadata"]["annotations"] = owner["metadata"]["annotations"].clone();
+        }
         // It can only exist already.
         let _there = registry::create(world, &REVISIONS, &key.namespace, new);
     }

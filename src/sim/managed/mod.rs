@@ -121,6 +121,25 @@ fn strip(set: &mut Set) {
     set.tidy();
 }
 
+/// What admission fills in when an object is created belongs to nobody, as long as it is what everybody gets.
+fn strip_admitted(kind: &str, new: &Value, set: &mut Set) {
+    let filled: &[(&str, &str)] = match kind {
+        "Pod" => &[
+            ("preemptionPolicy", "\"PreemptLowerPriority\""),
+            ("priority", "0"),
+            ("serviceAccount", "\"default\""),
+            ("serviceAccountName", "\"default\""),
+        ],
+        "Namespace" => &[("finalizers", "[\"kubernetes\"]")],
+        _ => &[],
+    };
+    if let Some(spec) = set.children.get_mut("f:spec") {
+        for (field, _) in filled.iter().filter(|(field, value)| new["spec"][*field].to_string() == *value) {
+            spec.children.remove(&format!("f:{field}"));
+        }
+    }
+}
+
 /// Sets the entries of `new`, which replaces `old`, or is created in the API version and kind given.
 pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Value, writer: &Writer, now: &str) {
     let (manager, version, subresource) = match writer {
@@ -145,6 +164,9 @@ pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Valu
         && let Some(spec) = difference.written.children.get_mut("f:spec")
     {
         spec.children.retain(|field, _| !matches!(field.as_str(), "f:ipFamilies" | "f:ipFamilyPolicy" | "f:clusterIP" | "f:clusterIPs"));
+    }
+    if old.is_none() {
+        strip_admitted(kind, new, &mut difference.written);
     }
     strip(&mut difference.written);
     let mut entries = read(new);

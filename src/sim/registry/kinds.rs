@@ -10,7 +10,7 @@ use crate::sim::status::Status;
 use crate::sim::world::World;
 
 /// Counts the changes of a daemon set's pod template.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub(in crate::sim) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// Keeps what the real server counts by itself in annotations.
 pub(super) fn count_templates(kind: &Kind, old: &Value, new: &mut Value) {

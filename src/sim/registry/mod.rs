@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub(super) use kinds::TEMPLATE_GENERATION;
 pub use kinds::qos;
 pub use quota::status as quota_status;
 
