@@ -41,6 +41,7 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     // Everything that can be wrong with the question is found before anything is installed or written.
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
+    can_read(&args)?;
     let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox, of_our_own(&catalog, &draft))?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
@@ -124,6 +125,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
+    can_read(&args)?;
     let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox, of_our_own(&catalog, &draft))?;
     let models = replies::open(&catalog, &draft, &args)?;
     let earlier = replies::earlier(&args)?;
@@ -281,6 +283,17 @@ fn can_hide(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
     }
     let help = "--agent-kubeconfig names one whose rights do not reach the injector; docs/judging.md says which";
     Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help))
+}
+
+/// A kubeconfig that is not there would fail every trial, one after the other.
+fn can_read(args: &RunArgs) -> Result<(), Failure> {
+    for (word, file) in [("--kubeconfig", &args.kubeconfig), ("--agent-kubeconfig", &args.agent_kubeconfig)] {
+        if let Some(file) = file {
+            let _opened = fs_err::File::open(file)
+                .map_err(|e| Failure::input(e.to_string()).help(format!("{word} names a file that can be read")))?;
+        }
+    }
+    Ok(())
 }
 
 fn axes(plan: &Plan) -> BTreeMap<String, Vec<String>> {

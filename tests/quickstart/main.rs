@@ -225,6 +225,7 @@ fn wrong_input_is_said_before_anything_is_written() {
         (vec!["run", "quickstart", "--set", "budgets.probs=5"], 2, "probes"),
         (vec!["run", "quickstart", "--shard", "3/2"], 2, "1/4"),
         (vec!["run", "quickstart", "--root", "nowhere"], 2, "nowhere"),
+        (vec!["run", "quickstart", "--kubeconfig", "no-config"], 2, "no-config"),
         (vec!["report", "nowhere"], 2, "nowhere"),
         (vec!["resume", "nowhere"], 2, "nowhere"),
         (vec!["cluster", "up", "--system", "simple-mirco"], 2, "simple-micro"),

@@ -17,6 +17,8 @@ use crate::manifest::pipeline::Restore;
 const LOOK: Duration = Duration::from_secs(1);
 /// Kinds that controllers and the server itself write, without saying so by an owner.
 const NOT_SET: [&str; 4] = ["Event", "Endpoints", "EndpointSlice", "Lease"];
+/// What a server answers when one may not list a kind, when there is none, and when it cannot be listed.
+const UNREADABLE: [u16; 3] = [403, 404, 405];
 /// What a server answers to a change of what cannot be changed.
 const INVALID: u16 = 422;
 /// Taints that follow from what a node is like.
@@ -125,7 +127,8 @@ fn placing(node: &Value) -> Value {
 /// `None` for a kind that one may not list, or that has gone meanwhile.
 fn readable(listed: Result<Vec<Arc<Value>>, ClusterError>) -> Result<Option<Vec<Arc<Value>>>, ClusterError> {
     match listed {
-        Err(ClusterError::UnknownKind { .. } | ClusterError::Api { code: 403..=405, .. }) => Ok(None),
+        Err(ClusterError::UnknownKind { .. }) => Ok(None),
+        Err(ClusterError::Api { code, .. }) if UNREADABLE.contains(&code) => Ok(None),
         other => other.map(Some),
     }
 }
