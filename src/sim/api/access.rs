@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::sim::controllers::kinds::SERVICE_ACCOUNTS;
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
+use crate::sim::tls::ADMINISTRATOR;
 use crate::sim::tokens::ISSUER;
 use crate::sim::world::World;
 
@@ -30,6 +31,12 @@ pub(super) struct Identity {
 impl Identity {
     fn anonymous() -> Self {
         Self { user: "system:anonymous".to_owned(), uid: String::new(), groups: vec!["system:unauthenticated".to_owned()] }
+    }
+
+    /// The user of the administrator's certificate.
+    pub(super) fn administrator() -> Self {
+        let groups = [MASTERS, "system:authenticated"].map(str::to_owned).to_vec();
+        Self { user: ADMINISTRATOR.to_owned(), uid: String::new(), groups }
     }
 
     /// The user of a token that is meant for one of `audiences`; `None`: nobody's.

@@ -1,7 +1,11 @@
 //! Discovery documents, legacy and aggregated, from the [`Catalog`].
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
+use super::answer::Answer;
 use crate::sim::catalog::{Catalog, Kind, group_version};
 use crate::sim::custom::Customs;
 
@@ -11,6 +15,22 @@ pub(super) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2
 /// Whether a client asked for the aggregated form.
 pub(super) fn wants_aggregated(accept: &str) -> bool {
     accept.split(',').any(|a| a.contains("g=apidiscovery.k8s.io") && a.contains("v=v2;") && a.contains("as=APIGroupDiscoveryList"))
+}
+
+/// What clients ask for at `/openapi/v2`.
+pub(super) const SWAGGER_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// `/openapi/v2` as protobuf, without definitions. kubectl reads it when it checks several objects that are edited at once, and leaves
+/// the checks of kinds that it does not find there to the server; everything else has its schemas from `/openapi/v3`.
+pub(super) fn swagger() -> Answer {
+    let text = |field: u8, text: &str| [&[field << 3 | 2, u8::try_from(text.len()).unwrap_or(u8::MAX)], text.as_bytes()].concat();
+    let info = [text(1, "Kubernetes"), text(2, "v1.36.0")].concat();
+    let mut body = text(1, "2.0");
+    body.extend([2 << 3 | 2, u8::try_from(info.len()).unwrap_or(u8::MAX)]);
+    body.extend(info);
+    // Paths and definitions, both there and empty.
+    body.extend([8 << 3 | 2, 0, 9 << 3 | 2, 0]);
+    Answer { code: 200, content_type: "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", body, warnings: Vec::new() }
 }
 
 /// `/version`.
@@ -105,6 +125,17 @@ fn group(name: &str, versions: &[String]) -> Value {
     json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
 
+/// Tells clients whether two resources are stored in one form: a digest of the stored group, version and kind.
+fn storage_hash(k: &Kind) -> String {
+    let (group, version) = match (k.group.as_str(), k.kind.as_str()) {
+        ("events.k8s.io", "Event") => ("", "v1"),
+        ("autoscaling", _) => ("autoscaling", "v2"),
+        _ => (k.group.as_str(), k.version.as_str()),
+    };
+    let digest = Sha256::digest(format!("{group}/{version}/{}", k.kind));
+    STANDARD.encode(digest.iter().take(8).copied().collect::<Vec<u8>>())
+}
+
 /// Legacy `/api/v1` or `/apis/GROUP/VERSION`.
 pub(super) fn resource_list(group: &str, version: &str, customs: &Customs) -> Option<Value> {
     let catalog = Catalog::get();
@@ -119,6 +150,9 @@ pub(super) fn resource_list(group: &str, version: &str, customs: &Customs) -> Op
         }
         if !k.categories.is_empty() {
             v["categories"] = json!(k.categories);
+        }
+        if k.verbs.iter().any(|v| v == "create") && k.verbs.iter().any(|v| v == "list") {
+            v["storageVersionHash"] = storage_hash(k).into();
         }
         resources.push(v);
         for s in &k.subresources {
@@ -177,7 +211,7 @@ mod tests {
         let batch = resource_list("batch", "v1", &Customs::default()).unwrap();
         assert_eq!(
             batch["resources"][0],
-            json!({"name": "cronjobs", "singularName": "cronjob", "namespaced": true, "kind": "CronJob",
+            json!({"name": "cronjobs", "singularName": "cronjob", "namespaced": true, "kind": "CronJob", "storageVersionHash": "sd5LIXh4Fjs=",
             "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"], "shortNames": ["cj"], "categories": ["all"]})
         );
         assert_eq!(batch["resources"][1]["name"], "cronjobs/status");

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Form, partial};
 use super::call::{Call, Target};
+use super::order::Event;
 use super::selector::Selector;
 use super::veil::Veil;
 use super::{read, table, versions};
@@ -200,7 +201,8 @@ impl Stream {
             if !self.ready.is_empty() {
                 let mut out = Vec::new();
                 for event in self.ready.drain(..) {
-                    out.extend_from_slice(event.to_string().as_bytes());
+                    // Writing a `Value` to memory cannot fail: its keys are strings.
+                    out.append(&mut serde_json::to_vec(&Event(&event)).unwrap_or_default());
                     out.push(b'\n');
                 }
                 return Some(out.into());

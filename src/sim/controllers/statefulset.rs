@@ -41,10 +41,15 @@ pub fn revision(world: &mut World, key: &Key, owner: &Value) -> (String, String)
         template["$patch"] = "replace".into();
         let mut labels = owner["spec"]["template"]["metadata"]["labels"].as_object().cloned().unwrap_or_default();
         labels.insert(HASH.into(), hash.as_str().into());
-        let new = json!({
+        // `rollout history` takes the cause of a change from there.
+        let annotations = owner["metadata"]["annotations"].clone();
+        let mut new = json!({
             "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": latest + 1, "data": {"spec": {"template": template}},
             "metadata": {"name": name, "labels": labels, "ownerReferences": [object::owner_reference(&key.resource, owner)]},
         });
+        if annotations.is_object() {
+            new["metadata"]["annotations"] = annotations;
+        }
         // It can only exist already.
         let _there = registry::create(world, &REVISIONS, &key.namespace, new);
     }
