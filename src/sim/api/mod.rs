@@ -11,6 +11,8 @@ mod attach;
 mod body;
 mod calendar;
 mod call;
+#[cfg(any(test, fuzzing))]
+pub mod decoders;
 pub(crate) mod definitions;
 mod discovery;
 mod exec;
