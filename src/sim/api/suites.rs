@@ -70,6 +70,30 @@ async fn several_objects_can_be_edited_at_once() {
 }
 
 #[tokio::test]
+async fn revisions_keep_the_cause_of_a_change() {
+    let c = Client::start().await;
+    let pod = json!({"metadata": {"labels": {"app": "s"}}, "spec": {"containers": [{"name": "c", "image": "nginx:1.25"}]}});
+    let mut set = json!({"metadata": {"annotations": {"kubernetes.io/change-cause": "because"}},
+        "spec": {"serviceName": "s", "selector": {"matchLabels": {"app": "s"}}, "template": pod}});
+    for plural in ["statefulsets", "daemonsets"] {
+        set["metadata"]["name"] = plural.into();
+        assert_eq!(c.post(&format!("/apis/apps/v1/namespaces/demo/{plural}"), &set).await.0, 201);
+    }
+    let mut causes = Vec::new();
+    for _ in 0..50 {
+        let (_, list) = c.get("/apis/apps/v1/namespaces/demo/controllerrevisions").await;
+        causes =
+            list["items"].as_array().unwrap().iter().map(|r| r["metadata"]["annotations"]["kubernetes.io/change-cause"].clone()).collect();
+        if causes.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(causes, ["because", "because"]);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_certificate_tells_who_asks() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // A token beside a certificate counts for nothing.
