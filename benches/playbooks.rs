@@ -73,12 +73,11 @@ async fn measure(repeats: usize) -> Result<String, Problem> {
             let mut said = Vec::new();
             for (way, took) in took.iter_mut().enumerate() {
                 let begun = Instant::now();
-                said.push(match way {
-                    0 => plain(&tools, &folder.path().join("anew"), playbook)?,
-                    _ => {
-                        let workspace = if way == 1 { &anew } else { &forked };
-                        workspace.run_playbook(&tools, playbook, &Rules::default(), LIMIT, &time, &cancel).await?.command.stdout
-                    }
+                said.push(if way == 0 {
+                    plain(&tools, &folder.path().join("anew"), playbook)?
+                } else {
+                    let workspace = if way == 1 { &anew } else { &forked };
+                    workspace.run_playbook(&tools, playbook, &Rules::default(), LIMIT, &time, &cancel).await?.command.stdout
                 });
                 if round > 0 {
                     took.push(begun.elapsed().as_secs_f64() * 1000.0);

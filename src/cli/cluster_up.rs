@@ -67,7 +67,8 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
     let cluster =
         connect(&Target::Embedded(Box::new(config))).await.map_err(|e| Failure::harness(chain(&e)).help("--port 0 picks a free port"))?;
     let path = absolute(&up.kubeconfig_out)?;
-    write_atomically(&path, cluster.agent_kubeconfig().as_bytes())
+    let kubeconfig = cluster.administrator_kubeconfig().unwrap_or_else(|| cluster.agent_kubeconfig());
+    write_atomically(&path, kubeconfig.as_bytes())
         .map_err(|e| Failure::input(chain(&e)).help("--kubeconfig-out names a file that can be written"))?;
     if let Some(system) = system {
         let failed = |e: &dyn std::error::Error| Failure::harness(chain(e));

@@ -73,6 +73,7 @@ pub struct Cluster {
     pub(super) client: kube::Client,
     pub(super) pace: Arc<dyn Pace>,
     pub(super) agent_kubeconfig: String,
+    pub(super) administrator_kubeconfig: Option<String>,
     pub(super) address: String,
     pub(super) observations: Observations,
     pub(super) closer: Mutex<Option<super::connect::Closer>>,
@@ -92,6 +93,11 @@ impl Cluster {
     /// The kubeconfig given to playbooks and probes.
     pub fn agent_kubeconfig(&self) -> &str {
         &self.agent_kubeconfig
+    }
+
+    /// The kubeconfig of whoever may do everything, with a client certificate; `None` for clusters that give none out.
+    pub fn administrator_kubeconfig(&self) -> Option<&str> {
+        self.administrator_kubeconfig.as_deref()
     }
 
     /// Address of the API server.

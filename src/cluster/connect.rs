@@ -12,12 +12,12 @@ use super::client::{Cluster, ClusterError, chain};
 use super::grant;
 use super::observe::{AuditRecord, Observations, Stored, TrafficSecond};
 use super::pace::{Idle, Pace, RealPace, Waiting, Working};
-use crate::sim::Sim;
 use crate::sim::clock::{Clock, External, Hold};
 use crate::sim::config::SimConfig;
 use crate::sim::resource::Resource;
 use crate::sim::time::SimTime;
 use crate::sim::world::Engine;
+use crate::sim::{ADMINISTRATOR, Sim};
 
 /// Ends what [`connect`] started.
 pub(super) type Closer = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -75,9 +75,12 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     // Addresses of a cluster on loopback that lives for one trial tell users apart; they keep nobody out.
     config.doors.extend([RUNNER, AGENT].map(str::to_owned));
     // Over TLS clients send tokens, and the address need not tell who they are.
-    let token = config.tls.then(|| format!("{AGENT}-{:016x}", config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let seed = config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let token = config.tls.then(|| format!("{AGENT}-{seed:016x}"));
+    let administrator = config.tls.then(|| format!("admin-{seed:016x}"));
     config.tokens.extend(token.iter().map(|t| (t.clone(), AGENT.to_owned())));
     let confined = config.rbac;
+    config.tokens.extend(administrator.iter().map(|t| (t.clone(), ADMINISTRATOR.to_owned())));
     let sim = Sim::start(config).await.map_err(|e| ClusterError::Connect(chain(&e)))?;
     let client = client_of(&sim.kubeconfig_of(RUNNER)).await?;
     let engine = Arc::clone(sim.engine());
@@ -97,6 +100,7 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
     Ok(Cluster {
         client,
         pace,
+        administrator_kubeconfig: administrator.and_then(|t| sim.administrator_kubeconfig(&t)),
         agent_kubeconfig: token.map_or_else(|| sim.kubeconfig_of(AGENT), |t| sim.kubeconfig(Some(&t))),
         address,
         observations,
@@ -166,6 +170,7 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&st
     let mut cluster = Cluster {
         client,
         pace: RealPace::start(),
+        administrator_kubeconfig: None,
         agent_kubeconfig,
         address,
         observations: Observations::default(),

@@ -90,6 +90,12 @@ impl Listener for Door {
 #[derive(Debug)]
 pub(super) struct Arriving(Arc<TcpStream>);
 
+impl super::connections::Client for Arriving {
+    fn is_certified(&self) -> bool {
+        false
+    }
+}
+
 impl AsyncRead for Arriving {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {

@@ -198,13 +198,11 @@ where
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (io, address) = self.inner.accept().await;
-            match self.connections.admit() {
-                Some((id, meter)) => {
-                    let connections = Arc::clone(&self.connections);
-                    return (Stream { io, id, meter, connections }, address);
-                }
-                None => tracing::debug!("a connection was refused: all others are at work"),
+            if let Some((id, meter)) = self.connections.admit() {
+                let connections = Arc::clone(&self.connections);
+                return (Stream { io, id, meter, connections }, address);
             }
+            tracing::debug!("a connection was refused: all others are at work");
         }
     }
 
@@ -227,17 +225,28 @@ impl<T> Drop for Stream<T> {
     }
 }
 
+/// What a connection tells of its client.
+pub(super) trait Client {
+    /// Whether the client has shown a certificate of the authority's, which can only be the administrator's.
+    fn is_certified(&self) -> bool;
+}
+
 /// How a request finds its connection.
 #[derive(Clone)]
-struct Through(Arc<Meter>);
+pub(super) struct Through {
+    meter: Arc<Meter>,
+    /// See [`Client::is_certified`].
+    pub(super) certified: bool,
+}
 
 impl<L> Connected<IncomingStream<'_, Metered<L>>> for Through
 where
     L: Listener,
-    L::Io: Unpin,
+    L::Io: Unpin + Client,
 {
     fn connect_info(stream: IncomingStream<'_, Metered<L>>) -> Self {
-        Self(Arc::clone(&stream.io().meter))
+        let io = stream.io();
+        Self { meter: Arc::clone(&io.meter), certified: io.io.is_certified() }
     }
 }
 
@@ -245,7 +254,7 @@ where
 pub(super) async fn serve<L>(inner: L, connections: Arc<Connections>, app: Router, stop: CancellationToken)
 where
     L: Listener,
-    L::Io: Unpin,
+    L::Io: Unpin + Client,
     L::Addr: std::fmt::Debug,
 {
     let app = app.layer(middleware::from_fn(metered)).into_make_service_with_connect_info::<Through>();
@@ -255,7 +264,7 @@ where
 
 /// Tells the connection of a request when it begins and ends.
 async fn metered(request: Request, next: Next) -> Response {
-    let through = request.extensions().get::<ConnectInfo<Through>>().map(|ConnectInfo(through)| Arc::clone(&through.0));
+    let through = request.extensions().get::<ConnectInfo<Through>>().map(|ConnectInfo(through)| Arc::clone(&through.meter));
     let Some(meter) = through else { return next.run(request).await };
     meter.begin();
     let response = next.run(request).await;

@@ -40,4 +40,4 @@ pub mod world;
 
 pub use config::SimConfig;
 pub use server::{Sim, SimError};
-pub use tls::TlsError;
+pub use tls::{ADMINISTRATOR, TlsError};

@@ -18,7 +18,7 @@ use super::config::SimConfig;
 use super::connections::{Connections, Limits, serve};
 use super::exchange;
 use super::kubelet;
-use super::tls::{self, Identity, TlsError};
+use super::tls::{self, ClientCertificate, Identity, TlsError};
 use super::world::Engine;
 
 /// How long a shutdown waits for open connections.
@@ -53,6 +53,7 @@ pub struct Sim {
     engine: Arc<Engine>,
     address: SocketAddr,
     authority: Option<String>,
+    administrator: Option<ClientCertificate>,
     clock: SocketAddr,
     doors: BTreeMap<String, SocketAddr>,
     stop: CancellationToken,
@@ -107,7 +108,8 @@ impl Sim {
             tasks.spawn(serve(arrivals.door(door), Arc::clone(&connections), app, stop.clone()));
         }
         tasks.close();
-        Ok(Self { engine, address, authority: identity.map(|i| i.authority), clock, doors, stop, tasks })
+        let (authority, administrator) = identity.map(|i| (i.authority, i.administrator)).unzip();
+        Ok(Self { engine, address, authority, administrator, clock, doors, stop, tasks })
     }
 
     /// `http://127.0.0.1:PORT`, or `https`.
@@ -128,7 +130,18 @@ impl Sim {
 
     /// A kubeconfig for this cluster, as YAML; `token` decides who its user is.
     pub fn kubeconfig(&self, token: Option<&str>) -> String {
-        let user = token.map_or_else(|| json!({}), |t| json!({"token": t}));
+        self.kubeconfig_with(&token.map_or_else(|| json!({}), |t| json!({"token": t})))
+    }
+
+    /// A kubeconfig with the administrator's certificate beside a token; `None` without TLS.
+    pub fn administrator_kubeconfig(&self, token: &str) -> Option<String> {
+        let own = self.administrator.as_ref()?;
+        Some(self.kubeconfig_with(&json!({
+            "client-certificate-data": STANDARD.encode(&own.certificate), "client-key-data": STANDARD.encode(&own.key), "token": token,
+        })))
+    }
+
+    fn kubeconfig_with(&self, user: &serde_json::Value) -> String {
         let mut cluster = json!({"server": self.url()});
         if let Some(pem) = &self.authority {
             cluster["certificate-authority-data"] = STANDARD.encode(pem).into();

@@ -6,15 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::arrivals::{Arriving, Door};
+use super::connections::Client;
 
 /// The names that the certificate is for.
 const NAMES: [&str; 6] = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
@@ -34,12 +36,27 @@ pub enum TlsError {
     /// The certificate is not accepted by the TLS library.
     #[error("failed to set up TLS")]
     Setup(#[from] rustls::Error),
+    /// Clients' certificates cannot be checked.
+    #[error("failed to set up client certificates")]
+    Clients(#[from] VerifierBuilderError),
+}
+
+/// The user of the one client certificate that the authority gives out, named as kubeadm names it.
+pub const ADMINISTRATOR: &str = "kubernetes-admin";
+
+/// A client's certificate and its key, as PEM.
+#[derive(Debug, Clone)]
+pub(super) struct ClientCertificate {
+    pub(super) certificate: String,
+    pub(super) key: String,
 }
 
 /// An authority and its certificate for this server.
 pub(super) struct Identity {
     /// The authority's certificate, as PEM.
     pub(super) authority: String,
+    /// The administrator's certificate.
+    pub(super) administrator: ClientCertificate,
     config: Arc<ServerConfig>,
 }
 
@@ -57,13 +74,25 @@ impl Identity {
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &issuer)?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut client = CertificateParams::default();
+        client.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        client.distinguished_name.push(DnType::CommonName, ADMINISTRATOR);
+        client.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let client_key = KeyPair::generate()?;
+        let administrator =
+            ClientCertificate { certificate: client.signed_by(&client_key, &issuer)?.pem(), key: client_key.serialize_pem() };
+        let mut roots = RootCertStore::empty();
+        roots.add(issuer.der().clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).allow_unauthenticated().build()?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![certificate.der().clone()], private)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { authority: issuer.pem(), config: Arc::new(config) })
+        Ok(Self { authority: issuer.pem(), administrator, config: Arc::new(config) })
     }
 }
 
@@ -99,6 +128,13 @@ impl Listener {
             }
         });
         Self { ready, address }
+    }
+}
+
+impl Client for TlsStream<Arriving> {
+    /// The handshake has checked it.
+    fn is_certified(&self) -> bool {
+        self.get_ref().1.peer_certificates().is_some_and(|c| !c.is_empty())
     }
 }
 

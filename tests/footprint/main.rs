@@ -1,7 +1,5 @@
 //! A cluster stays small, whatever is asked of it and however long it lives.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 #[path = "../support/cluster_process.rs"]
 mod cluster_process;
 

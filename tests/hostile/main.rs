@@ -251,7 +251,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn shipped_rights(namespace: &str) -> Vec<serde_json::Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/rights/repair.yaml.j2");
     let text = std::fs::read_to_string(path).unwrap().replace("{{ namespace }}", namespace);
-    let text: String = text.lines().filter(|l| !l.starts_with("{%")).map(|l| format!("{l}\n")).collect();
+    let text = text.lines().filter(|l| !l.starts_with("{%")).collect::<Vec<_>>().join("\n");
     text.split("---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
 }
 

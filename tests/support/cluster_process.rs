@@ -14,7 +14,7 @@ const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 /// How long the cluster may take for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// `cluster up`; dropping it ends it.
 pub(crate) struct ClusterProcess {
@@ -141,7 +141,7 @@ impl ClusterProcess {
         Ok(())
     }
 
-    /// Changes a ConfigMap so many times.
+    /// Changes a `ConfigMap` so many times.
     pub(crate) fn patch_often(&mut self, times: u32) -> Outcome<()> {
         let maps = "/api/v1/namespaces/default/configmaps";
         self.ask("POST", maps, JSON, &json!({"metadata": {"name": "often"}}).to_string())?;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::sim::controllers::kinds::{PODS, SECRETS, SERVICE_ACCOUNTS};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
+use crate::sim::tls::ADMINISTRATOR;
 use crate::sim::tokens::ISSUER;
 use crate::sim::world::World;
 
@@ -36,6 +37,12 @@ impl Identity {
         Self { user: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()], ..Self::default() }
     }
 
+    /// The user of the administrator's certificate.
+    pub(super) fn administrator() -> Self {
+        let groups = [MASTERS, "system:authenticated"].map(str::to_owned).to_vec();
+        Self { user: ADMINISTRATOR.to_owned(), groups, ..Self::default() }
+    }
+
     /// The user of a token that is meant for one of `audiences`; `None`: nobody's.
     pub(super) fn of_token(token: &str, audiences: &[&str], world: &World) -> Option<Self> {
         let config = &world.config;
@@ -55,7 +62,7 @@ impl Identity {
         };
         lives(&SERVICE_ACCOUNTS, &of["serviceaccount"])?;
         let mut who = Self::account(namespace, of["serviceaccount"]["name"].as_str()?);
-        who.uid = of["serviceaccount"]["uid"].as_str()?.to_owned();
+        of["serviceaccount"]["uid"].as_str()?.clone_into(&mut who.uid);
         let mut know = |key, value: &Value, before: &str| {
             who.extra.extend(value.as_str().map(|v| (key, format!("{before}{v}"))));
         };

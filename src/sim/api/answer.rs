@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::order::Ordered;
 use crate::sim::status::Status;
 
 /// What a client wants to see of objects.
@@ -60,7 +61,8 @@ pub(super) struct Answer {
 impl Answer {
     /// A JSON document.
     pub(super) fn json(code: u16, value: &Value) -> Self {
-        let mut body = value.to_string().into_bytes();
+        // Writing a `Value` to memory cannot fail: its keys are strings.
+        let mut body = serde_json::to_vec(&Ordered(value)).unwrap_or_default();
         body.push(b'\n');
         Self { code, content_type: "application/json", body, warnings: Vec::new() }
     }
@@ -92,7 +94,7 @@ impl Answer {
     pub(super) fn pretty(mut self) -> Self {
         if self.content_type == "application/json"
             && let Ok(value) = serde_json::from_slice::<Value>(&self.body)
-            && let Ok(mut text) = serde_json::to_vec_pretty(&named_first(&value))
+            && let Ok(mut text) = serde_json::to_vec_pretty(&Ordered(&value))
         {
             text.push(b'\n');
             self.body = text;
@@ -115,17 +117,6 @@ impl Answer {
         }
         response
     }
-}
-
-/// The order in which Go prints an object.
-fn named_first(value: &Value) -> indexmap::IndexMap<&str, &Value> {
-    let mut out = indexmap::IndexMap::new();
-    let map = value.as_object();
-    for first in ["kind", "apiVersion", "metadata"] {
-        out.extend(map.and_then(|m| m.get_key_value(first)).map(|(k, v)| (k.as_str(), v)));
-    }
-    out.extend(map.into_iter().flatten().map(|(k, v)| (k.as_str(), v)));
-    out
 }
 
 impl From<Status> for Answer {

@@ -167,6 +167,14 @@ pub(super) fn not_allowed() -> Status {
     s
 }
 
+/// What [`Call::new`] does with a path and a query.
+#[cfg(any(test, fuzzing))]
+pub(super) fn taken_apart(uri: &Uri) {
+    let _query = query(uri.query().unwrap_or_default());
+    let path: Vec<String> = uri.path().split('/').filter(|p| !p.is_empty()).map(|p| decode(p, false)).collect();
+    let _target = Target::parse(&path, &Customs::default());
+}
+
 fn query(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|p| !p.is_empty())

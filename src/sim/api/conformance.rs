@@ -231,7 +231,7 @@ fn this_field(field: &Field, value: &Value, path: &str, out: &mut Vec<String>) {
     let printed = path.ends_with(".lastProbeTime") || path.ends_with("status.currentMetrics");
     if value.is_null() && !printed && !(field.required && matches!(field.kind, Type::List(_) | Type::Map(_))) {
         out.push(format!("{path} is null"));
-    } else if !field.allowed.is_empty() && value.as_str().is_some_and(|v| !field.allowed.iter().any(|a| *a == v)) {
+    } else if !field.allowed.is_empty() && value.as_str().is_some_and(|v| !field.allowed.contains(&v)) {
         out.push(format!("{path} is {value}, not one of {:?}", field.allowed));
     } else if !value.is_null() {
         typed(&field.kind, value, path, out);

@@ -28,8 +28,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: &Call, target: &Target, h
     let parts: Vec<&str> = full.split(':').collect();
     let (name, port) = match *parts.as_slice() {
         [name] => (name, ""),
-        [name, port] => (name, port),
-        ["http" | "https" | "", name, port] => (name, port),
+        [name, port] | ["http" | "https" | "", name, port] => (name, port),
         _ => return Err(Status::bad_request(format!("invalid {} request {full:?}", target.kind.plural.trim_end_matches('s')))),
     };
     let path = path(call);

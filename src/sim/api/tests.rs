@@ -373,6 +373,12 @@ async fn ports_are_forwarded_to_a_real_client() {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("Welcome to nginx!"), "{text}");
+    let mut again = pods.portforward("web", &[80]).await.unwrap();
+    let mut stream = again.take_stream(80).unwrap();
+    stream.write_all(b"GET /nope HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").await.unwrap();
+    text.clear();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 404 Not Found\r\n"), "{text}");
     assert_eq!(c.get("/api/v1/namespaces/demo/pods/web/portforward?ports=x").await.0, 400);
     c.sim.shutdown().await;
 }

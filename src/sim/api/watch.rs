@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Form, partial};
 use super::call::{Call, Target};
+use super::order::Ordered;
 use super::selector::Selector;
 use super::veil::Veil;
 use super::{read, table, versions};
@@ -107,7 +108,7 @@ fn interest(target: &Target, selector: &Selector, veil: Veil) -> Interest {
 fn line(kind: &str, object: &Value) -> Vec<u8> {
     let mut out = format!("{{\"type\":\"{kind}\",\"object\":").into_bytes();
     // Writing JSON into memory cannot fail.
-    let _ = serde_json::to_writer(&mut out, object);
+    let _ = serde_json::to_writer(&mut out, &Ordered(object));
     out.extend_from_slice(b"}\n");
     out
 }
@@ -206,7 +207,7 @@ impl Stream {
             // Ages are written in whole seconds.
             Form::Table(version) => {
                 let include = self.call.param("includeObject").unwrap_or_default();
-                form.push_str(&format!(" table {version} {include} {} {}", self.columns, now.0 / 1000));
+                form = format!("{form} table {version} {include} {} {}", self.columns, now.0 / 1000);
             }
         }
         let text = change.told.text(form, || self.line(kind, &change.object, now));

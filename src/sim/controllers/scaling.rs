@@ -4,6 +4,7 @@
 //! The rules are those of `autoscaling/v2`: within a window the least of what was recommended counts for scaling up and the
 //! most for scaling down; a policy bounds what is added or removed within its period.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -52,12 +53,16 @@ impl Past {
         let down = within(window("scaleDown", DOWN_WINDOW_S)).fold(wanted, i64::max);
         let steady = current.max(up).min(down.max(up));
         self.recommended.push((now, wanted));
-        let able = if steady > wanted {
-            (true, "ScaleDownStabilized", "recent recommendations were higher than current one, applying the highest recent recommendation")
-        } else if steady < wanted {
-            (true, "ScaleUpStabilized", "recent recommendations were lower than current one, applying the lowest recent recommendation")
-        } else {
-            (true, "ReadyForNewScale", "recommended size matches current size")
+        let able = match steady.cmp(&wanted) {
+            Ordering::Greater => (
+                true,
+                "ScaleDownStabilized",
+                "recent recommendations were higher than current one, applying the highest recent recommendation",
+            ),
+            Ordering::Less => {
+                (true, "ScaleUpStabilized", "recent recommendations were lower than current one, applying the lowest recent recommendation")
+            }
+            Ordering::Equal => (true, "ReadyForNewScale", "recommended size matches current size"),
         };
         let (replicas, limited) = self.limit(behavior, now, current, steady, (low, high));
         Decision { replicas, able, limited }

@@ -8,7 +8,7 @@ use super::model::ContainerModel;
 use super::runtime::PodRun;
 use crate::sim::controllers::kinds::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
 use crate::sim::resource::Key;
-use crate::sim::shell::files::{Files, Volume};
+use crate::sim::shell::files::{Files, Volume, absolute};
 use crate::sim::store::Store;
 use crate::sim::time::SimTime;
 use crate::sim::tokens::{self, Tokens, Wish};
@@ -54,6 +54,30 @@ fn token(store: &Store, tokens: &Tokens, key: &Key, now: SimTime) -> String {
         bound: &tokens::of_pod(store, pod),
     };
     tokens.issue(&wish).unwrap_or_default()
+}
+
+/// The longest file that is served.
+const PAGE_MAX: usize = 1 << 20;
+
+/// What a well-known web server that is left as its image has it serves at `path`: `Some(None)` for nothing. `None` when it is none, or
+/// somebody configured it.
+pub fn web_page(world: &mut World, key: &Key, container: &str, path: &str) -> Option<Option<String>> {
+    let (index, configured) = {
+        let pod = world.runtime.pod(key)?;
+        let i = pod.index(container)?;
+        let (model, run) = (pod.model.containers.get(i)?, pod.containers.get(i)?);
+        let configured = model.mounts.iter().any(|m| m.path.starts_with("/etc/") || m.path.starts_with("/usr/local/apache2/conf"))
+            || model.profile().is_none_or(|p| !p.paths.is_empty());
+        (image::own_file(&run.image)?.0, configured)
+    };
+    if configured {
+        return None;
+    }
+    let root = index.strip_suffix("/index.html")?;
+    let wanted = if path == "/" { index.to_owned() } else { absolute(root, path.trim_start_matches('/')) };
+    let files = of(world, key, container)?;
+    let content = if wanted.starts_with(root) { files.read(&wanted).ok() } else { None };
+    Some(content.map(|c| String::from_utf8_lossy(&c.bytes(PAGE_MAX)).into_owned()))
 }
 
 fn prepare(

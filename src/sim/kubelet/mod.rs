@@ -25,8 +25,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use files::web_page;
 pub use host::{ContainerHost, exec_host};
-pub use image::own_page;
 pub use lifecycle::{kill, pod_changed, step};
 pub use logs::{LogLine, logs};
 pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};

@@ -123,18 +123,18 @@ fn strip(set: &mut Set) {
 
 /// What admission fills in when an object is created belongs to nobody, as long as it is what everybody gets.
 fn strip_admitted(kind: &str, new: &Value, set: &mut Set) {
-    let filled: &[(&str, &str)] = match kind {
-        "Pod" => &[
-            ("preemptionPolicy", "\"PreemptLowerPriority\""),
-            ("priority", "0"),
-            ("serviceAccount", "\"default\""),
-            ("serviceAccountName", "\"default\""),
+    let filled = match kind {
+        "Pod" => vec![
+            ("preemptionPolicy", json!("PreemptLowerPriority")),
+            ("priority", json!(0)),
+            ("serviceAccount", json!("default")),
+            ("serviceAccountName", json!("default")),
         ],
-        "Namespace" => &[("finalizers", "[\"kubernetes\"]")],
-        _ => &[],
+        "Namespace" => vec![("finalizers", json!(["kubernetes"]))],
+        _ => Vec::new(),
     };
     if let Some(spec) = set.children.get_mut("f:spec") {
-        for (field, _) in filled.iter().filter(|(field, value)| new["spec"][*field].to_string() == *value) {
+        for (field, _) in filled.iter().filter(|(field, value)| new["spec"][*field] == *value) {
             spec.children.remove(&format!("f:{field}"));
         }
     }

@@ -273,7 +273,8 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     };
     let kind = kind_of(world, &key.resource)?;
     if let Some(v) = object["metadata"]["resourceVersion"].as_str()
-        && !v.is_empty()
+        // Zero is as good as none: whatever is stored is replaced.
+        && !matches!(v, "" | "0")
         && old["metadata"]["resourceVersion"] != v
     {
         return Err(Status::conflict(&key.resource, &key.name));

@@ -32,6 +32,12 @@ use tokio::sync::mpsc;
 pub use host::{ConnectError, Exit, Host, HttpAnswer, HttpCall, Output, Pending, Ping, ProcessInfo, ResolveError};
 use process::{Io, Machine, Process, Sink, Source};
 
+/// Parses a script and drops it.
+#[cfg(any(test, fuzzing))]
+pub fn parse_only(text: &str) {
+    let _parsed = parser::parse(text);
+}
+
 /// Runs a command line in a container.
 ///
 /// `stdin` yields the client's input and is closed at its end; output is sent as it is made. When the receiver of

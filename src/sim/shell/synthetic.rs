@@ -10,6 +10,10 @@ use super::process::Machine;
 
 /// Memory of a node in bytes, as `/proc/meminfo` shows it (containers see the node's).
 pub(crate) const NODE_MEMORY: u64 = 16 << 30;
+/// How much of it holds files that could be read again.
+pub(crate) const CACHE: u64 = 2 << 30;
+/// How much of that is buffers.
+const BUFFERS: u64 = 64 << 20;
 /// Processors of a node.
 pub(crate) const NODE_CPUS: u32 = 8;
 
@@ -64,14 +68,14 @@ pub(crate) fn refresh<H: Host>(machine: &Arc<Machine<H>>) {
     let (one, five, fifteen) = load(machine);
     let cpu_seconds: f64 = processes.iter().map(|p| p.cpu * p.age.as_secs_f64()).sum();
     let kib = |bytes: u64| bytes / 1024;
-    let free = NODE_MEMORY.saturating_sub(NODE_MEMORY / 4).saturating_sub(memory);
+    let available = NODE_MEMORY.saturating_sub(NODE_MEMORY / 4).saturating_sub(memory);
     let meminfo = format!(
         "MemTotal:       {:8} kB\nMemFree:        {:8} kB\nMemAvailable:   {:8} kB\nBuffers:        {:8} kB\nCached:         {:8} kB\nSwapCached:            0 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\n",
         kib(NODE_MEMORY),
-        kib(free / 2),
-        kib(free),
-        kib(64 << 20),
-        kib(free / 2)
+        kib(available.saturating_sub(CACHE)),
+        kib(available),
+        kib(BUFFERS),
+        kib(CACHE - BUFFERS)
     );
     let mut cpuinfo = String::new();
     for cpu in 0..NODE_CPUS {

@@ -375,6 +375,34 @@ async fn process_programs() {
 }
 
 #[tokio::test]
+async fn columns_of_ps_and_what_disks_and_memory_show() {
+    check(
+        "debian",
+        &[
+            (
+                "ps -eo pid,comm,%cpu,%mem --sort=-%cpu",
+                "    PID COMMAND         %CPU %MEM\n     40 stress-ng       100.0  0.4\n      1 server           2.0  0.4\n     46 ps               0.0  0.0\n",
+            ),
+            ("ps -p 1 -o args=; ps -C stress-ng -o pid=,etime=,stat=; ps -p 77 -o pid=; echo $?", "/app/server --port=80\n     40    01:01:01 R\n1\n"),
+            ("ps -o user,ppid,rss -p 1", "USER        PPID   RSS\nroot           0 65536\n"),
+            ("df -T / | awk '{print $1, $2, $NF}'; df -hT / | tail -n 1 | awk '{print $2, $7}'", "Filesystem Type on\noverlay overlay /\noverlay /\n"),
+            ("df -i / | awk '{print $2, $3, $5}' | head -n 1; df -i / | awk 'NR == 2 {print ($3 > 61000), $6}'", "Inodes IUsed IUse%\n1 /\n"),
+            ("[ $(free -k | awk '/Mem/ {print $4}') = $(awk '/MemFree/ {print $2}' /proc/meminfo) ] && echo same", "same\n"),
+            ("kill -l | head -n 2", "HUP\nINT\n"),
+        ],
+    )
+    .await;
+    check(
+        "busybox",
+        &[
+            ("ps -o pid,comm", "PID   COMMAND\n    1 server\n   40 stress-ng\n   46 ps\n"),
+            ("ps -o nope 2>/dev/null; echo $?; kill -l | head -n 2", "1\n 1) HUP\n 2) INT\n"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn network_programs() {
     check(
         "debian",

@@ -188,6 +188,9 @@ pub fn request(world: &mut World, graph: &Graph, ask: &Ask<'_>, depth: u32) -> O
     if took > ask.timeout { failed(Failure::TimedOut, ask.timeout) } else { Outcome { result: Ok(answer), took } }
 }
 
+/// What web servers say of a page that they do not have.
+const NO_PAGE: &str = "<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+
 /// What a container answers, and after how long; `None`: nothing, because it is overloaded.
 fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, depth: u32) -> (Option<(u16, String)>, f64) {
     let found = world.runtime.pod(key).and_then(|p| {
@@ -197,7 +200,7 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
     let Some((i, model, c)) = found else { return (None, 0.0) };
     let (work, overload) = service_time(model, c);
     let code = status_of(model, ask.path);
-    let page = crate::sim::kubelet::own_page(&model.image).filter(|_| plain_path(ask.path) == "/");
+    let name = model.name.clone();
     let calls = match &model.behaviour {
         Behaviour::Serve(_, calls) if code == 200 && !is_health(ask.path) => calls.clone(),
         _ => Arc::from([]),
@@ -241,12 +244,13 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
         complain(world, key, i, &text);
         return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took);
     }
-    let body = match page {
-        Some(page) if code == 200 => page,
-        _ if code == 200 => "OK\n",
-        _ => "not found\n",
+    let answer = match crate::sim::kubelet::web_page(world, key, &name, plain_path(ask.path)) {
+        Some(Some(page)) => (200, page),
+        Some(None) => (404, NO_PAGE.to_owned()),
+        None if code == 200 => (200, "OK\n".to_owned()),
+        None => (code, "not found\n".to_owned()),
     };
-    (Some((code, body.to_owned())), took)
+    (Some(answer), took)
 }
 
 fn plain_path(path: &str) -> &str {

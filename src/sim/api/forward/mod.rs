@@ -25,6 +25,17 @@ use crate::sim::resource::Key;
 use crate::sim::status::Status;
 use crate::sim::world::Engine;
 
+/// Reads pieces of a stream of frames and drops what they say.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) {
+    let mut reader = spdy::Reader::new();
+    for piece in pieces {
+        if reader.read(piece).is_err() {
+            return;
+        }
+    }
+}
+
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 /// What the server speaks, best first.
 const PROTOCOLS: [&str; 3] = [TUNNEL, "v4.channel.k8s.io", "v5.channel.k8s.io"];

@@ -279,8 +279,17 @@ pub(super) async fn df<H: Host>(p: &mut Process<H>) -> i32 {
     if chosen.is_empty() {
         return code;
     }
+    if options.has('i') {
+        inodes(p, &chosen, options.has('h'));
+        return code;
+    }
     let human_sizes = options.has('h');
-    p.line(if human_sizes {
+    let kinds = options.has('T');
+    p.line(if kinds && human_sizes {
+        "Filesystem     Type     Size  Used Avail Use% Mounted on"
+    } else if kinds {
+        "Filesystem     Type    1K-blocks    Used Available Use% Mounted on"
+    } else if human_sizes {
         "Filesystem      Size  Used Avail Use% Mounted on"
     } else if p.machine.busybox() {
         "Filesystem           1K-blocks      Used Available Use% Mounted on"
@@ -294,7 +303,12 @@ pub(super) async fn df<H: Host>(p: &mut Process<H>) -> i32 {
         let free = total.saturating_sub(used);
         let percent = (used * 100).div_ceil(total);
         let device = if point == "/" { "overlay" } else { "/dev/sda1" };
-        let row = if human_sizes {
+        let kind = if point == "/" { "overlay" } else { "ext4" };
+        let row = if kinds && human_sizes {
+            format!("{device:<14} {kind:<7}{:>6}{:>6}{:>6}{percent:>4}% {point}", human(total), human(used), human(free))
+        } else if kinds {
+            format!("{device:<14} {kind:<7}{:>10}{:>8}{:>10}{percent:>4}% {point}", total / 1024, used / 1024, free / 1024)
+        } else if human_sizes {
             format!("{device:<14}{:>6}{:>6}{:>6}{percent:>4}% {point}", human(total), human(used), human(free))
         } else if p.machine.busybox() {
             format!("{device:<20}{:>10}{:>10}{:>10}{percent:>4}% {point}", total / 1024, used / 1024, free / 1024)
@@ -304,6 +318,25 @@ pub(super) async fn df<H: Host>(p: &mut Process<H>) -> i32 {
         p.line(row);
     }
     code
+}
+
+/// `df -i`: how many files there are and could be.
+fn inodes<H: Host>(p: &mut Process<H>, points: &[String], human_counts: bool) {
+    /// Of a disk of that size.
+    const TOTAL: u64 = 2_621_440;
+    let count = |n: u64| match n {
+        n if !human_counts => n.to_string(),
+        1_048_576.. => format!("{:.1}M", f64::from(u32::try_from(n / 1024).unwrap_or(u32::MAX)) / 1024.0),
+        1024.. => format!("{}K", n.div_ceil(1024)),
+        _ => n.to_string(),
+    };
+    p.line("Filesystem      Inodes  IUsed   IFree IUse% Mounted on");
+    for point in points {
+        let (device, base) = if point == "/" { ("overlay", 61_000) } else { ("/dev/sda1", 11) };
+        let used = base + walk(p, point).len() as u64;
+        let percent = (used * 100).div_ceil(TOTAL);
+        p.line(format!("{device:<14}{:>8}{:>7}{:>8}{percent:>5}% {point}", count(TOTAL), count(used), count(TOTAL.saturating_sub(used))));
+    }
 }
 
 /// `du [-sh] [FILE...]`

@@ -2,6 +2,7 @@
 
 mod archive;
 mod awk;
+mod columns;
 mod disk;
 mod echo;
 mod find;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::options;
 use super::regexes::compile;
 use super::time;
+use super::{columns, options};
 use crate::sim::shell::host::{Host, ProcessInfo};
 use crate::sim::shell::process::Process;
 use crate::sim::shell::synthetic::{self, NODE_CPUS, NODE_MEMORY, command_name};
@@ -18,23 +18,57 @@ fn everything<H: Host>(p: &Process<H>) -> Vec<ProcessInfo> {
     all
 }
 
-fn cpu_time(process: &ProcessInfo) -> u64 {
+pub(super) fn cpu_time(process: &ProcessInfo) -> u64 {
     Duration::try_from_secs_f64(process.cpu * process.age.as_secs_f64()).unwrap_or_default().as_secs()
 }
 
-fn clock(seconds: u64) -> String {
+pub(super) fn clock(seconds: u64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-fn memory_percent(process: &ProcessInfo) -> f64 {
+pub(super) fn memory_percent(process: &ProcessInfo) -> f64 {
     process.memory as f64 * 100.0 / NODE_MEMORY as f64
+}
+
+/// What `-o` chooses, wherever it stands: `-o pid,args`, `-eo pid,args`, `-opid`, `o pid`.
+fn chosen_columns(args: &[String]) -> Option<String> {
+    let mut chosen = Vec::new();
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next() {
+        if arg.starts_with("--") {
+            continue;
+        }
+        let dashed = arg.starts_with('-');
+        match arg.trim_start_matches('-').split_once('o') {
+            Some((before, after)) if before.chars().all(|c| c.is_ascii_alphabetic()) && (dashed || after.is_empty()) => {
+                let columns = if after.is_empty() { rest.next().cloned() } else { Some(after.to_owned()) };
+                chosen.extend(columns);
+            }
+            _ => {}
+        }
+    }
+    (!chosen.is_empty()).then(|| chosen.join(","))
 }
 
 /// `ps`, in the manner of procps or busybox.
 pub(super) fn ps<H: Host>(p: &mut Process<H>) -> i32 {
-    let all = everything(p);
+    let mut all = everything(p);
+    let own = all.last().map_or(0, |x| x.pid);
     let now = p.host().now();
+    let by = |flag: &str| p.args.iter().position(|a| a == flag).and_then(|at| p.args.get(at + 1)).cloned();
+    if !p.machine.busybox() {
+        if let Some(pids) = by("-p").or_else(|| by("-q")) {
+            all.retain(|x| pids.split([',', ' ']).any(|n| n == x.pid.to_string()));
+        }
+        if let Some(name) = by("-C") {
+            all.retain(|x| name.split(',').any(|n| n == command_name(x)));
+        }
+    }
+    let none = all.is_empty();
+    if let Some(columns) = chosen_columns(&p.args) {
+        return columns::print(p, &columns, all, own).max(i32::from(none));
+    }
     if p.machine.busybox() {
         p.line("PID   USER     TIME  COMMAND");
         for process in all {
@@ -43,16 +77,12 @@ pub(super) fn ps<H: Host>(p: &mut Process<H>) -> i32 {
         }
         return 0;
     }
+    columns::sort(&p.args, &mut all);
     let flags: String = p.args.iter().skip(1).take_while(|a| !a.contains('=')).map(|a| a.trim_start_matches('-')).collect();
     let started = |process: &ProcessInfo| {
         let at = now.checked_sub(jiff::SignedDuration::try_from(process.age).unwrap_or_default()).unwrap_or(now);
         time::format(at, if process.age > Duration::from_hours(24) { "%b%d" } else { "%H:%M" }, true)
     };
-    if let Some(columns) =
-        p.args.iter().position(|a| a == "-o" || a.ends_with('o') && a.starts_with('-')).and_then(|at| p.args.get(at + 1)).cloned()
-    {
-        return columns_of(p, &columns, &all);
-    }
     if flags.contains('u') {
         p.line("USER         PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND");
         for process in all {
@@ -65,13 +95,7 @@ pub(super) fn ps<H: Host>(p: &mut Process<H>) -> i32 {
                 memory_percent(&process),
                 process.memory * 2 / 1024,
                 process.memory / 1024,
-                if process.pid == 1 {
-                    "Ss"
-                } else if process.cpu > 0.5 {
-                    "R"
-                } else {
-                    "S"
-                },
+                state(&process, own),
                 started(&process),
                 seconds / 60,
                 seconds % 60,
@@ -98,47 +122,18 @@ pub(super) fn ps<H: Host>(p: &mut Process<H>) -> i32 {
             p.line(format!("{:7} ?        {} {}", process.pid, clock(cpu_time(&process)), command_name(&process)));
         }
     }
-    0
+    i32::from(none)
 }
 
-/// `ps -o pid,args,...`
-fn columns_of<H: Host>(p: &mut Process<H>, columns: &str, all: &[ProcessInfo]) -> i32 {
-    let names: Vec<(&str, bool)> =
-        columns.split([',', ' ']).filter(|c| !c.is_empty()).map(|c| (c.trim_end_matches('='), c.ends_with('='))).collect();
-    let title = |name: &str| match name {
-        "pcpu" => "%CPU".to_owned(),
-        "pmem" => "%MEM".to_owned(),
-        "args" | "cmd" => if name == "cmd" { "CMD" } else { "COMMAND" }.to_owned(),
-        "comm" => "COMMAND".to_owned(),
-        "etime" => "ELAPSED".to_owned(),
-        other => other.to_uppercase(),
-    };
-    if !names.iter().all(|(_, bare)| *bare) {
-        let head: Vec<String> = names.iter().map(|(name, _)| format!("{:>7}", title(name))).collect();
-        p.line(head.join(" "));
+/// As `ps` shows it: the asking program runs, the first one leads its session.
+pub(super) fn state(process: &ProcessInfo, own: u32) -> &'static str {
+    match (process.pid, process.cpu > 0.5) {
+        (pid, _) if pid == own => "R",
+        (1, true) => "Rs",
+        (1, false) => "Ss",
+        (_, true) => "R",
+        (_, false) => "S",
     }
-    for process in all {
-        let row: Vec<String> = names
-            .iter()
-            .map(|(name, _)| match *name {
-                "pid" => format!("{:7}", process.pid),
-                "ppid" => format!("{:7}", process.parent),
-                "user" | "euser" => format!("{:<8}", process.user),
-                "pcpu" | "%cpu" => format!("{:4.1}", process.cpu * 100.0),
-                "pmem" | "%mem" => format!("{:4.1}", memory_percent(process)),
-                "rss" => format!("{:5}", process.memory / 1024),
-                "vsz" => format!("{:6}", process.memory * 2 / 1024),
-                "comm" => command_name(process),
-                "args" | "cmd" | "command" => process.args.join(" "),
-                "etime" | "time" => clock(process.age.as_secs()),
-                "etimes" => process.age.as_secs().to_string(),
-                "stat" | "s" => "S".to_owned(),
-                _ => "-".to_owned(),
-            })
-            .collect();
-        p.line(row.join(" ").trim_end());
-    }
-    0
 }
 
 /// `top -b -n N`: without `-b` there is no terminal for it.
@@ -262,8 +257,10 @@ fn take_signal(args: &[String]) -> (Vec<String>, Option<i32>) {
 /// `kill [-SIGNAL] PID...`
 pub(super) fn kill<H: Host>(p: &mut Process<H>) -> i32 {
     if p.args.get(1).is_some_and(|a| a == "-l") {
-        let names: Vec<&str> = SIGNALS.iter().map(|s| s.0).collect();
-        p.line(names.join(" "));
+        let numbered = p.machine.busybox();
+        for (name, number) in SIGNALS {
+            p.line(if numbered { format!("{number:2}) {name}") } else { (*name).to_owned() });
+        }
         return 0;
     }
     let (rest, chosen) = take_signal(&p.args);

@@ -1,0 +1,5 @@
+#![no_main]
+
+use microremed::sim::api::decoders;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::selectors(bytes));

@@ -1,0 +1,115 @@
+//! What the test suites of client libraries and of kubectl rely on, beyond what the recorded scenarios show.
+
+use serde_json::{Value, json};
+
+use super::tests::Client;
+use crate::sim::config::SimConfig;
+use crate::sim::server::Sim;
+
+const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+#[tokio::test]
+async fn errors_are_compared_as_text() {
+    let c = Client::start().await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}).to_string();
+    assert_eq!(c.send("POST", MAPS, JSON, Some(map.clone())).await.0, 201);
+    let (code, _, text) = c.send("POST", MAPS, JSON, Some(map)).await;
+    let wanted = concat!(
+        r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"configmaps \"c\" already exists","#,
+        r#""reason":"AlreadyExists","details":{"name":"c","kind":"configmaps"},"code":409}"#,
+        "\n"
+    );
+    assert_eq!((code, text.as_str()), (409, wanted));
+    let (_, _, text) = c.send("GET", "/api/v1", &[], None).await;
+    let maps = concat!(
+        r#"{"name":"configmaps","singularName":"configmap","namespaced":true,"kind":"ConfigMap","#,
+        r#""verbs":["create","delete","deletecollection","get","list","patch","update","watch"],"shortNames":["cm"],"storageVersionHash":"qFsyl6wFWjQ="}"#
+    );
+    assert!(text.contains(maps), "{text}");
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn resources_stored_as_one_have_one_hash() {
+    let c = Client::start().await;
+    for (path, resource, hash) in [
+        ("/apis/apps/v1", "deployments", "8aSe+NMegvE="),
+        ("/api/v1", "events", "r2yiGXH7wu8="),
+        ("/apis/events.k8s.io/v1", "events", "r2yiGXH7wu8="),
+        ("/apis/autoscaling/v1", "horizontalpodautoscalers", "qwQve8ut294="),
+        ("/apis/chaos-mesh.org/v1alpha1", "stresschaos", "bFpwRwAn7G8="),
+    ] {
+        let (_, list) = c.get(path).await;
+        let found = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == resource).unwrap();
+        assert_eq!(found["storageVersionHash"], hash, "{path} {resource}");
+    }
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn version_zero_replaces_whatever_is_stored() {
+    let c = Client::start().await;
+    assert_eq!(c.post(MAPS, &json!({"metadata": {"name": "c"}})).await.0, 201);
+    for (version, code) in [("0", 200), ("1", 409), ("", 200)] {
+        let body = json!({"metadata": {"name": "c", "resourceVersion": version, "labels": {"v": version}}}).to_string();
+        assert_eq!(c.send("PUT", &format!("{MAPS}/c"), JSON, Some(body)).await.0, code, "{version:?}");
+    }
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn several_objects_can_be_edited_at_once() {
+    // kubectl checks their list against this document before it sends the first of them.
+    let c = Client::start().await;
+    let (code, kind, body) = c.send("GET", "/openapi/v2", &[("accept", super::discovery::SWAGGER_ASKED)], None).await;
+    assert_eq!((code, kind.as_str()), (200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"));
+    assert!(body.starts_with("\n\u{3}2.0") && body.ends_with("B\0J\0"), "{body:?}");
+    assert_eq!(c.send("GET", "/openapi/v2", &[], None).await.0, 404);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn revisions_keep_the_cause_of_a_change() {
+    let c = Client::start().await;
+    let pod = json!({"metadata": {"labels": {"app": "s"}}, "spec": {"containers": [{"name": "c", "image": "nginx:1.25"}]}});
+    let mut set = json!({"metadata": {"annotations": {"kubernetes.io/change-cause": "because"}},
+        "spec": {"serviceName": "s", "selector": {"matchLabels": {"app": "s"}}, "template": pod}});
+    for plural in ["statefulsets", "daemonsets"] {
+        set["metadata"]["name"] = plural.into();
+        assert_eq!(c.post(&format!("/apis/apps/v1/namespaces/demo/{plural}"), &set).await.0, 201);
+    }
+    let mut causes = Vec::new();
+    for _ in 0..50 {
+        let (_, list) = c.get("/apis/apps/v1/namespaces/demo/controllerrevisions").await;
+        causes =
+            list["items"].as_array().unwrap().iter().map(|r| r["metadata"]["annotations"]["kubernetes.io/change-cause"].clone()).collect();
+        if causes.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(causes, ["because", "because"]);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_certificate_tells_who_asks() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // A token beside a certificate counts for nothing.
+    let tokens = [("t".to_owned(), "somebody".to_owned())].into();
+    let sim = Sim::start(SimConfig { tokens, rbac: true, tls: true, ..SimConfig::default() }).await.unwrap();
+    assert!(sim.kubeconfig(Some("t")).contains("token"));
+    let config = sim.administrator_kubeconfig("t").unwrap();
+    let config: kube::config::Kubeconfig = serde_saphyr::from_str(&config).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap();
+    let client = kube::Client::try_from(config).unwrap();
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string().into_bytes();
+    let request = http::Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("content-type", "application/json");
+    let answer: Value = client.request(request.body(review).unwrap()).await.unwrap();
+    let user = &answer["status"]["userInfo"];
+    assert_eq!((&user["username"], &user["groups"]), (&json!("kubernetes-admin"), &json!(["system:masters", "system:authenticated"])));
+    let secrets: Value = client.request(http::Request::get("/api/v1/secrets").body(Vec::new()).unwrap()).await.unwrap();
+    assert_eq!(secrets["kind"], "SecretList");
+    sim.shutdown().await;
+}
