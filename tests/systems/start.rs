@@ -31,7 +31,7 @@ async fn start(name: &str) -> Vec<(String, f64, f64)> {
     let wanted: u32 = system.services.iter().map(|s| s.replicas).sum();
     loop {
         let pods = cluster.list("v1", "Pod", name, "").await.unwrap();
-        if pods.len() == wanted as usize && pods.iter().all(ready) {
+        if pods.len() == wanted as usize && pods.iter().all(|pod| ready(pod)) {
             break;
         }
         let late: Vec<&Value> = pods.iter().filter(|p| !ready(p)).map(|p| &p["metadata"]["name"]).collect();
