@@ -15,7 +15,7 @@ use crate::sim::server::Sim;
 
 /// Long enough for a crowded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 async fn start(limits: Limits) -> (Sim, String) {
     let sim = Sim::start_within(SimConfig::default(), limits).await.unwrap();
