@@ -266,8 +266,9 @@ class Modules:
             package = sys.modules.get(name)
             paths = list(getattr(package, "__path__", ()))
             for found in pkgutil.walk_packages(paths, name + ".", onerror=lambda _: None):
-                # Bundled packages stand in for others on old machines; what is for Windows is no Python.
-                if not re.search(r"\.(powershell|csharp|distro\._distro|compat\.selinux)\b", found.name):
+                # Bundled packages stand in for others on old machines; what is for Windows is no Python, and one part is for
+                # the controller and brings all of it.
+                if not re.search(r"\.(powershell|csharp|testing|distro\._distro|compat\.selinux|core\.plugins\.module_utils\.copy)\b", found.name):
                     self.bring(found.name)
 
     @staticmethod
