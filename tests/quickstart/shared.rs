@@ -125,6 +125,7 @@ async fn what_a_trial_leaves_behind_the_next_does_not_find() {
     let (code, said, there) = on_shared(dir.path(), "there");
     assert_eq!(code, Some(0), "{said}\n{there:?}");
     let after_there = state(dir.path()).await;
+    let made = uid(dir.path()).await;
     let (code, said, back) = on_shared(dir.path(), "back");
     assert_eq!(code, Some(0), "{said}\n{back:?}");
     assert_eq!(verdicts(&there), verdicts(&back));
@@ -138,10 +139,11 @@ async fn what_a_trial_leaves_behind_the_next_does_not_find() {
         }
     }
     assert_eq!(state(dir.path()).await, after_there);
-    // Whether it was put back or, on a starved machine, made anew: what was there is there.
     let names: Vec<&str> = after_there.keys().map(String::as_str).filter(|n| n.contains("left-behind") || n.contains("nobody")).collect();
     assert_eq!(names, Vec::<&str>::new());
     assert_eq!(after_there["Node \"node-1\""], serde_json::json!([null, null]), "{after_there:?}");
+    // All of it was put back, so there was no need for another namespace.
+    assert_eq!(uid(dir.path()).await, made);
 }
 
 #[tokio::test]
