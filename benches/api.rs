@@ -5,8 +5,11 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
+#[path = "../tests/support/answer.rs"]
+mod answer;
+
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -44,23 +47,7 @@ impl Client {
     /// One request and its answer; gives the status.
     fn ask(&mut self, method: &str, path: &str, kind: &str, body: &str) -> Outcome<u16> {
         self.send(method, path, kind, body)?;
-        let (mut line, mut length) = (String::new(), 0);
-        self.stream.read_line(&mut line)?;
-        let status = line.split(' ').nth(1).unwrap_or_default().parse()?;
-        loop {
-            line.clear();
-            self.stream.read_line(&mut line)?;
-            if line.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse()?;
-            }
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
+        let (status, _) = answer::read(&mut self.stream)?;
         Ok(status)
     }
 

@@ -7,32 +7,18 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
+#[path = "support/measured.rs"]
+mod measured;
+
+use measured::{Problem, report};
+
 const REPEATS: u32 = 3;
 
 fn main() -> ExitCode {
-    // `cargo bench` adds `--bench`, `cargo test --benches` does not: then there is nothing to measure.
-    if !std::env::args().any(|a| a == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    let repeats = std::env::args().filter_map(|a| a.parse::<u32>().ok()).next_back().unwrap_or(REPEATS);
-    match measure(repeats) {
-        Ok(text) => {
-            print(&text);
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            print(&format!("failed to measure: {why}"));
-            ExitCode::FAILURE
-        }
-    }
+    report(REPEATS, measure)
 }
 
-#[expect(clippy::print_stdout, reason = "this is the result")]
-fn print(text: &str) {
-    println!("{text}");
-}
-
-fn measure(repeats: u32) -> Result<String, Box<dyn std::error::Error>> {
+fn measure(repeats: u32) -> Result<String, Problem> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = tempfile::tempdir()?;
     let begun = Instant::now();

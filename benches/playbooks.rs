@@ -11,9 +11,12 @@ use microremed::ansible::sandbox::{Confinement, Limits, detect};
 use microremed::ansible::{Rules, Timekeeping, Toolchain, Warm, Workspace, WorkspaceSpec};
 use tokio_util::sync::CancellationToken;
 
-type Problem = Box<dyn std::error::Error>;
+#[path = "support/measured.rs"]
+mod measured;
 
-const REPEATS: usize = 7;
+use measured::{Problem, report};
+
+const REPEATS: u32 = 7;
 const LIMIT: Duration = Duration::from_mins(2);
 /// What playbooks of models are made of.
 const PLAYBOOKS: [(&str, &str); 4] = [
@@ -27,29 +30,10 @@ const PLAYBOOKS: [(&str, &str); 4] = [
 ];
 
 fn main() -> ExitCode {
-    // `cargo bench` adds `--bench`, `cargo test --benches` does not: then there is nothing to measure.
-    if !std::env::args().any(|a| a == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    let repeats = std::env::args().filter_map(|a| a.parse().ok()).next_back().unwrap_or(REPEATS);
-    match tokio::runtime::Runtime::new().map_err(Problem::from).and_then(|runtime| runtime.block_on(measure(repeats))) {
-        Ok(text) => {
-            print(&text);
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            print(&format!("failed to measure: {why}"));
-            ExitCode::FAILURE
-        }
-    }
+    report(REPEATS, |repeats| tokio::runtime::Runtime::new()?.block_on(measure(repeats)))
 }
 
-#[expect(clippy::print_stdout, reason = "this is the result")]
-fn print(text: &str) {
-    println!("{text}");
-}
-
-async fn measure(repeats: usize) -> Result<String, Problem> {
+async fn measure(repeats: u32) -> Result<String, Problem> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
     let tools = Toolchain::install(&base, &|_| {}, &CancellationToken::new()).await?;
     let program = || PathBuf::from(env!("CARGO_BIN_EXE_microremed"));

@@ -13,14 +13,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
-use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -272,36 +270,15 @@ async fn metered(request: Request, next: Next) -> Response {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return response;
     }
-    response.map(|inner| Body::new(Answering { inner, meter }))
+    super::guarded::until_sent(response, Answering(meter))
 }
 
-/// The body of an answer: when it goes, the connection is free for the next request.
-struct Answering {
-    inner: Body,
-    meter: Arc<Meter>,
-}
+/// An answer on its way: when it goes, the connection is free for the next request.
+struct Answering(Arc<Meter>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.meter.end();
-    }
-}
-
-impl HttpBody for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
-    }
-
-    // Both are passed on so that the answer keeps its Content-Length.
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.0.end();
     }
 }
 

@@ -21,6 +21,7 @@ mod connections;
 pub mod controllers;
 pub mod custom;
 pub mod exchange;
+mod guarded;
 mod history;
 pub mod kubelet;
 pub mod managed;

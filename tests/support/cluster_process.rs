@@ -1,7 +1,10 @@
 //! A cluster in a process of its own, and what a client does to it.
 
+#[path = "answer.rs"]
+mod answer;
+
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -76,23 +79,7 @@ impl ClusterProcess {
     /// One request and its answer.
     pub(crate) fn ask(&mut self, method: &str, path: &str, kind: &str, body: &str) -> Outcome<Value> {
         send(&mut self.client, method, path, kind, body)?;
-        let (mut line, mut length) = (String::new(), 0);
-        self.client.read_line(&mut line)?;
-        let code: u16 = line.split(' ').nth(1).unwrap_or_default().parse()?;
-        loop {
-            line.clear();
-            self.client.read_line(&mut line)?;
-            if line.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse()?;
-            }
-        }
-        let mut body = vec![0; length];
-        self.client.read_exact(&mut body)?;
+        let (code, body) = answer::read(&mut self.client)?;
         if code >= 300 {
             return Err(format!("{method} {path} answered {code}: {}", String::from_utf8_lossy(&body)).into());
         }

@@ -18,7 +18,6 @@ mod discovery;
 mod escalation;
 mod exec;
 mod forward;
-mod held;
 mod logs;
 mod metrics;
 mod order;
@@ -57,6 +56,7 @@ use self::veil::Veil;
 use super::clock::Hold;
 use super::connections::Through;
 use super::custom::{self, Customs};
+use super::guarded;
 use super::kubelet;
 use super::managed::Writer;
 use super::registry;
@@ -94,7 +94,7 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
     let mut hold = Some(engine.clock.hold());
     let response = respond(engine, stop, request, &mut hold).await;
     match hold {
-        Some(hold) => held::until_sent(response, hold),
+        Some(hold) => guarded::until_sent(response, hold),
         None => response,
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn serve(
                 fired = timer => {
                     let response = engine.now().0.to_string().into_response();
                     match fired {
-                        Ok(hold) => super::held::until_sent(response, hold),
+                        Ok(hold) => crate::sim::guarded::until_sent(response, hold),
                         Err(_) => response,
                     }
                 }

@@ -1,4 +1,4 @@
-//! Answers that hold the clock until they have been sent.
+//! Answers that keep something until they have been sent: the clock's hold, the place of their connection.
 //!
 //! Between the moment an answer is ready and the moment its client can read it, client and server both seem to wait; a
 //! crowded machine stretches that moment to many milliseconds, in which time must not run on.
@@ -10,19 +10,17 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 
-use crate::sim::clock::Hold;
-
-/// The response, with a hold that is let go when its body has been taken over by the connection.
-pub(super) fn until_sent(response: Response, hold: Hold) -> Response {
-    response.map(|inner| Body::new(Held { inner, _hold: hold }))
+/// The response, with a guard that is dropped when its body has been taken over by the connection.
+pub(super) fn until_sent<G: Send + Unpin + 'static>(response: Response, guard: G) -> Response {
+    response.map(|inner| Body::new(Guarded { inner, _guard: guard }))
 }
 
-struct Held {
+struct Guarded<G> {
     inner: Body,
-    _hold: Hold,
+    _guard: G,
 }
 
-impl HttpBody for Held {
+impl<G: Unpin> HttpBody for Guarded<G> {
     type Data = Bytes;
     type Error = axum::Error;
 
