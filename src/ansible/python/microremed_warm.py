@@ -126,10 +126,8 @@ def become(message, files):
 
 def as_new():
     """Signals and clocks as a new program would have them."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     clock = sys.modules.get("microremed_clock")
     if clock is not None:
         clock._read, clock._offset = None, 0.0
@@ -277,8 +275,7 @@ class Modules:
             importlib.import_module(name)
         except BaseException:
             # What cannot be imported here cannot be imported by a module either, and it says so better.
-            for half in [n for n in sys.modules if n == name]:
-                del sys.modules[half]
+            sys.modules.pop(name, None)
 
     @staticmethod
     def serve(message, link):
@@ -301,7 +298,7 @@ class Modules:
                     reply.close()
                     continue
                 try:
-                    data, files = receive(sock, 4)
+                    data, files = receive(sock, 5)
                 except (OSError, SandboxError):
                     os._exit(0)
                 if not data:
@@ -309,10 +306,11 @@ class Modules:
                 child = os.fork()
                 if child == 0:
                     Modules.run(json.loads(data), files)
-                running[os.pidfd_open(child)] = (socket.socket(fileno=files[3]), child)
-                poll.register(max(running, key=lambda d: running[d][1] == child), select.POLLIN)
-                for descriptor in files[:3]:
-                    os.close(descriptor)
+                ended = os.pidfd_open(child)
+                running[ended] = (socket.socket(fileno=files[3]), child)
+                poll.register(ended, select.POLLIN)
+                for file in files[:3] + files[4:]:
+                    os.close(file)
 
     @staticmethod
     def run(message, files):
@@ -321,10 +319,12 @@ class Modules:
         os.environ.update(message["environment"])
         os.chdir(message["folder"])
         os.umask(message["umask"])
+        with open(files[4], "rb") as packed:
+            packed.seek(0)
+            source = packed.read()
         for to, descriptor in enumerate(files[:3]):
             os.dup2(descriptor, to)
         os.closerange(3, 256)
-        source = message["source"]
         sys.argv = [""]
         main = types.ModuleType("__main__")
         main.__builtins__ = __builtins__
@@ -383,7 +383,7 @@ class Controller:
     def configure(self):
         """Takes the settings of this trial; everything else was read before."""
         config = self.constants.config
-        old, config._config_file = config._config_file, os.environ["ANSIBLE_CONFIG"]
+        config._config_file = os.environ["ANSIBLE_CONFIG"]
         config._parsers.clear()
         for cached in (getattr(config, name, None) for name in ("_get_ini_config_value", "get_ini_config_value")):
             if hasattr(cached, "cache_clear"):
@@ -440,13 +440,16 @@ class Link:
         out, err = os.pipe(), os.pipe()
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         null = os.open(os.devnull, os.O_RDONLY)
+        # Packed modules are longer than any packet may be.
+        packed = os.memfd_create("module")
         umask = os.umask(0)
         os.umask(umask)
         try:
-            text = source.decode() if isinstance(source, bytes) else source
-            message = {"environment": dict(os.environ), "folder": folder, "umask": umask, "source": text}
+            with open(packed, "wb", closefd=False) as file:
+                file.write(source if isinstance(source, bytes) else source.encode())
+            message = {"environment": dict(os.environ), "folder": folder, "umask": umask}
             try:
-                send(self.socket, message, [null, out[1], err[1], theirs.fileno()])
+                send(self.socket, message, [null, out[1], err[1], theirs.fileno(), packed])
             except OSError as problem:
                 # Too long for a packet, or the other side has ended: then as ever.
                 if problem.errno not in (errno.EMSGSIZE, errno.EPIPE, errno.ECONNRESET, errno.ENOBUFS):
@@ -475,6 +478,7 @@ class Link:
             return code, bytes(streams[out[0]]), bytes(streams[err[0]])
         finally:
             os.close(null)
+            os.close(packed)
             os.close(out[0])
             os.close(err[0])
             mine.close()
