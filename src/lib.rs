@@ -17,5 +17,6 @@ pub mod model;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod rest;
 pub mod sim;
 pub mod template;

@@ -1,12 +1,17 @@
-//! Whether a tree of child processes only waits, read from `/proc`.
+//! Whether a tree of child processes only waits, and in what, read from `/proc`.
 //!
-//! Input: the process id of the group's leader; output: yes or no, in well under a millisecond, for a clock that
+//! Input: the process id of the group's leader; output: how it waits or that it does not, in well under a millisecond, for a clock that
 //! samples it every few milliseconds. Where there is no `/proc` (macOS) the answer is always no: time never jumps
 //! while children run, so their waits take real time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::blocked::Blocked;
+use crate::rest::{Rest, Stance};
 
 /// Every so many samples all of `/proc` is searched for members whose parent went away between two samples (daemons,
 /// asynchronous tasks); the other samples only follow the tree and those already known.
@@ -17,6 +22,8 @@ const HELD_UP_NS: u64 = 1_500_000;
 const LOOKS: u32 = 3;
 /// More processes than this are not followed: whoever starts them is busy.
 const MAX_PROCESSES: usize = 512;
+/// Time-outs up to here are steps on a client's way: client-go looks every 100 ms whether the first list of a watch has come.
+const SOON: Duration = Duration::from_millis(200);
 
 /// Watches the process tree of one child.
 #[derive(Debug)]
@@ -24,6 +31,8 @@ pub struct Activity {
     /// The first is the group's leader; below the others are more members.
     roots: Vec<i32>,
     markers: Vec<String>,
+    /// Nobody can get away from the roots.
+    closed: bool,
     seen: Mutex<Seen>,
 }
 
@@ -45,7 +54,7 @@ struct Stat {
 impl Activity {
     /// Watches these processes, their descendants and the members of the process group that the first of them leads.
     pub fn of(roots: &[i32]) -> Self {
-        Self { roots: roots.to_vec(), markers: Vec::new(), seen: Mutex::default() }
+        Self { roots: roots.to_vec(), markers: Vec::new(), closed: false, seen: Mutex::default() }
     }
 
     /// Watches, besides, those who left the tree and the group but still have one of these `NAME=value` settings in
@@ -55,59 +64,68 @@ impl Activity {
         Self { markers, ..self }
     }
 
-    /// True when every thread of every process of the tree sleeps. What they wait for may be a server rather than the clock: whoever
+    /// The roots are in a process namespace, whose first process adopts orphans: none need to be searched for elsewhere.
+    #[must_use]
+    pub fn closed(self, closed: bool) -> Self {
+        Self { closed, ..self }
+    }
+
+    /// Something when every thread of every process of the tree sleeps. What they wait for may be a server rather than the clock: whoever
     /// keeps the clock asks that server, too.
-    pub fn idle(&self) -> bool {
+    pub fn rest(&self) -> Option<Rest> {
+        let mut seen = None;
         for _ in 0..LOOKS {
             let before = time_off_cpu();
-            if !self.processes_wait() {
-                return false;
-            }
+            seen = Some(self.processes_wait()?);
             // On a crowded machine we may be held up in the middle of the look: work can then be handed on from those not
             // yet seen to those already seen. Such a look is made again.
             let held_up = before.zip(time_off_cpu()).is_some_and(|(before, after)| after.saturating_sub(before) > HELD_UP_NS);
             if !held_up {
-                return true;
+                return seen;
             }
         }
         // Held up each time, and nobody was seen to work in any of the looks.
-        true
+        seen
     }
 
-    fn processes_wait(&self) -> bool {
-        let Some(first) = self.roots.first() else { return false };
-        let Some(leader) = stat(&format!("/proc/{first}/stat")) else { return false };
+    fn processes_wait(&self) -> Option<Rest> {
+        let first = self.roots.first()?;
+        let leader = stat(&format!("/proc/{first}/stat"))?;
         // A dead leader waits for us, not for the cluster.
         if leader.state == 'Z' || leader.state == 'X' {
-            return false;
+            return None;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.samples.is_multiple_of(FULL_SCAN_EVERY) {
+        if !self.closed && seen.samples.is_multiple_of(FULL_SCAN_EVERY) {
             seen.members.extend(self.strays(leader.started).map(|(pid, s)| (pid, s.started)));
         }
         seen.samples = seen.samples.wrapping_add(1);
         seen.members.insert(*first, leader.started);
         let mut todo: Vec<i32> = seen.members.keys().copied().chain(self.roots.iter().copied()).collect();
         let mut visited = BTreeSet::new();
+        let mut asleep = Vec::new();
         while let Some(pid) = todo.pop() {
             if !visited.insert(pid) {
                 continue;
             }
             if visited.len() > MAX_PROCESSES {
-                return false;
+                return None;
             }
             match threads(pid, seen.members.get(&pid).copied()) {
-                Threads::Busy => return false,
+                Threads::Busy => return None,
                 Threads::Gone => {
                     seen.members.remove(&pid);
                 }
-                Threads::Idle { started, children } => {
+                Threads::Idle { started, children, threads } => {
                     seen.members.insert(pid, started);
                     todo.extend(children);
+                    asleep.extend(threads.into_iter().map(|thread| (pid, thread)));
                 }
             }
         }
-        true
+        drop(seen);
+        asleep.sort_unstable();
+        rest_of(&asleep)
     }
 
     /// All live members, wherever they are in the tree. None is older than the leader.
@@ -118,9 +136,33 @@ impl Activity {
     }
 }
 
+/// What these threads, of these processes, wait in; none: one of them has been woken.
+fn rest_of(threads: &[(i32, i32)]) -> Option<Rest> {
+    let (mut mark, mut wakes_within, mut shown) = (DefaultHasher::new(), Duration::ZERO, true);
+    for (pid, thread) in threads {
+        let line = match fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall")) {
+            Ok(line) => line,
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                shown = false;
+                continue;
+            }
+            // It has ended since.
+            Err(_) => continue,
+        };
+        match Blocked::of(*pid, &line) {
+            Some(Blocked::Not) => return None,
+            Some(Blocked::Within(d)) if d <= SOON => wakes_within = wakes_within.max(d),
+            Some(Blocked::Within(_) | Blocked::Forever) => {}
+            None => shown = false,
+        }
+        (thread, line).hash(&mut mark);
+    }
+    Some(Rest { stance: shown.then(|| Stance { mark: mark.finish(), wakes_within }) })
+}
+
 enum Threads {
     Busy,
-    Idle { started: u64, children: Vec<i32> },
+    Idle { started: u64, children: Vec<i32>, threads: Vec<i32> },
     Gone,
 }
 
@@ -128,13 +170,13 @@ enum Threads {
 /// that the id was given to somebody else.
 fn threads(pid: i32, known: Option<u64>) -> Threads {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Threads::Gone };
-    let (mut started, mut children) = (None, Vec::new());
+    let (mut started, mut children, mut threads) = (None, Vec::new(), Vec::new());
     for task in tasks.flatten() {
         let thread = task.file_name();
-        let Some(thread) = thread.to_str() else { continue };
+        let Some(thread) = thread.to_str().and_then(|t| t.parse::<i32>().ok()) else { continue };
         // A thread may end between the listing and the look.
         let Some(s) = stat(&format!("/proc/{pid}/task/{thread}/stat")) else { continue };
-        if thread.parse() == Ok(pid) {
+        if thread == pid {
             if known.is_some_and(|k| k != s.started) {
                 return Threads::Gone;
             }
@@ -143,11 +185,12 @@ fn threads(pid: i32, known: Option<u64>) -> Threads {
         if !waits(s.state) {
             return Threads::Busy;
         }
+        threads.push(thread);
         if let Ok(list) = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) {
             children.extend(list.split_ascii_whitespace().filter_map(|c| c.parse::<i32>().ok()));
         }
     }
-    started.map_or(Threads::Gone, |started| Threads::Idle { started, children })
+    started.map_or(Threads::Gone, |started| Threads::Idle { started, children, threads })
 }
 
 /// Sleeping, idle kernel thread, stopped, or dead: none of these computes.
@@ -215,7 +258,7 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(10);
         let mut run = 0;
         while Instant::now() < end {
-            run = if activity.idle() == answer { run + 1 } else { 0 };
+            run = if activity.rest().is_some() == answer { run + 1 } else { 0 };
             if run == 5 {
                 return true;
             }
@@ -273,7 +316,7 @@ mod tests {
         assert!(settles(&activity, true));
         let start = Instant::now();
         for _ in 0..160 {
-            activity.idle();
+            activity.rest();
         }
         let each = start.elapsed() / 160;
         kill(child);
@@ -286,9 +329,9 @@ mod tests {
         let mut child = shell("exit 0");
         let activity = Activity::of(&[pid(&child)]);
         std::thread::sleep(Duration::from_millis(50));
-        assert!(!activity.idle());
+        assert!(activity.rest().is_none());
         child.wait().unwrap();
-        assert!(!activity.idle());
+        assert!(activity.rest().is_none());
     }
 
     #[test]

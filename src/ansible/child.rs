@@ -91,6 +91,8 @@ pub(crate) struct Launcher {
     pub(crate) trouble: PathBuf,
     /// What the runner watches.
     pub(crate) watch: Watch,
+    /// Whether it makes a process namespace, out of which nothing gets.
+    pub(crate) closed: bool,
 }
 
 impl ChildSpec<'_> {
@@ -234,8 +236,8 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let Started { mut child, _held, .. } = started;
     let mut guard = GroupGuard { leader, markers: spec.markers.clone(), alive: true };
     let working = leader.map(|_| {
-        let activity = Activity::of(&roots).with_markers(spec.markers.clone());
-        (time.working)(Box::new(move || activity.idle()))
+        let activity = Activity::of(&roots).with_markers(spec.markers.clone()).closed(spec.launcher.as_ref().is_some_and(|l| l.closed));
+        (time.working)(Box::new(move || activity.rest()))
     });
     let (stdout, out_reader) = capture(child.stdout.take(), spec.cap);
     let (stderr, err_reader) = capture(child.stderr.take(), spec.cap);

@@ -4,6 +4,7 @@
 //! faults, systems or models. [`Toolchain`] installs and finds the tools, [`Workspace`] is the sandbox of one trial.
 
 mod activity;
+mod blocked;
 mod child;
 mod events;
 mod outcome;
@@ -24,7 +25,7 @@ pub use output::OutputCap;
 pub use pins::{PINS, Pins};
 pub use python::Python;
 pub use reading::{Rules, Uses};
-pub use timekeeping::{Idle, Timekeeping};
+pub use timekeeping::Timekeeping;
 pub use toolchain::{InstallStep, Toolchain, ToolsError, ToolsStatus, Versions};
 pub use warm::{Warm, WarmError, WarmInterpreters};
 pub use workspace::{SHIMS, Workspace, WorkspaceSpec};

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Says whether a group of child processes only waits.
-pub type Idle = Box<dyn Fn() -> bool + Send + Sync>;
+use crate::rest::RestProbe;
 
 /// How time passes for the children of one trial. The caller fills it from the pace of the cluster.
 #[derive(Clone)]
@@ -14,7 +13,7 @@ pub struct Timekeeping {
     /// Environment for children, so that sleeps inside them take the cluster's time (`SIM_CLOCK`); empty for real time.
     pub environment: Vec<(String, String)>,
     /// Tells the clock that children are at work until the returned guard is dropped.
-    pub working: Arc<dyn Fn(Idle) -> Box<dyn Send + Sync> + Send + Sync>,
+    pub working: Arc<dyn Fn(RestProbe) -> Box<dyn Send + Sync> + Send + Sync>,
 }
 
 impl Timekeeping {
@@ -24,7 +23,7 @@ impl Timekeeping {
         Self {
             now_ms: Arc::new(move || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)),
             environment: Vec::new(),
-            working: Arc::new(|_idle| Box::new(())),
+            working: Arc::new(|_rest| Box::new(())),
         }
     }
 

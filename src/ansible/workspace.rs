@@ -262,7 +262,7 @@ impl Workspace {
         };
         policy.save(&policy_file)?;
         let watch = Watch { limits: confinement.limits, folder: self.spec.folder.clone() };
-        Ok(Launcher { program: confinement.program.clone(), policy: policy_file, trouble, watch })
+        Ok(Launcher { program: confinement.program.clone(), policy: policy_file, trouble, watch, closed: confinement.layers.namespaces })
     }
 }
 
@@ -295,7 +295,8 @@ pub(super) fn inventory(group: &str, python: &Path) -> String {
     format!("[{group}]\nlocalhost ansible_connection=local ansible_python_interpreter={}\n", python.display())
 }
 
-/// Fact gathering is left as it is: models rely on facts. Folders are absolute, since Ansible takes `~` from the
+/// Fact gathering is left as it is: models rely on facts. The controller looks for results every 10 ms rather than every one, so
+/// that it mostly sleeps while a task waits for the cluster. Folders are absolute, since Ansible takes `~` from the
 /// password file here and from HOME there.
 pub(super) fn settings(home: &Path, inventory: &Path, tools: &Toolchain) -> String {
     format!(
@@ -313,6 +314,7 @@ pub(super) fn settings(home: &Path, inventory: &Path, tools: &Toolchain) -> Stri
          nocolor = True\n\
          localhost_warning = False\n\
          pipelining = True\n\
+         internal_poll_interval = 0.01\n\
          host_key_checking = False\n\
          \n\
          [inventory]\n\

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::client::{Cluster, ClusterError, chain};
 use super::grant;
 use super::observe::{AuditRecord, Observations, Stored, TrafficSecond};
-use super::pace::{Idle, Pace, RealPace, Waiting, Working};
+use super::pace::{Pace, RealPace, Waiting, Working};
+use crate::rest::RestProbe;
 use crate::sim::clock::{Clock, External, Hold};
 use crate::sim::config::SimConfig;
 use crate::sim::resource::Resource;
@@ -277,9 +278,9 @@ impl Pace for SimPace {
         })
     }
 
-    fn working(&self, idle: Idle) -> Working {
+    fn working(&self, rest: RestProbe) -> Working {
         let engine = Arc::clone(&self.engine);
-        let external = Some(self.clock().external(Box::new(move || idle() && !engine.unread())));
+        let external = Some(self.clock().external(Box::new(move || rest().filter(|_| !engine.unread()))));
         give_up(&self.own);
         Working(Some(Box::new(WaitingForChildren { external, own: Arc::clone(&self.own) })))
     }

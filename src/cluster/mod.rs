@@ -18,4 +18,4 @@ pub use connect::{Embedded, Target, confine_agent, connect, hide_injector};
 pub use exec::ExecOutcome;
 pub use object::ObjectRef;
 pub use observe::{AuditRecord, Observations, TrafficSecond};
-pub use pace::{Idle, Pace, RealPace, Waiting, Working};
+pub use pace::{Pace, RealPace, Waiting, Working};

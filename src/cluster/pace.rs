@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Says whether a group of child processes only waits (for the network, a timer, each other).
-pub type Idle = Box<dyn Fn() -> bool + Send + Sync>;
+use crate::rest::RestProbe;
 
 /// The clock of a trial. On a real cluster all guards do nothing and time is real time since the connection.
 ///
@@ -23,8 +22,8 @@ pub trait Pace: Send + Sync {
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Resolves when so much time has passed since this call, for a limit on something that is awaited meanwhile.
     fn deadline(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-    /// Child processes are at work until the guard is dropped; `idle` is sampled to find out when they only wait.
-    fn working(&self, idle: Idle) -> Working;
+    /// Child processes are at work until the guard is dropped; `rest` is sampled to find out when they only wait.
+    fn working(&self, rest: RestProbe) -> Working;
     /// Environment for child processes, so that `sleep`s inside them take the cluster's time: empty on a real cluster.
     fn child_environment(&self) -> Vec<(String, String)>;
 }
@@ -68,7 +67,7 @@ impl Pace for RealPace {
         Box::pin(tokio::time::sleep(d))
     }
 
-    fn working(&self, _idle: Idle) -> Working {
+    fn working(&self, _rest: RestProbe) -> Working {
         Working(None)
     }
 

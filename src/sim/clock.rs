@@ -13,12 +13,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::config::ClockMode;
+use super::stillness::{HANGING, Next, Patience, SLEEPING, Stillness, WATCHING};
 use super::store::Change;
 use super::time::SimTime;
 use super::world::Engine;
-
-/// Says whether a group of outside processes only waits. Called often: must be quick.
-pub type IdleProbe = Box<dyn Fn() -> bool + Send + Sync>;
+use crate::rest::{Rest, RestProbe, Stance};
 
 /// Step of the ticker in `Scaled` mode, in real time.
 const TICK: Duration = Duration::from_millis(10);
@@ -42,7 +41,7 @@ struct State {
     limits: Timers,
     /// Fire when their time comes and bound every jump, but are no reason for one.
     deadlines: Timers,
-    externals: BTreeMap<u64, IdleProbe>,
+    externals: BTreeMap<u64, RestProbe>,
 }
 
 /// Says whether a change is one that the client of a watch will hear of.
@@ -66,28 +65,6 @@ enum Waiting {
     /// Outside processes, too: whether they wait must be found out, by looking for so long.
     Outside(Patience),
 }
-
-/// How idleness of outside processes is found out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Patience {
-    /// How long everybody must be idle on a quiet machine.
-    idle_for: Duration,
-    /// Real time between two samples.
-    sample_every: Duration,
-    /// On a crowded machine something may be on its way between two processes for as long as either is kept from the
-    /// processor. How late we wake ourselves tells how long that is; so many times as long is added.
-    lateness_factor: u32,
-}
-
-/// Somebody sleeps, and says so: one sample may catch another process between two steps of a computation, a few do not.
-const SLEEPING: Patience = Patience { idle_for: Duration::from_millis(9), sample_every: Duration::from_millis(3), lateness_factor: 4 };
-/// They wait for watches or limits: client-go looks every 100 ms whether the first list of a watch has come
-/// (`cache.WaitForCacheSync`), and is idle in between without waiting for the cluster.
-const WATCHING: Patience = Patience { idle_for: Duration::from_millis(150), sample_every: Duration::from_millis(15), lateness_factor: 1 };
-
-/// Only limits are left: a client hangs, or is between two requests. Nothing but the limit can come of it, which is not to
-/// be reached before its time, and it is rare enough to cost a second.
-const HANGING: Patience = Patience { idle_for: Duration::from_secs(1), sample_every: Duration::from_millis(15), lateness_factor: 4 };
 
 struct Shared {
     mode: ClockMode,
@@ -131,13 +108,13 @@ impl Clock {
         Watcher { clock: self.clone(), id, told }
     }
 
-    /// Outside processes are at work until the guard is dropped; `idle` tells when they only wait.
+    /// Outside processes are at work until the guard is dropped; `rest` tells when they only wait.
     #[must_use]
-    pub fn external(&self, idle: IdleProbe) -> External {
+    pub fn external(&self, rest: RestProbe) -> External {
         let mut s = self.state();
         s.next_id += 1;
         let id = s.next_id;
-        s.externals.insert(id, idle);
+        s.externals.insert(id, rest);
         drop(s);
         self.0.kick.notify_one();
         External(self.clone(), id)
@@ -212,32 +189,23 @@ impl Clock {
 
     async fn skip(engine: &Engine, stop: &tokio_util::sync::CancellationToken) {
         let clock = &engine.clock;
-        let mut idle_since = None;
-        let mut lateness = Duration::ZERO;
+        let mut stillness = Stillness::default();
         loop {
             let waiting = clock.waiting();
             if waiting == Waiting::Nobody {
-                idle_since = None;
+                stillness.forget();
                 tokio::select! { () = stop.cancelled() => return, () = clock.0.kick.notified() => continue }
             }
             if let Waiting::Outside(patience) = waiting {
-                let now = tokio::time::Instant::now();
-                let idle = clock.told() && clock.externals_idle();
-                let since = *idle_since.get_or_insert(now);
-                if !idle {
-                    idle_since = None;
-                }
-                if !idle || since.elapsed() < patience.idle_for + lateness * patience.lateness_factor {
+                let rest = clock.externals_rest().filter(|_| clock.told());
+                if let Next::LookIn(pause) = stillness.look(rest, patience, std::time::Instant::now()) {
                     let asleep = tokio::time::Instant::now();
-                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(patience.sample_every) => {} }
-                    // Timers of tokio are exact to a millisecond; what is beyond that is the machine's load. It is forgotten
-                    // slowly, since a crowded machine is not late each time.
-                    let late = asleep.elapsed().saturating_sub(patience.sample_every + Duration::from_millis(1));
-                    lateness = late.max(lateness * 9 / 10);
+                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(pause) => {} }
+                    stillness.slept(pause, asleep.elapsed());
                     continue;
                 }
             }
-            idle_since = None;
+            stillness.forget();
             clock.jump(engine);
             // Those who were woken take their holds before the next look.
             tokio::task::yield_now().await;
@@ -309,8 +277,10 @@ impl Clock {
         s.watchers.values().any(|w| changes.iter().any(|c| (w.interest)(c)))
     }
 
-    fn externals_idle(&self) -> bool {
-        self.state().externals.values().all(|idle| idle())
+    /// How all outside processes wait; none: one of them does not.
+    fn externals_rest(&self) -> Option<Rest> {
+        let nobody = Rest { stance: Some(Stance::default()) };
+        self.state().externals.values().try_fold(nobody, |all, rest| Some(all.and(rest()?)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -432,7 +402,7 @@ mod tests {
         let (engine, stop) = running();
         let idle = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&idle);
-        let external = engine.clock.external(Box::new(move || asked.load(Ordering::SeqCst)));
+        let external = engine.clock.external(Box::new(move || asked.load(Ordering::SeqCst).then(Rest::default)));
         let timer = engine.clock.outside_timer(at(5_000));
         a_while().await;
         assert_eq!(engine.now(), at(0), "they compute");
@@ -450,7 +420,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_watch_holds_time_until_its_client_was_told() {
         let (engine, stop) = running();
-        let _external = engine.clock.external(Box::new(|| true));
+        let _external = engine.clock.external(Box::new(|| Some(Rest::default())));
         let watcher = engine.clock.watcher(Box::new(|_| true), Arc::default());
         watcher.told(0);
         let timer = engine.clock.outside_timer(at(1_000));

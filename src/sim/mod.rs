@@ -32,6 +32,7 @@ pub mod schema;
 pub mod server;
 pub mod shell;
 pub mod status;
+mod stillness;
 pub mod store;
 pub mod time;
 mod tls;

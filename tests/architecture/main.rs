@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ranks: a module imports only modules of a lower rank.
-const RANKS: [(&str, u32); 15] = [
+const RANKS: [(&str, u32); 16] = [
     ("ids", 0),
     ("beside", 0),
     ("diagnostic", 0),
-    ("sim", 0),
+    ("rest", 0),
+    ("sim", 1),
     ("template", 1),
     ("model", 2),
     ("ansible", 2),

@@ -12,16 +12,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::libc;
+use nix::sys::signal::{SigSet, Signal as Number};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::WaitOptions;
 use serde::Serialize;
 
-use super::packets::{arrives, pair, receive, send};
+use super::packets::{pair, receive, send};
 use super::policy::Policy;
 use super::supervise::{Ended, LaunchError};
 use super::{access, calls};
 
-/// How often those are reaped whose parents are gone.
-const REAP_EVERY: Duration = Duration::from_millis(100);
 /// Once something has arrived, it is there.
 const THERE: Duration = Duration::from_secs(5);
 
@@ -86,10 +87,24 @@ pub(super) fn equip(
     Ok(())
 }
 
-/// Waits for the first fork to say how the program ended, and reaps whatever else ends here.
+/// Waits for the first fork to say how the program ended, and reaps whatever else ends here: those whose parents are gone. Wakes
+/// for nothing else, since a process that wakes by itself is one that the clock has to wait for.
 pub(super) fn follow(channel: &OwnedFd) -> Result<Ended, LaunchError> {
-    while !arrives(channel, REAP_EVERY)? {
+    let mut ends = SigSet::empty();
+    ends.add(Number::SIGCHLD);
+    ends.thread_block()?;
+    let ended = SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    loop {
         while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+        let mut looked = [PollFd::new(channel, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+        match poll(&mut looked, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !looked[0].revents().is_empty() {
+            break;
+        }
+        while ended.read_signal()?.is_some() {}
     }
     let (said, _) = receive(channel, THERE)?;
     let number = || said.get(1..5)?.try_into().ok().map(i32::from_le_bytes);

@@ -53,7 +53,7 @@ pub(crate) fn receive(from: impl AsFd, patience: Duration) -> rustix::io::Result
 }
 
 /// Whether something comes, or the other end closes, within so much time.
-pub(crate) fn arrives(from: impl AsFd, patience: Duration) -> rustix::io::Result<bool> {
+fn arrives(from: impl AsFd, patience: Duration) -> rustix::io::Result<bool> {
     let until = std::time::Instant::now() + patience;
     loop {
         let left = until.saturating_duration_since(std::time::Instant::now());

@@ -126,7 +126,7 @@ impl Trial {
         Timekeeping {
             now_ms: Arc::new(move || now.now_ms()),
             environment: self.cluster.pace().child_environment(),
-            working: Arc::new(move |idle| Box::new(working.working(idle))),
+            working: Arc::new(move |rest| Box::new(working.working(rest))),
         }
     }
 }

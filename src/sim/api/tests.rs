@@ -210,7 +210,7 @@ async fn watches_tell_what_happens() {
     assert_eq!(kinds, ["ADDED", "BOOKMARK", "MODIFIED", "DELETED", "ADDED"]);
     drop(stream);
     // In skip mode the time-out of a watch passes at once when the processes that are there only wait.
-    let _outside = c.sim.engine().clock.external(Box::new(|| true));
+    let _outside = c.sim.engine().clock.external(Box::new(|| Some(crate::rest::Rest::default())));
     let revision = c.get(MAPS).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let (code, _, text) = c
         .send("GET", &format!("{MAPS}?watch=1&timeoutSeconds=300&resourceVersion={revision}&fieldSelector=metadata.name%3Dnone"), &[], None)
