@@ -36,9 +36,8 @@ impl Blocked {
             *arg = u64::from_str_radix(field.trim_start_matches("0x"), 16).ok()?;
         }
         Some(match timeout_of(call, &args) {
-            Timeout::None => Self::Forever,
+            Timeout::None | Timeout::At { address: 0, .. } => Self::Forever,
             Timeout::Milliseconds(ms) => u32::try_from(ms).map_or(Self::Forever, |ms| Self::Within(Duration::from_millis(ms.into()))),
-            Timeout::At { address: 0, .. } => Self::Forever,
             Timeout::At { address, unit_ns, until } => {
                 let given = read_time(pid, address, unit_ns)?;
                 Self::Within(until.map_or(given, |clock| given.saturating_sub(now(clock))))

@@ -277,9 +277,10 @@ pub(super) struct RunArgs {
     /// Run on the cluster of this kubeconfig instead of the embedded one.
     #[arg(long, value_name = "FILE", overrides_with = "kubeconfig")]
     pub(super) kubeconfig: Option<String>,
-    /// Run on this context of the kubeconfig.
+    /// Run on this context of the kubeconfig. Given more than once: trials side by side, one at a time on each of these
+    /// clusters.
     #[arg(long, value_name = "CONTEXT")]
-    pub(super) context: Option<String>,
+    pub(super) context: Vec<String>,
     /// The kubeconfig of playbooks and probes in trials whose injector is hidden (`agent.sees_injector = false`): one whose
     /// rights do not reach it. The embedded cluster needs none.
     #[arg(long, value_name = "FILE", overrides_with = "agent_kubeconfig")]

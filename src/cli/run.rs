@@ -18,7 +18,7 @@ use super::work_folder::WorkFolder;
 use super::{count, interrupt, load, plan as plan_command, print, report, sandbox, select, tell, tools};
 use crate::ansible::sandbox::Confinement;
 use crate::event::{CalibratedCell, Outcome, Record, ReferenceRole, RunStarted};
-use crate::execute::{Amount, ClusterChoice, RunEnd, RunRequest};
+use crate::execute::{Amount, ClusterChoice, Lease, Owed, RunEnd, RunRequest};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, Root};
 use crate::model::{Provider, Secrets};
@@ -161,10 +161,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         let again = if resumed { format!(", {} of them done", settled.len()) } else { String::new() };
         progress.say(&format!("{}: {}{again}, results in {}", plan.experiment().name, count(plan.len(), "trial"), run_dir.path()));
     }
-    let cluster = match (&args.kubeconfig, &args.context) {
-        (None, None) => ClusterChoice::Embedded,
-        (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone(), agent: args.agent_kubeconfig.clone() },
-    };
+    let cluster = cluster_of(&args);
     let (sandbox, sandboxed) = confined;
     let head = RunStarted {
         sandbox: sandboxed,
@@ -193,8 +190,13 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         trials: Box::new(trials),
         settled,
         head,
+        // As many as there are clusters: trials wait for theirs, not for this machine.
+        jobs: args.jobs.unwrap_or_else(|| match &cluster {
+            ClusterChoice::Embedded => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            ClusterChoice::Kubeconfig(all) => all.len(),
+        }),
         cluster,
-        jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+        owed: state.debts().into_iter().map(|d| Owed { trial: d.trial.clone(), debt: d.debt.clone(), undo: d.undo.clone() }).collect(),
         toolchain,
         models,
         secrets,
@@ -220,6 +222,9 @@ fn finish(global: &Global, run_dir: &RunDir, end: &RunEnd) -> Result<(), Failure
     }
     let journal = read_journal(&run_dir.events()).map_err(|e| Failure::harness(chain(&e)))?;
     show_report(global, run_dir, &journal.records)?;
+    for one in &end.set_aside {
+        tell(&format!("no further trials were run on {}: {}", one.context, one.why));
+    }
     if end.interrupted {
         return Err(Failure::new(Code::Interrupted, "interrupted").help(format!("microremed resume {} goes on from here", run_dir.path())));
     }
@@ -273,11 +278,20 @@ fn roles(catalog: &Catalog, plan: &Plan) -> BTreeMap<String, ReferenceRole> {
         .collect()
 }
 
+fn cluster_of(args: &RunArgs) -> ClusterChoice {
+    if args.kubeconfig.is_none() && args.context.is_empty() {
+        return ClusterChoice::Embedded;
+    }
+    let contexts: Vec<Option<String>> = if args.context.is_empty() { vec![None] } else { args.context.iter().cloned().map(Some).collect() };
+    let lease = |context| Lease { file: args.kubeconfig.clone(), context, agent: args.agent_kubeconfig.clone() };
+    ClusterChoice::Kubeconfig(contexts.into_iter().map(lease).collect())
+}
+
 /// On somebody's own cluster the injector is hidden by rights, which the runner's kubeconfig does not lack.
 fn can_hide(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
     let e = plan.experiment();
     let hides = e.matrix.sees_injector.contains(&false) || (e.matrix.sees_injector.is_empty() && !e.agent.sees_injector);
-    let embedded = args.kubeconfig.is_none() && args.context.is_none();
+    let embedded = matches!(cluster_of(args), ClusterChoice::Embedded);
     if !hides || embedded || args.agent_kubeconfig.is_some() {
         return Ok(());
     }
@@ -285,12 +299,22 @@ fn can_hide(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
     Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help))
 }
 
-/// A kubeconfig that is not there would fail every trial, one after the other.
+/// A kubeconfig or context that is not there would fail every trial, one after the other; two trials in one namespace would
+/// fail each other.
 fn can_read(args: &RunArgs) -> Result<(), Failure> {
     for (word, file) in [("--kubeconfig", &args.kubeconfig), ("--agent-kubeconfig", &args.agent_kubeconfig)] {
         if let Some(file) = file {
             let _opened = fs_err::File::open(file)
                 .map_err(|e| Failure::input(e.to_string()).help(format!("{word} names a file that can be read")))?;
+        }
+    }
+    let mut servers = BTreeMap::new();
+    for context in &args.context {
+        let server = crate::cluster::server_of(args.kubeconfig.as_deref(), Some(context))
+            .map_err(|e| Failure::input(chain(&e)).help("--context names a context of the kubeconfig"))?;
+        if let Some(other) = servers.insert(server.clone(), context) {
+            return Err(Failure::input(format!("the contexts {other:?} and {context:?} are of one cluster: {server}"))
+                .help("trials side by side need a cluster each; a system has one namespace in it"));
         }
     }
     Ok(())

@@ -154,20 +154,14 @@ fn audit(engine: &Engine) -> Vec<AuditRecord> {
 
 async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&str>, account: bool) -> Result<Cluster, ClusterError> {
     let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
-    let mut config = match file {
-        Some(path) => kube::config::Kubeconfig::read_from(path).map_err(|e| connect(&e))?,
-        None => kube::config::Kubeconfig::read().map_err(|e| connect(&e))?,
-    };
-    if let Some(c) = context {
-        config.current_context = Some(c.to_owned());
-    }
+    let config = read(file, context)?;
     let text = serde_json::to_string(&config).map_err(|e| connect(&e))?;
     let client = client_of(&text).await?;
     let agent_kubeconfig = match agent {
         Some(path) => fs_err::read_to_string(path).map_err(|e| connect(&e))?,
         None => text,
     };
-    let address = config.clusters.iter().find_map(|c| c.cluster.as_ref()?.server.clone()).unwrap_or_default();
+    let address = server(&config).unwrap_or_default();
     let mut cluster = Cluster {
         client,
         pace: RealPace::start(),
@@ -184,6 +178,32 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&st
         cluster.make_account(&config).await?;
     }
     Ok(cluster)
+}
+
+fn read(file: Option<&str>, context: Option<&str>) -> Result<kube::config::Kubeconfig, ClusterError> {
+    let mut config = match file {
+        Some(path) => kube::config::Kubeconfig::read_from(path),
+        None => kube::config::Kubeconfig::read(),
+    }
+    .map_err(|e| ClusterError::Connect(chain(&e)))?;
+    if let Some(c) = context {
+        config.current_context = Some(c.to_owned());
+    }
+    Ok(config)
+}
+
+/// The server of the current context.
+fn server(config: &kube::config::Kubeconfig) -> Option<String> {
+    let name = config.current_context.as_ref()?;
+    let context = config.contexts.iter().find(|c| c.name == *name)?.context.as_ref()?;
+    config.clusters.iter().find(|c| c.name == context.cluster)?.cluster.as_ref()?.server.clone()
+}
+
+/// The server that a context of a kubeconfig stands for. `file`: none, as kubectl finds it; `context`: none, the current one.
+pub fn server_of(file: Option<&str>, context: Option<&str>) -> Result<String, ClusterError> {
+    let config = read(file, context)?;
+    let name = config.current_context.clone().unwrap_or_default();
+    server(&config).ok_or_else(|| ClusterError::Connect(format!("the kubeconfig has no context {name:?} with a server")))
 }
 
 async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {

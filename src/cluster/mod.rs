@@ -14,7 +14,7 @@ mod observe;
 mod pace;
 
 pub use client::{Cluster, ClusterError};
-pub use connect::{Embedded, Target, confine_agent, connect, hide_injector};
+pub use connect::{Embedded, Target, confine_agent, connect, hide_injector, server_of};
 pub use exec::ExecOutcome;
 pub use object::ObjectRef;
 pub use observe::{AuditRecord, Observations, TrafficSecond};

@@ -3,15 +3,17 @@
 //! Inputs: a [`RunRequest`] (plan, catalog, tools, models, where the cluster is) and a [`crate::event::Sink`]. Output:
 //! events, and a [`RunEnd`]. Knows no file format and prints nothing.
 //!
-//! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (slots and cancellation), [`trial`] (state of a trial),
+//! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (cancellation and the end), [`leases`] (where trials run), [`debts`] (what interrupted ones left), [`trial`] (state of a trial),
 //! [`step`] (the interpreter of pipelines), [`judge`] and [`check`] (check sets), [`baseline`] and [`strategy`] (what
 //! changed in the cluster), [`spending`] (the run's budgets), [`outcome`] (from all that to a result).
 
 mod baseline;
 mod check;
+mod debts;
 mod dispatcher;
 pub mod embedded;
 mod judge;
+mod leases;
 mod outcome;
 mod run;
 mod spending;
@@ -21,6 +23,8 @@ mod strategy;
 mod tally;
 mod trial;
 
+pub use debts::Owed;
+pub use leases::{Lease, SetAside};
 pub use run::{ClusterChoice, RunEnd, RunRequest, run};
 pub use spending::Amount;
 

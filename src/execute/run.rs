@@ -1,12 +1,14 @@
 //! The run: as many trials side by side as there are slots, and a clean end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::debts::{self, Owed};
 use super::dispatcher::Events;
+use super::leases::{Lease, Leases, Place, SetAside};
 use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
@@ -24,15 +26,8 @@ use crate::plan::{TrialInputs, TrialSpec};
 pub enum ClusterChoice {
     /// Each trial on an embedded cluster of its own.
     Embedded,
-    /// All trials, one after the other, on a cluster of a kubeconfig.
-    Kubeconfig {
-        /// The file; none: as kubectl finds it.
-        file: Option<String>,
-        /// The context; none: the current one.
-        context: Option<String>,
-        /// The kubeconfig of playbooks and probes; none: the same.
-        agent: Option<String>,
-    },
+    /// On clusters of a kubeconfig, one trial at a time on each: a system has one namespace there.
+    Kubeconfig(Vec<Lease>),
 }
 
 /// Everything a run needs.
@@ -49,6 +44,8 @@ pub struct RunRequest {
     pub head: RunStarted,
     /// Where the cluster is.
     pub cluster: ClusterChoice,
+    /// What interrupted trials of the same run still owe, in the order in which to pay it.
+    pub owed: Vec<Owed>,
     /// Trials side by side, at least 1.
     pub jobs: usize,
     /// Ansible and kubectl.
@@ -82,7 +79,9 @@ pub struct RunEnd {
     pub gave_up: bool,
     /// A budget of the run was used up; the text says which.
     pub over_budget: Option<String>,
-    /// The journal failed; the text says how.
+    /// Clusters that no further trials were run on.
+    pub set_aside: Vec<SetAside>,
+    /// The journal failed, or what an interrupted trial left cannot be taken back; the text says how.
     pub failed: Option<String>,
 }
 
@@ -128,6 +127,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         settled,
         head,
         cluster,
+        owed,
         jobs,
         toolchain,
         models,
@@ -152,18 +152,29 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         program,
         sandbox,
     });
-    // A cluster of a kubeconfig is one namespace for one trial at a time.
-    let jobs = if matches!(cluster, ClusterChoice::Embedded) { jobs.max(1) } else { 1 };
-    let mut running: JoinSet<Result<TrialFinished, Stop>> = JoinSet::new();
+    let mut leases = match &cluster {
+        ClusterChoice::Embedded => Leases::embedded(jobs),
+        ClusterChoice::Kubeconfig(all) => Leases::kubeconfig(all, jobs),
+    };
+    let every: Vec<Place> = match cluster {
+        ClusterChoice::Embedded => vec![Place::Embedded],
+        ClusterChoice::Kubeconfig(all) => all.into_iter().map(Place::Leased).collect(),
+    };
+    debts::pay(owed, &every, events).await?;
+    let mut running: JoinSet<(Place, Result<Ran, Stop>)> = JoinSet::new();
     let (mut more, mut in_a_row) = (true, 0_u32);
+    // Those whose cluster was not there.
+    let mut again = VecDeque::new();
     loop {
         if more && let Some(why) = shared.spending.over() {
             more = false;
-            end.over_budget = trials.any(|t| !settled.contains(&t.id)).then_some(why);
+            end.over_budget = (!again.is_empty() || trials.any(|t| !settled.contains(&t.id))).then_some(why);
         }
-        while more && running.len() < jobs && !cancel.is_cancelled() {
-            let Some(spec) = trials.find(|t| !settled.contains(&t.id)) else {
-                more = false;
+        while more && !cancel.is_cancelled() {
+            let Some(place) = leases.take() else { break };
+            let Some(spec) = again.pop_front().or_else(|| trials.find(|t| !settled.contains(&t.id))) else {
+                leases.give_back(place);
+                more = !running.is_empty() && leases.can_spare();
                 break;
             };
             let start = Start {
@@ -171,23 +182,37 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
                 catalog: Arc::clone(&catalog),
                 experiment: Arc::clone(&experiment),
                 model: models.get(&spec.model).cloned(),
-                cluster: cluster.clone(),
+                place: place.clone(),
+                can_spare: leases.can_spare(),
                 work: work.clone(),
                 events: events.clone(),
                 spec,
             };
-            running.spawn(start.run());
+            running.spawn(async move { (place, Box::pin(start.run()).await) });
         }
         match running.join_next().await {
             None => break,
-            Some(Ok(Ok(finished))) => {
+            Some(Ok((place, Ok(Ran::Nowhere(spec, why))))) => {
+                again.push_back(*spec);
+                if leases.can_spare() {
+                    tell(&leases.set_aside(&place, why));
+                } else {
+                    leases.give_back(place);
+                }
+            }
+            Some(Ok((place, Ok(Ran::Finished(finished, clean))))) => {
+                if clean || !leases.can_spare() {
+                    leases.give_back(place);
+                } else {
+                    tell(&leases.set_aside(&place, finished.error.clone()));
+                }
                 *end.outcomes.entry(finished.outcome).or_default() += 1;
                 in_a_row = if finished.outcome == Outcome::InfraError { in_a_row + 1 } else { 0 };
                 if more && give_up_after.is_some_and(|limit| in_a_row >= limit) {
                     (more, end.gave_up) = (false, true);
                 }
             }
-            Some(Ok(Err(stop))) => {
+            Some(Ok((_, Err(stop)))) => {
                 cancel.cancel();
                 while running.join_next().await.is_some() {}
                 return Err(stop);
@@ -199,11 +224,24 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
             }
         }
     }
+    end.set_aside = leases.all_set_aside();
     end.interrupted = cancel.is_cancelled();
     if end.over_budget.is_none() {
         end.over_budget = shared.spending.refused();
     }
     Ok(())
+}
+
+/// What became of a trial that was started.
+enum Ran {
+    /// It ended. Whether the cluster is as it was.
+    Finished(Box<TrialFinished>, bool),
+    /// It was not begun: its cluster cannot be used, the text says why, and there are others.
+    Nowhere(Box<TrialSpec>, String),
+}
+
+fn tell(one: &SetAside) {
+    tracing::warn!(context = %one.context, "no further trials on this cluster: {}", one.why);
 }
 
 /// What one trial is started with.
@@ -212,14 +250,22 @@ struct Start {
     catalog: Arc<Catalog>,
     experiment: Arc<ExperimentManifest>,
     model: Option<Arc<dyn ChatModel>>,
-    cluster: ClusterChoice,
+    place: Place,
+    /// Whether there are other places.
+    can_spare: bool,
     work: camino::Utf8PathBuf,
     events: Events,
     spec: TrialSpec,
 }
 
 impl Start {
-    async fn run(self) -> Result<TrialFinished, Stop> {
+    async fn run(self) -> Result<Ran, Stop> {
+        if let Place::Leased(lease) = &self.place
+            && self.can_spare
+            && let Some(why) = lease.trouble().await
+        {
+            return Ok(Ran::Nowhere(Box::new(self.spec), why));
+        }
         self.events.send(Event::TrialStarted(self.spec.clone())).await?;
         let (spec, events) = (self.spec.clone(), self.events.clone());
         let begun = tokio::time::Instant::now();
@@ -229,13 +275,13 @@ impl Start {
             Ok((trial, cluster)) => {
                 let result = trial.run().await;
                 cluster.close().await;
-                result
+                result.map(|(finished, clean)| Ran::Finished(Box::new(finished), clean))
             }
             Err(Stop::Journal(e)) => Err(Stop::Journal(e)),
             Err(stop) => {
                 let finished = never_began(spec, &stop, begun.elapsed().as_secs_f64());
                 events.send(Event::TrialFinished(Box::new(finished.clone()))).await?;
-                Ok(finished)
+                Ok(Ran::Finished(Box::new(finished), true))
             }
         };
         // What is left of a private folder is rubbish; that it cannot be removed changes no result.
@@ -246,8 +292,8 @@ impl Start {
     async fn prepare(self, folder: &camino::Utf8Path) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
         let model = self.model.ok_or_else(|| Stop::Infra(format!("the model {:?} was not opened", self.spec.model)))?;
         let inputs = TrialInputs::resolve(&self.catalog, &self.spec, &self.experiment).map_err(|e| Stop::Infra(e.to_string()))?;
-        let target = match self.cluster {
-            ClusterChoice::Embedded => {
+        let target = match self.place {
+            Place::Embedded => {
                 let mut config = super::embedded::of_system(&inputs.system, &inputs.time, self.spec.seed).map_err(Stop::Infra)?;
                 if !inputs.sees_injector() {
                     crate::cluster::hide_injector(&mut config);
@@ -257,14 +303,14 @@ impl Start {
                 }
                 Target::Embedded(Box::new(config))
             }
-            ClusterChoice::Kubeconfig { file, context, agent } => {
+            Place::Leased(lease) => {
                 // Without rights of its own the agent has the runner's, which see everything.
-                if !inputs.sees_injector() && agent.is_none() {
+                if !inputs.sees_injector() && lease.agent.is_none() {
                     return Err(Stop::Infra("the injector can be hidden only with a kubeconfig for the agent".to_owned()));
                 }
-                let agent = agent.filter(|_| !inputs.sees_injector());
+                let agent = lease.agent.clone().filter(|_| !inputs.sees_injector());
                 let account = agent.is_none() && inputs.agent.roles().is_some();
-                Target::Kubeconfig { file, context, agent, account }
+                Lease { agent, ..lease }.target(account)
             }
         };
         let cluster = Arc::new(connect(&target).await?);

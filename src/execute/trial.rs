@@ -91,8 +91,9 @@ impl Trial {
         }
     }
 
-    /// Runs the trial's pipeline, then its clean-up whatever happened, and reports the result.
-    pub(super) async fn run(mut self) -> Result<TrialFinished, Stop> {
+    /// Runs the trial's pipeline, then its clean-up whatever happened, and reports the result. Also says whether that left the
+    /// cluster as it was.
+    pub(super) async fn run(mut self) -> Result<(TrialFinished, bool), Stop> {
         let begun = Instant::now();
         let limit = span(&self.inputs.budgets.trial_time)?;
         let pipeline = self.inputs.trial.clone();
@@ -111,6 +112,7 @@ impl Trial {
         let limit = self.cleanup_limit(&pipeline.finally)?;
         let cleanup = tokio::time::timeout(limit, self.steps(&pipeline.finally)).await;
         let cleanup = cleanup.unwrap_or_else(|_| Err(Stop::Infra(format!("clean-up did not end within {} s", limit.as_secs()))));
+        let clean = cleanup.is_ok();
         if let (Ok(()), Err(e)) = (&end, cleanup) {
             end = Err(e);
         }
@@ -125,7 +127,7 @@ impl Trial {
         self.events.send(Event::TrialFinished(Box::new(finished.clone()))).await?;
         match end {
             Err(Stop::Journal(why)) => Err(Stop::Journal(why)),
-            _ => Ok(finished),
+            _ => Ok((finished, clean)),
         }
     }
 

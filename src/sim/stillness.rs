@@ -103,8 +103,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn stance(mark: u64, wakes_within: Duration) -> Option<Rest> {
-        Some(Rest { stance: Some(Stance { mark, wakes_within }) })
+    fn stance(mark: u64, wakes_within: Duration) -> Rest {
+        Rest { stance: Some(Stance { mark, wakes_within }) }
     }
 
     /// Looks as often as it is told to, until it may jump; gives the time that took.
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_stance_that_stays_is_enough() {
-        let took = until_jump(&mut Stillness::default(), WATCHING, |_| stance(7, Duration::ZERO));
+        let took = until_jump(&mut Stillness::default(), WATCHING, |_| Some(stance(7, Duration::ZERO)));
         assert!(took >= STILL && took < 20 * MS, "{took:?}");
     }
 
@@ -134,13 +134,14 @@ mod tests {
             100..200 => stance(2, 100 * MS),
             _ => stance(3, Duration::ZERO),
         };
-        let took = until_jump(&mut Stillness::default(), WATCHING, |at| if at < 100 * MS { polls(at) } else { polls(at + 100 * MS) });
+        let took =
+            until_jump(&mut Stillness::default(), WATCHING, |at| if at < 100 * MS { Some(polls(at)) } else { Some(polls(at + 100 * MS)) });
         assert!(took >= 100 * MS + STILL && took < 130 * MS, "{took:?}");
     }
 
     #[test]
     fn those_that_go_on_and_on_are_idle_after_all() {
-        let took = until_jump(&mut Stillness::default(), WATCHING, |at| stance(u64::try_from(at.as_millis()).unwrap(), MS));
+        let took = until_jump(&mut Stillness::default(), WATCHING, |at| Some(stance(u64::try_from(at.as_millis()).unwrap(), MS)));
         assert!(took >= 150 * MS && took < 170 * MS, "{took:?}");
     }
 
@@ -165,7 +166,7 @@ mod tests {
     fn a_late_machine_gets_more_time() {
         let mut s = Stillness::default();
         s.slept(3 * MS, 14 * MS);
-        let took = until_jump(&mut s, WATCHING, |_| stance(1, Duration::ZERO));
+        let took = until_jump(&mut s, WATCHING, |_| Some(stance(1, Duration::ZERO)));
         assert!(took >= STILL + 40 * MS, "{took:?}");
     }
 }

@@ -168,3 +168,107 @@ async fn a_cluster_that_cannot_be_brought_back_is_emptied_or_given_up() {
     let (code, said, rows) = on_shared(dir.path(), "there");
     assert_eq!((code, rows[0]["outcome"].as_str()), (Some(1), "infra_error"), "{said}");
 }
+
+/// Events of a run, by kind, in order.
+fn kinds(out: &Path) -> Vec<String> {
+    let journal = fs::read_to_string(run_dir(out).join("events.jsonl")).unwrap_or_default();
+    let kind = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?["event"].as_object()?.keys().next()?.clone());
+    journal.lines().filter_map(kind).collect()
+}
+
+fn experiment(dir: &Path, name: &str, faults: &str, models: &str) {
+    let sequence = format!("name = {name:?}\nfaults = [{faults}]\n");
+    fs::write(dir.join(format!("experiments/sequences/{name}.toml")), sequence).unwrap();
+    let matrix = format!("{{ system = [\"their-shop\"], sequence = [{name:?}], method = [\"single\"], model = [{models}] }}");
+    fs::write(dir.join(format!("experiments/{name}.toml")), format!("name = {name:?}\nmatrix = {matrix}\n")).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_in_the_cluster_is_taken_back_before_it_goes_on() {
+    let dir = data("60s", "60s");
+    let _cluster = Shared::up(dir.path());
+    // A fault outside the system's namespace: nothing that the next trial makes anew would mend it.
+    experiment(dir.path(), "cordon", "\"fenced\"", "\"noop\"");
+    let words = ["run", "cordon", "--root", ".", "--kubeconfig", "kubeconfig", "--out", "out"];
+    let mut child = program().args(words).current_dir(dir.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let out = dir.path().join("out");
+    let cordoned = async || state(dir.path()).await["Node \"node-1\""][0] == true;
+    let begun = Instant::now();
+    while !cordoned().await {
+        assert!(begun.elapsed() < Duration::from_mins(2), "no fault was injected");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(cordoned().await && !kinds(&out).contains(&"undo_paid".to_owned()));
+    let run_folder = run_dir(&out);
+    let resumed = run(&["resume", run_folder.to_str().unwrap()], dir.path());
+    let row = &rows(&run_folder)[0];
+    assert_eq!(row["outcome"], "not_recovered", "{}\n{row:?}", text(&resumed.stderr));
+    let kinds = kinds(&out);
+    let of = |kind: &str| kinds.iter().enumerate().filter(|(_, k)| *k == kind).map(|(n, _)| n).collect::<Vec<_>>();
+    let (runs, trials, paid) = (of("run_started"), of("trial_started"), of("undo_paid"));
+    assert!(runs[1] < paid[0] && paid[0] < trials[1], "{runs:?} {trials:?} {paid:?}");
+    assert!(!cordoned().await);
+    // The same run with another cluster: what is left in the first one must not be forgotten.
+    let journal = run_folder.join("events.jsonl");
+    let left: String = fs::read_to_string(&journal).unwrap().split_inclusive('\n').take(paid[0].min(trials[1]) - 1).collect();
+    fs::write(&journal, left).unwrap();
+    let elsewhere = fs::read_to_string(dir.path().join("kubeconfig")).unwrap().replace("127.0.0.1", "localhost");
+    fs::write(dir.path().join("kubeconfig"), elsewhere).unwrap();
+    let refused = run(&["resume", run_folder.to_str().unwrap()], dir.path());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("its fault is still in the cluster http://127.0.0.1"), "{}", text(&refused.stderr));
+}
+
+/// A kubeconfig with a context for each of these clusters.
+fn contexts(file: &Path, servers: &[(&str, String)]) {
+    let named = |key: &str, rest: &dyn Fn(&str, &str) -> Value| -> Vec<Value> {
+        servers.iter().map(|(name, server)| serde_json::json!({"name": name, key: rest(name, server)})).collect()
+    };
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": servers[0].0,
+        "clusters": named("cluster", &|_, server| serde_json::json!({"server": server})),
+        "users": named("user", &|_, _| serde_json::json!({})),
+        "contexts": named("context", &|name, _| serde_json::json!({"cluster": name, "user": name})),
+    });
+    fs::write(file, config.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn trials_share_out_several_clusters_and_one_that_is_gone_is_set_aside() {
+    let dir = data("60s", "60s");
+    let (_one, other) = (Shared::up(dir.path()), tempfile::tempdir().unwrap());
+    let _two = Shared::up(other.path());
+    let server = |of: &Path| microremed::cluster::server_of(of.join("kubeconfig").to_str(), None).unwrap();
+    let (first, second) = (server(dir.path()), server(other.path()));
+    contexts(
+        &dir.path().join("all"),
+        &[("gone", "http://127.0.0.1:1".to_owned()), ("one", first.clone()), ("two", second), ("again", first)],
+    );
+    experiment(dir.path(), "spread", "\"no-replicas\", \"frozen\"", "\"gold\", \"noop\"");
+    let words = ["run", "spread", "--root", ".", "--kubeconfig", "all", "--out", "out"];
+    let with = |names: &[&'static str]| [&words[..], &names.iter().flat_map(|n| ["--context", n]).collect::<Vec<_>>()].concat();
+    // Two trials in one namespace would fail each other.
+    let refused = run(&with(&["one", "two", "again"]), dir.path());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("are of one cluster"), "{}", text(&refused.stderr));
+    let done = run(&with(&["gone", "one", "two"]), dir.path());
+    let said = text(&done.stderr);
+    let out = dir.path().join("out");
+    let rows = rows(&run_dir(&out));
+    let found: Vec<(&str, &str)> = rows.iter().map(|r| (r["model"].as_str(), r["outcome"].as_str())).collect();
+    let expected = [("gold", "recovered"), ("noop", "not_recovered")].repeat(2);
+    assert_eq!((done.status.code(), found), (Some(0), expected), "{said}");
+    assert!(said.contains("no further trials were run on gone"), "{said}");
+    // Side by side: the second began before the first had ended.
+    let kinds = kinds(&out);
+    let starts: Vec<usize> = kinds.iter().enumerate().filter(|(_, k)| *k == "trial_started").map(|(n, _)| n).collect();
+    let ends: Vec<usize> = kinds.iter().enumerate().filter(|(_, k)| *k == "trial_finished").map(|(n, _)| n).collect();
+    assert!(starts[1] < ends[0], "{starts:?} {ends:?}");
+    // Both have had the system.
+    for folder in [dir.path(), other.path()] {
+        assert!(!state(folder).await.is_empty());
+        assert_ne!(uid(folder).await, "", "a cluster was not used");
+    }
+}

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use microremed::ansible::{Idle, Timekeeping};
+use microremed::ansible::Timekeeping;
+use microremed::rest::RestProbe;
 
 #[derive(Default)]
 struct State {
     now_ms: AtomicU64,
     next: AtomicU64,
     sleepers: Mutex<BTreeMap<(u64, u64), TcpStream>>,
-    idle: Mutex<Option<Idle>>,
+    rest: Mutex<Option<RestProbe>>,
     asked: Mutex<Vec<u64>>,
     stop: AtomicBool,
 }
@@ -47,8 +48,8 @@ impl FakeClock {
         Timekeeping {
             now_ms: Arc::new(move || now.now_ms.load(Ordering::Relaxed)),
             environment: vec![("SIM_CLOCK".to_owned(), format!("http://{}/.sim", self.address))],
-            working: Arc::new(move |idle| {
-                *working.idle.lock().unwrap() = Some(idle);
+            working: Arc::new(move |rest| {
+                *working.rest.lock().unwrap() = Some(rest);
                 Box::new(())
             }),
         }
@@ -92,7 +93,7 @@ impl State {
         let mut idle = 0;
         while !self.stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(3));
-            let quiet = self.idle.lock().unwrap().as_ref().is_some_and(|idle| idle());
+            let quiet = self.rest.lock().unwrap().as_ref().is_some_and(|rest| rest().is_some());
             idle = if quiet { idle + 1 } else { 0 };
             let mut sleepers = self.sleepers.lock().unwrap();
             if idle < 3 || sleepers.is_empty() {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::ObjectRef;
 use crate::event::{Event, Outcome};
+use crate::execute::debts::{bring_back, remove};
 use crate::execute::judge::{millis, span};
 use crate::execute::stop::Stop;
 use crate::execute::trial::Trial;
@@ -20,7 +21,9 @@ impl Trial {
         let planned = self.look_ahead(&parts).await?;
         let restore: Vec<Value> = planned.iter().map(|(at, before)| json!({"object": at, "spec": before["spec"]})).collect();
         // The debt holds everything before the first change is made.
-        self.owe(json!({"delete": self.injected, "restore": restore})).await?;
+        let nodes = self.baseline.everything.iter().filter(|(at, _)| at.kind == "Node");
+        let nodes: Vec<(&ObjectRef, &Value)> = nodes.map(|(at, placing)| (at, &**placing)).collect();
+        self.owe(json!({"delete": self.injected, "restore": restore, "nodes": nodes})).await?;
         let namespace = self.inputs.system.namespace.clone();
         for part in &parts {
             match part {
@@ -137,49 +140,19 @@ impl Trial {
             Undo::Restore(_) => ("0s".to_owned(), false),
             Undo::All(all) => (all.timeout, all.evict),
         };
-        let limit = millis(span(&timeout)?);
-        for at in self.injected.clone() {
-            self.remove(&at, limit).await?;
+        let (limit, begun) = (span(&timeout)?, tokio::time::Instant::now());
+        for at in &self.injected {
+            remove(&self.cluster, at, limit).await?;
         }
-        for (at, before, _) in self.patched.clone() {
-            self.bring_back(&at, &before).await?;
+        for (at, before, _) in &self.patched {
+            bring_back(&self.cluster, at, &before["spec"]).await?;
         }
+        self.tally.waiting += begun.elapsed();
         if evict {
             self.evict(&format!("app={}", self.spec.target)).await?;
         }
         self.owes_undo = false;
         self.events.send(Event::UndoPaid { trial: self.spec.id.clone(), debt: DEBT.to_owned() }).await
-    }
-
-    /// Gives a patched object the specification that it had.
-    async fn bring_back(&mut self, at: &ObjectRef, before: &Value) -> Result<(), Stop> {
-        if let Some(now) = self.cluster.get(at).await?
-            && now["spec"] != before["spec"]
-        {
-            let mut object = now;
-            object["spec"] = before["spec"].clone();
-            if let Some(o) = object.as_object_mut() {
-                o.remove("status");
-            }
-            self.cluster.replace(&object, &at.namespace).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes an object; when a finalizer keeps it longer than `limit`, the finalizers are emptied.
-    async fn remove(&mut self, at: &ObjectRef, limit: u64) -> Result<(), Stop> {
-        if !self.cluster.delete(at).await? {
-            return Ok(());
-        }
-        let end = self.now_ms().saturating_add(limit);
-        while self.cluster.get(at).await?.is_some() {
-            if self.now_ms() >= end {
-                self.cluster.patch(at, "merge", &json!({"metadata": {"finalizers": null}})).await?;
-                return Ok(());
-            }
-            self.pass(std::time::Duration::from_millis(500)).await?;
-        }
-        Ok(())
     }
 }
 
