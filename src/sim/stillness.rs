@@ -157,7 +157,7 @@ mod tests {
     fn one_who_computes_starts_it_anew() {
         let busy_until = 40 * MS;
         let took = until_jump(&mut Stillness::default(), WATCHING, |at| {
-            if at == 3 * MS || at < busy_until && at > 6 * MS { None } else { stance(1, Duration::ZERO) }
+            if at == 3 * MS || at < busy_until && at > 6 * MS { None } else { Some(stance(1, Duration::ZERO)) }
         });
         assert!(took >= busy_until + STILL, "{took:?}");
     }
