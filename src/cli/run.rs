@@ -165,6 +165,9 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         (None, None) => ClusterChoice::Embedded,
         (file, context) => ClusterChoice::Kubeconfig { file: file.clone(), context: context.clone(), agent: args.agent_kubeconfig.clone() },
     };
+    if args.jobs.is_some_and(|jobs| jobs > 1) && !matches!(cluster, ClusterChoice::Embedded) {
+        progress.say("--jobs counts for nothing here: trials share the cluster of the kubeconfig and run one after the other");
+    }
     let (sandbox, sandboxed) = confined;
     let head = RunStarted {
         sandbox: sandboxed,
@@ -285,8 +288,12 @@ fn can_hide(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
     Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help))
 }
 
-/// A kubeconfig that is not there would fail every trial, one after the other.
+/// A kubeconfig that is not there would fail every trial, one after the other; one that nobody asks is a mistake.
 fn can_read(args: &RunArgs) -> Result<(), Failure> {
+    if args.agent_kubeconfig.is_some() && args.kubeconfig.is_none() && args.context.is_none() {
+        return Err(Failure::input("--agent-kubeconfig is for a cluster of your own, and the run is on the embedded one")
+            .help("leave it out, or name the cluster by --kubeconfig or --context"));
+    }
     for (word, file) in [("--kubeconfig", &args.kubeconfig), ("--agent-kubeconfig", &args.agent_kubeconfig)] {
         if let Some(file) = file {
             let _opened = fs_err::File::open(file)
