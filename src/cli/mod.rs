@@ -4,6 +4,7 @@
 //! 3 a dependency is missing, 130 interrupted.
 
 mod args;
+mod ask;
 mod calibrate;
 mod check;
 mod cluster_up;

@@ -185,7 +185,7 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&st
     Ok(cluster)
 }
 
-async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {
+pub(super) async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {
     let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
     let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| connect(&e))?;
     let config =

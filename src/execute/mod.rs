@@ -5,8 +5,9 @@
 //!
 //! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (slots and cancellation), [`trial`] (state of a trial),
 //! [`step`] (the interpreter of pipelines), [`judge`] and [`check`] (check sets), [`baseline`] and [`strategy`] (what
-//! changed in the cluster), [`spending`] (the run's budgets), [`outcome`] (from all that to a result).
+//! changed in the cluster), [`spending`] (the run's budgets), [`approve`] (a person's word), [`outcome`] (from all that to a result).
 
+mod approve;
 mod baseline;
 mod check;
 mod dispatcher;
@@ -21,6 +22,7 @@ mod strategy;
 mod tally;
 mod trial;
 
+pub use approve::{Approver, Question};
 pub use run::{ClusterChoice, RunEnd, RunRequest, run};
 pub use spending::Amount;
 

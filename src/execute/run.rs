@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::approve::Approver;
 use super::dispatcher::Events;
 use super::spending::{Amount, Spending};
 use super::stop::Stop;
@@ -63,6 +64,8 @@ pub struct RunRequest {
     pub give_up_after: Option<u32>,
     /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
     pub program: Option<std::path::PathBuf>,
+    /// Who says whether a playbook may run; none: nobody is asked, and an experiment that wants it runs none.
+    pub approver: Option<Arc<dyn Approver>>,
     /// What children are confined by; none: the user wants it so.
     pub sandbox: Option<Confinement>,
     /// Folder for the private folders of the trials.
@@ -94,6 +97,7 @@ pub(super) struct Shared {
     pub(super) spending: Spending,
     pub(super) secrets: Secrets,
     pub(super) program: Option<std::path::PathBuf>,
+    pub(super) approver: Option<Arc<dyn Approver>>,
     pub(super) sandbox: Option<Confinement>,
     pub(super) warm: Option<Warm>,
 }
@@ -135,6 +139,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         spent,
         give_up_after,
         program,
+        approver,
         sandbox,
         work,
         cancel,
@@ -150,6 +155,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         spending: Spending::new(&experiment.budgets, spent)?,
         secrets,
         program,
+        approver,
         sandbox,
     });
     // A cluster of a kubeconfig is one namespace for one trial at a time.

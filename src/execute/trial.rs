@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use super::approve::Patience;
 use super::baseline::Baseline;
 use super::dispatcher::Events;
 use super::judge::{Judge, Judgement, millis, span};
@@ -51,6 +52,8 @@ pub(super) struct Trial {
     pub(super) verdicts: Vec<(String, bool)>,
     pub(super) audit: strategy::Audit,
     pub(super) in_method: bool,
+    /// Real time in which a person was asked; no limit of the trial counts it.
+    pub(super) patience: Arc<Patience>,
     stage: Option<(String, Instant)>,
 }
 
@@ -87,6 +90,7 @@ impl Trial {
             verdicts: Vec::new(),
             audit: strategy::Audit::default(),
             in_method: false,
+            patience: Arc::default(),
             stage: None,
         }
     }
@@ -96,12 +100,12 @@ impl Trial {
         let begun = Instant::now();
         let limit = span(&self.inputs.budgets.trial_time)?;
         let pipeline = self.inputs.trial.clone();
-        let cancel = self.shared.cancel.clone();
+        let (cancel, patience) = (self.shared.cancel.clone(), Arc::clone(&self.patience));
         self.events.send(Event::Checks { trial: self.spec.id.clone(), sets: self.inputs.checks.clone() }).await?;
         let mut end = tokio::select! {
             end = self.steps(&pipeline.steps) => end,
             () = cancel.cancelled() => Err(Stop::Cancelled),
-            () = tokio::time::sleep(limit) => Err(self.out_of_time(limit)),
+            () = patience.without_it(limit) => Err(self.out_of_time(limit)),
         };
         if cancel.is_cancelled() && end.is_err() {
             // Whatever broke first, it broke because of the interruption.
@@ -155,7 +159,7 @@ impl Trial {
         let (outcome, error) = outcome::of(end, verdict("strict"), &self.tally);
         let t = &self.tally;
         let (downtime_s, failed_requests) = self.interruption();
-        let accounted = t.model + t.children + t.waiting;
+        let accounted = t.model + t.children + t.waiting + self.patience.total();
         TrialFinished {
             spec: self.spec.clone(),
             category: self.inputs.fault.category.clone(),
