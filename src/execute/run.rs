@@ -148,7 +148,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
     let simulated = matches!(cluster, ClusterChoice::Embedded);
     let warmed = experiment.sandbox.warm && sandbox.as_ref().is_some_and(|c| c.layers.namespaces);
     let shared = Arc::new(Shared {
-        warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated)),
+        warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated, work.as_std_path().to_owned())),
         toolchain,
         cancel: cancel.clone(),
         charge_model: experiment.time.model == "charged",

@@ -140,7 +140,7 @@ impl Scene {
         let layers = detect(Path::new(env!("CARGO_BIN_EXE_microremed"))).layers;
         assert!(layers.suffice(), "this machine has no sandbox: {}; microremed doctor says more", layers.named());
         let before = contents(&host);
-        let warm = Warm::begin(tools.clone(), false);
+        let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
         Self { folder, victim, tcp_port, udp_port, abstract_name, reached, cluster, tools, layers, warm, before }
     }
 

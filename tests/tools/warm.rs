@@ -40,7 +40,7 @@ async fn a_fork_gives_what_a_new_start_gives() {
         // Then every playbook is started anew.
         return;
     }
-    let warm = Warm::begin(tools.clone(), false);
+    let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
     let folder = tempfile::tempdir().unwrap();
     let workspace = |name: &str, warm: Option<Warm>| {
         let mut spec = WorkspaceSpec::plain(folder.path().join(name), "apiVersion: v1\nkind: Config\n".to_owned(), "k3s_control_plane");
