@@ -37,7 +37,7 @@ async fn measure(repeats: u32) -> Result<String, Problem> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
     let tools = Toolchain::install(&base, &|_| {}, &CancellationToken::new()).await?;
     let program = || PathBuf::from(env!("CARGO_BIN_EXE_microremed"));
-    let layers = detect(&program()).layers;
+    let layers = detect(&program(), &std::env::temp_dir()).layers;
     let folder = tempfile::tempdir()?;
     let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
     let workspace = |name: &str, warm: Option<Warm>| {

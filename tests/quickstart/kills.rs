@@ -14,9 +14,9 @@ use std::{fs, thread};
 
 use super::{processes_of, program, root, rows, run, run_dir, text};
 
-/// Four trials: with and without children that talk to the cluster, with and without long waits for a verdict.
+/// One trial after the other: one whose children change the cluster, and one with long waits for its verdict.
 const SELECT: [&str; 12] =
-    ["run", "quickstart", "--fault", "pod-fail", "--fault", "network-loss", "--method", "sologen", "--model", "gold", "--model", "noop"];
+    ["run", "quickstart", "--fault", "pod-fail", "--method", "sologen", "--model", "gold", "--model", "noop", "--jobs", "1"];
 /// What must be the same whatever happened on the way.
 const COLUMNS: [&str; 9] = ["trial_id", "outcome", "compat", "strict", "strategy", "attempts", "remediation_s", "downtime_s", "collateral"];
 
@@ -92,7 +92,7 @@ fn a_run_that_is_killed_anywhere_goes_on_as_if_nothing_had_happened() {
     assert!(whole.status.success(), "{}", text(&whole.stderr));
     let undisturbed = run_dir(out.path());
     let length = lines(&undisturbed.join("events.jsonl"));
-    assert_eq!(results(&undisturbed).len(), 4);
+    assert_eq!(results(&undisturbed).len(), 2);
     let mut killed = 0;
     for point in points {
         // The fractions of the multiples of the golden ratio fall between each other.

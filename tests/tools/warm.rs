@@ -35,7 +35,7 @@ fn settled(outcome: &PlaybookOutcome, folder: &Path) -> String {
 async fn a_fork_gives_what_a_new_start_gives() {
     let tools = super::tools().await;
     let program = || PathBuf::from(env!("CARGO_BIN_EXE_microremed"));
-    let layers = detect(&program()).layers;
+    let layers = detect(&program(), &std::env::temp_dir()).layers;
     if !layers.namespaces {
         // Then every playbook is started anew.
         return;
