@@ -3,7 +3,7 @@
 //! Inputs: a [`RunRequest`] (plan, catalog, tools, models, where the cluster is) and a [`crate::event::Sink`]. Output:
 //! events, and a [`RunEnd`]. Knows no file format and prints nothing.
 //!
-//! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (slots and cancellation), [`trial`] (state of a trial),
+//! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (trials side by side, and cancellation), [`slots`] (who computes), [`trial`] (state of a trial),
 //! [`step`] (the interpreter of pipelines), [`judge`] and [`check`] (check sets), [`baseline`] and [`strategy`] (what
 //! changed in the cluster), [`spending`] (the run's budgets), [`approve`] (a person's word), [`outcome`] (from all that to a result).
 
@@ -15,6 +15,7 @@ pub mod embedded;
 mod judge;
 mod outcome;
 mod run;
+mod slots;
 mod spending;
 mod step;
 mod stop;

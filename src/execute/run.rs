@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::approve::Approver;
 use super::dispatcher::Events;
+use super::slots::{Slot, Slots};
 use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
@@ -100,6 +101,7 @@ pub(super) struct Shared {
     pub(super) approver: Option<Arc<dyn Approver>>,
     pub(super) sandbox: Option<Confinement>,
     pub(super) warm: Option<Warm>,
+    pub(super) slots: Slots,
 }
 
 /// The inventory's group for the machine that runs playbooks; the published benchmark's name for it.
@@ -149,6 +151,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
     let warmed = experiment.sandbox.warm && sandbox.as_ref().is_some_and(|c| c.layers.namespaces);
     let shared = Arc::new(Shared {
         warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated, work.as_std_path().to_owned())),
+        slots: Slots::new(simulated && experiment.time.clock == "skip"),
         toolchain,
         cancel: cancel.clone(),
         charge_model: experiment.time.model == "charged",
@@ -228,9 +231,17 @@ impl Start {
     async fn run(self) -> Result<TrialFinished, Stop> {
         self.events.send(Event::TrialStarted(self.spec.clone())).await?;
         let (spec, events) = (self.spec.clone(), self.events.clone());
-        let begun = tokio::time::Instant::now();
         let folder = self.work.join(&spec.id.0);
-        let prepared = self.prepare(&folder).await;
+        let (slots, cancel) = (self.shared.slots.clone(), self.shared.cancel.clone());
+        let slot = tokio::select! {
+            slot = slots.take() => Ok(slot),
+            () = cancel.cancelled() => Err(Stop::Cancelled),
+        };
+        let begun = tokio::time::Instant::now();
+        let prepared = match slot {
+            Ok(slot) => self.prepare(&folder, slot).await,
+            Err(stop) => Err(stop),
+        };
         let result = match prepared {
             Ok((trial, cluster)) => {
                 let result = trial.run().await;
@@ -249,7 +260,7 @@ impl Start {
         result
     }
 
-    async fn prepare(self, folder: &camino::Utf8Path) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
+    async fn prepare(self, folder: &camino::Utf8Path, slot: Slot) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
         let model = self.model.ok_or_else(|| Stop::Infra(format!("the model {:?} was not opened", self.spec.model)))?;
         let inputs = TrialInputs::resolve(&self.catalog, &self.spec, &self.experiment).map_err(|e| Stop::Infra(e.to_string()))?;
         let target = match self.cluster {
@@ -286,8 +297,16 @@ impl Start {
         };
         let workspace =
             Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
-        let parts =
-            Parts { shared: self.shared, spec: self.spec, inputs, model, cluster: Arc::clone(&cluster), workspace, events: self.events };
+        let parts = Parts {
+            shared: self.shared,
+            spec: self.spec,
+            inputs,
+            model,
+            cluster: Arc::clone(&cluster),
+            workspace,
+            events: self.events,
+            slot,
+        };
         Ok((Trial::new(parts), cluster))
     }
 }

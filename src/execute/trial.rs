@@ -11,6 +11,7 @@ use super::baseline::Baseline;
 use super::dispatcher::Events;
 use super::judge::{Judge, Judgement, millis, span};
 use super::run::Shared;
+use super::slots::Slot;
 use super::stop::Stop;
 use super::tally::Tally;
 use super::{outcome, strategy};
@@ -54,6 +55,8 @@ pub(super) struct Trial {
     pub(super) in_method: bool,
     /// Real time in which a person was asked; no limit of the trial counts it.
     pub(super) patience: Arc<Patience>,
+    /// None while it waits for somebody outside.
+    slot: Option<Slot>,
     stage: Option<(String, Instant)>,
 }
 
@@ -66,11 +69,12 @@ pub(super) struct Parts {
     pub(super) cluster: Arc<Cluster>,
     pub(super) workspace: Workspace,
     pub(super) events: Events,
+    pub(super) slot: Slot,
 }
 
 impl Trial {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { shared, spec, inputs, model, cluster, workspace, events } = parts;
+        let Parts { shared, spec, inputs, model, cluster, workspace, events, slot } = parts;
         let scope = scope(&inputs);
         Self {
             shared,
@@ -91,6 +95,7 @@ impl Trial {
             audit: strategy::Audit::default(),
             in_method: false,
             patience: Arc::default(),
+            slot: Some(slot),
             stage: None,
         }
     }
@@ -213,6 +218,18 @@ impl Trial {
                 None => self.tally.stages.push((name, spent)),
             }
         }
+    }
+
+    /// Leaves the cores to others until [`Trial::compute`]: a model or a person is waited for.
+    pub(super) fn idle(&mut self) {
+        self.slot = None;
+    }
+
+    /// Waits for its turn.
+    pub(super) async fn compute(&mut self) {
+        let begun = Instant::now();
+        self.slot = Some(self.shared.slots.take().await);
+        self.tally.waiting += begun.elapsed();
     }
 
     /// The cluster's time.

@@ -85,19 +85,21 @@ impl Trial {
     }
 
     /// Asks a person whether a playbook may run, where the experiment wants it and its rules do not forbid it anyway.
-    async fn approve(&self, code: &str) -> Result<Option<Approval>, Stop> {
+    async fn approve(&mut self, code: &str) -> Result<Option<Approval>, Stop> {
         let policy = &self.inputs.policy;
         if !policy.ask || !Uses::of(code).denied(&policy.rules()).is_empty() {
             return Ok(None);
         }
-        let Some(approver) = &self.shared.approver else {
+        let Some(approver) = self.shared.approver.clone() else {
             return Err(Stop::Infra("policy.ask wants a person to be asked, and there is none".to_owned()));
         };
-        let before = self.patience.total();
-        let waits = self.patience.begin();
+        self.idle();
+        let (before, patience) = (self.patience.total(), Arc::clone(&self.patience));
+        let waits = patience.begin();
         let question = Question { trial: &self.spec, attempt: self.tally.attempts + 1, code };
         let allowed = approver.ask(question).await.map_err(Stop::Infra)?;
         drop(waits);
+        self.compute().await;
         Ok(Some(Approval { allowed, waited_s: self.patience.total().saturating_sub(before).as_secs_f64() }))
     }
 
