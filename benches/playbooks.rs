@@ -37,9 +37,9 @@ async fn measure(repeats: u32) -> Result<String, Problem> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
     let tools = Toolchain::install(&base, &|_| {}, &CancellationToken::new()).await?;
     let program = || PathBuf::from(env!("CARGO_BIN_EXE_microremed"));
-    let layers = detect(&program()).layers;
+    let layers = detect(&program(), &std::env::temp_dir()).layers;
     let folder = tempfile::tempdir()?;
-    let warm = Warm::begin(tools.clone(), false);
+    let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
     let workspace = |name: &str, warm: Option<Warm>| {
         let mut spec = WorkspaceSpec::plain(folder.path().join(name), "apiVersion: v1\nkind: Config\n".to_owned(), "k3s_control_plane");
         spec.sandbox = Some(Confinement { layers, limits: Limits::default(), program: program() });

@@ -196,8 +196,20 @@ pub struct PlaybookRan {
     /// What its text says it uses.
     #[serde(default)]
     pub uses: crate::ansible::Uses,
+    /// What a person said who was asked whether it may run; none: nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// What came of it.
     pub outcome: crate::ansible::PlaybookOutcome,
+}
+
+/// A person's word on a playbook.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Whether it might run.
+    pub allowed: bool,
+    /// Real seconds until the word came, those in which another trial's question was open included. They count in no limit.
+    pub waited_s: f64,
 }
 
 /// Phase of the verdicts of a trial.

@@ -85,4 +85,26 @@ impl PlaybookOutcome {
     pub fn succeeded(&self) -> bool {
         self.command.finish == Finish::Exited(0) && !self.tasks.is_empty()
     }
+
+    /// Of a playbook that was not run, and what forbade it.
+    pub fn refused(denied: &[String]) -> Self {
+        let command = CommandOutcome {
+            finish: Finish::Exited(1),
+            stdout: String::new(),
+            stderr: format!("The playbook was not run. This experiment's policy denies: {}.\n", denied.join(", ")),
+            dropped_bytes: 0,
+            real_s: 0.0,
+            cluster_s: 0.0,
+            contained: denied.iter().map(|d| format!("denied by the policy: {d}")).collect(),
+        };
+        Self { command, tasks: Vec::new(), stats: BTreeMap::new(), valid: true }
+    }
+
+    /// Of a playbook that a person did not let run.
+    pub fn disapproved() -> Self {
+        let mut outcome = Self::refused(&[]);
+        "The playbook was not run. A person was asked and said no.\n".clone_into(&mut outcome.command.stderr);
+        outcome.command.contained = vec!["denied by a person".to_owned()];
+        outcome
+    }
 }

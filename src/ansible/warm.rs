@@ -5,7 +5,7 @@
 //! interpreters themselves. Where they cannot be had, or have ended, playbooks start as ever.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -66,15 +66,15 @@ struct Answer {
 pub struct Warm(Arc<OnceCell<Option<WarmInterpreters>>>);
 
 impl Warm {
-    /// Begins to start them beside everything else.
-    pub fn begin(tools: Toolchain, clock: bool) -> Self {
+    /// Begins to start them beside everything else. `place`: a folder for theirs, which goes away with it.
+    pub fn begin(tools: Toolchain, clock: bool, place: PathBuf) -> Self {
         let warm = Self(Arc::default());
         let begun = warm.clone();
         tokio::spawn(async move {
             begun
                 .0
                 .get_or_init(|| async {
-                    match WarmInterpreters::start(&tools, clock).await {
+                    match WarmInterpreters::start(&tools, clock, &place).await {
                         Ok(interpreters) => Some(interpreters),
                         Err(why) => {
                             tracing::warn!("{}; playbooks start anew", chain(&why));
@@ -126,8 +126,8 @@ impl Drop for Group {
 
 impl WarmInterpreters {
     /// Starts them. `clock`: time is simulated, so that what they import must take its time from there.
-    pub async fn start(tools: &Toolchain, clock: bool) -> Result<Self, WarmError> {
-        let folder = tempfile::Builder::new().prefix("microremed-warm-").tempdir()?;
+    pub async fn start(tools: &Toolchain, clock: bool, place: &Path) -> Result<Self, WarmError> {
+        let folder = tempfile::Builder::new().prefix("warm-").tempdir_in(place)?;
         let [settings_file, inventory, said, program] =
             ["ansible.cfg", "inventory.ini", "said", "microremed_warm.py"].map(|name| folder.path().join(name));
         fs_err::write(&program, SERVER)?;

@@ -136,7 +136,7 @@ impl Workspace {
         let run = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let denied = Uses::of(playbook).denied(rules);
         if !denied.is_empty() {
-            return Ok(refused(&denied));
+            return Ok(PlaybookOutcome::refused(&denied));
         }
         let file = self.control().join(format!("playbook-{run}.yml"));
         let events = self.control().join(format!("events-{run}.jsonl"));
@@ -264,20 +264,6 @@ impl Workspace {
         let watch = Watch { limits: confinement.limits, folder: self.spec.folder.clone() };
         Ok(Launcher { program: confinement.program.clone(), policy: policy_file, trouble, watch, closed: confinement.layers.namespaces })
     }
-}
-
-/// A playbook that was not run.
-fn refused(denied: &[String]) -> PlaybookOutcome {
-    let command = CommandOutcome {
-        finish: Finish::Exited(1),
-        stdout: String::new(),
-        stderr: format!("The playbook was not run. This experiment's policy denies: {}.\n", denied.join(", ")),
-        dropped_bytes: 0,
-        real_s: 0.0,
-        cluster_s: 0.0,
-        contained: denied.iter().map(|d| format!("denied by the policy: {d}")).collect(),
-    };
-    PlaybookOutcome { command, tasks: Vec::new(), stats: std::collections::BTreeMap::new(), valid: true }
 }
 
 /// The ports of the API servers that a kubeconfig names.

@@ -87,9 +87,9 @@ pub(super) enum Command {
         /// What to plan.
         #[command(flatten)]
         select: SelectArgs,
-        /// How to print it.
-        #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
-        format: PlanFormat,
+        /// How to print it. Default: table.
+        #[arg(long, value_enum)]
+        format: Option<PlanFormat>,
         /// Estimate cost and time from these runs. Default: the newest ones in the results folder with the same experiment or models.
         #[arg(long, value_name = "RUN_DIR", num_args = 1..)]
         from: Vec<Utf8PathBuf>,
@@ -111,9 +111,9 @@ pub(super) enum Command {
         /// Run folders.
         #[arg(required = true)]
         run_dirs: Vec<Utf8PathBuf>,
-        /// What to print.
-        #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
-        format: ReportFormat,
+        /// What to print. Default: text.
+        #[arg(long, value_enum)]
+        format: Option<ReportFormat>,
         /// Columns to group by: method, model, system, sequence, fault, category, target, repeat, strategy, injector.
         #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
         by: Vec<String>,

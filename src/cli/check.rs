@@ -8,6 +8,9 @@ use super::{load, tell};
 use crate::manifest::{Catalog, source::Root};
 
 pub(super) fn check(global: &Global, paths: &[Utf8PathBuf]) -> Result<(), Failure> {
+    if !paths.is_empty() && global.root.is_some() {
+        return Err(Failure::input("--root names one folder to check, and the arguments others").help("name all of them as arguments"));
+    }
     let roots = if paths.is_empty() { vec![load::root(global)?] } else { paths.iter().map(Root::folder).collect() };
     for path in paths {
         if !path.is_dir() {

@@ -4,6 +4,7 @@
 //! 3 a dependency is missing, 130 interrupted.
 
 mod args;
+mod ask;
 mod calibrate;
 mod check;
 mod cluster_up;
@@ -51,6 +52,10 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
+            if e.use_stderr() && std::env::args().any(|word| word == "--json") {
+                let said = e.render().to_string();
+                return fail(&Failure::input(said.trim().trim_start_matches("error: ")), true);
+            }
             let code = if e.use_stderr() { Code::Input as u8 } else { 0 };
             // Nothing can be said where not even this can be printed.
             let _printed = e.print();
@@ -92,7 +97,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Models { command: ModelsCommand::Test { name } } => models::test(&global, &name).await,
         Command::Doctor => doctor::doctor(&global).await,
         Command::New { kind, name } => new::new(&global, kind, &name),
-        Command::Schema { kind } => schema::schema(&kind),
+        Command::Schema { kind } => schema::schema(&global, &kind),
+        Command::Completions { .. } if global.json => Err(Failure::input("a completion script is no JSON").help("leave out --json")),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "microremed", &mut script);

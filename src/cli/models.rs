@@ -9,7 +9,7 @@ use super::places::{Global, variable};
 use super::{load, print};
 use crate::diagnostic::did_you_mean;
 use crate::manifest::Catalog;
-use crate::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Provider, Role, ToolSpec, open};
+use crate::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Provider, Role, Servers, ToolSpec, open};
 
 /// What the model is asked to say in `models test`.
 const WORD: &str = "ready";
@@ -85,7 +85,8 @@ pub(super) async fn test(global: &Global, name: &str) -> Result<(), Failure> {
         return Err(Failure::input(format!("{name} is a fixed policy ({}) and asks nobody", spec.provider.name()))
             .help("models test is for models behind an endpoint"));
     }
-    let model = open(spec, &variable).map_err(|e| Failure::new(Code::Dependency, format!("model {name}: {}", chain(&e))))?;
+    let model =
+        open(spec, &variable, &Servers::default()).map_err(|e| Failure::new(Code::Dependency, format!("model {name}: {}", chain(&e))))?;
     let reply = ask(&*model).await.map_err(|e| failed(name, spec, &e))?;
     report(global, spec, &reply)
 }

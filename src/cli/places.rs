@@ -1,6 +1,7 @@
 //! Where things are on this machine.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use clap::ValueEnum;
 
 use super::failure::{Code, Failure};
 
@@ -13,6 +14,18 @@ pub(super) struct Global {
 }
 
 impl Global {
+    /// The format asked for, or `json` where `--json` is; both at once only when they mean the same.
+    pub(super) fn format<F: PartialEq + ValueEnum>(&self, asked: Option<F>, json: F) -> Result<Option<F>, Failure> {
+        match asked {
+            Some(other) if self.json && other != json => {
+                let name = other.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+                Err(Failure::input(format!("--json and --format {name} cannot both be")).help("leave out one of them"))
+            }
+            _ if self.json => Ok(Some(json)),
+            asked => Ok(asked),
+        }
+    }
+
     /// The folder of the private tools.
     pub(super) fn tools_folder(&self) -> Result<Utf8PathBuf, Failure> {
         if let Some(dir) = self.tools.clone().or_else(|| variable("MICROREMED_TOOLS").map(Utf8PathBuf::from)) {

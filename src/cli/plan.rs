@@ -26,12 +26,13 @@ struct Planned<'a> {
     estimate: Option<serde_json::Value>,
 }
 
-pub(super) fn plan(global: &Global, args: &SelectArgs, format: PlanFormat, from: &[Utf8PathBuf]) -> Result<(), Failure> {
+pub(super) fn plan(global: &Global, args: &SelectArgs, format: Option<PlanFormat>, from: &[Utf8PathBuf]) -> Result<(), Failure> {
+    let format = global.format(format, PlanFormat::Json)?.unwrap_or(PlanFormat::Table);
     let catalog = load::catalog(global)?;
     let plan = select::plan(&catalog, args, &tool_versions(global))?;
     let results = plan.experiment().runner.save_path.as_deref().unwrap_or("results");
     let estimates = Estimates::read(&catalog, &plan, from, Utf8Path::new(results))?;
-    match if global.json { PlanFormat::Json } else { format } {
+    match format {
         PlanFormat::Json => {
             for spec in plan.iter() {
                 let guess = estimates.guess(&catalog, &spec.method, &spec.model).map(|guess| guess.json());

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::event::{Event, Outcome};
 use crate::ids::TrialId;
@@ -28,6 +28,28 @@ pub(super) fn beside_bars<T>(print: impl FnOnce() -> T) -> T {
 pub(super) fn take_back_echo() {
     if BARS.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
         let _shown = std::io::stderr().write_all(b"\r\x1b[2K\x1b[1A");
+    }
+}
+
+/// The bars are off the screen as long as this lives: somebody types there.
+pub(super) struct Hidden;
+
+impl Hidden {
+    pub(super) fn begin() -> Self {
+        if let Some(bars) = &*BARS.lock().unwrap_or_else(PoisonError::into_inner) {
+            // What cannot be cleared is in the way of a text, and no more.
+            let _cleared = bars.clear();
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Self
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(bars) = &*BARS.lock().unwrap_or_else(PoisonError::into_inner) {
+            bars.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 }
 

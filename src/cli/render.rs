@@ -1,5 +1,7 @@
 //! `render`: what one trial is made of, before it runs.
 
+use serde_json::{Map, Value, json};
+
 use super::args::SelectArgs;
 use super::failure::{Failure, chain};
 use super::places::Global;
@@ -19,6 +21,9 @@ pub(super) fn render(global: &Global, args: &SelectArgs, trial: Option<&str>, ma
     let failed = |e: crate::plan::InputsError| Failure::input(chain(&e));
     let inputs = TrialInputs::resolve(&catalog, &spec, plan.experiment()).map_err(failed)?;
     let manifests = inputs.render_system_manifests().map_err(failed)?;
+    if global.json {
+        return json_lines(&spec, &inputs, &manifests, manifests_only);
+    }
     if manifests_only {
         return print(&documents(&manifests)?);
     }
@@ -50,6 +55,41 @@ pub(super) fn render(global: &Global, args: &SelectArgs, trial: Option<&str>, ma
         print(&inputs.prompt(&prompt, &context).map_err(failed)?)?;
     }
     Ok(())
+}
+
+/// The same as one object, or an object for each manifest.
+fn json_lines(spec: &TrialSpec, inputs: &TrialInputs, manifests: &[Value], manifests_only: bool) -> Result<(), Failure> {
+    if manifests_only {
+        return manifests.iter().try_for_each(|manifest| print(&manifest.to_string()));
+    }
+    let failed = |e: crate::plan::InputsError| Failure::input(chain(&e));
+    let injection: Vec<Value> = inputs.render_injection().map_err(failed)?.into_iter().map(part).collect();
+    let context = crate::execute::initial_context(inputs);
+    let mut prompts = Map::new();
+    for name in first_prompts(&inputs.method.steps) {
+        let text = inputs.prompt(&name, &context).map_err(failed)?;
+        prompts.insert(name, text.into());
+    }
+    let whole = json!({
+        "trial": spec,
+        "manifests": manifests,
+        "injection": injection,
+        "checks": inputs.checks,
+        "reference_repair": inputs.render_gold().map_err(failed)?,
+        "prompts": prompts,
+    });
+    print(&whole.to_string())
+}
+
+/// A part of an injection; externally tagged, as in a fault's file.
+fn part(injection: Injection) -> Value {
+    match injection {
+        Injection::Objects(objects) => json!({ "apply": objects }),
+        Injection::Patch { api_version, kind, name, patch_type, patch } => {
+            json!({ "patch": { "api_version": api_version, "kind": kind, "name": name, "type": patch_type, "patch": patch } })
+        }
+        Injection::Evict(selector) => json!({ "evict": { "selector": selector } }),
+    }
 }
 
 /// Prompts said before the model is first asked: those that can be rendered before anything has run.
@@ -87,11 +127,11 @@ fn heading(text: &str) -> String {
     format!("\n# ---- {text} ----")
 }
 
-fn yaml(value: &serde_json::Value) -> Result<String, Failure> {
+fn yaml(value: &Value) -> Result<String, Failure> {
     serde_saphyr::to_string(value).map_err(|e| Failure::harness(format!("failed to write YAML: {e}")))
 }
 
-fn documents(values: &[serde_json::Value]) -> Result<String, Failure> {
+fn documents(values: &[Value]) -> Result<String, Failure> {
     let parts: Vec<String> = values.iter().map(yaml).collect::<Result<_, _>>()?;
     Ok(parts.join("---\n"))
 }

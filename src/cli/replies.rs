@@ -9,7 +9,7 @@ use super::args::RunArgs;
 use super::failure::{Code, Failure, chain};
 use super::places::{absolute, variable};
 use crate::manifest::Catalog;
-use crate::model::ChatModel;
+use crate::model::{ChatModel, Servers};
 use crate::plan::Plan;
 use crate::record::{CallStore, Earlier, Places, RecordingModel, RunDir};
 
@@ -19,13 +19,14 @@ pub(super) type Opened = BTreeMap<String, Option<Arc<dyn ChatModel>>>;
 /// Opens the plan's models.
 pub(super) fn open(catalog: &Catalog, plan: &Plan, args: &RunArgs) -> Result<Opened, Failure> {
     let mut models = BTreeMap::new();
+    let servers = Servers::default();
     for name in &plan.experiment().matrix.model {
         let Some(spec) = catalog.models.get(name) else { continue };
         if args.replay.is_some() && spec.provider.endpoint().is_some() {
             models.insert(name.clone(), None);
             continue;
         }
-        let model = crate::model::open(spec, &variable).map_err(|e| {
+        let model = crate::model::open(spec, &variable, &servers).map_err(|e| {
             Failure::new(Code::Dependency, format!("model {name}: {}", chain(&e)))
                 .help(format!("models/{name}.toml says how it is reached"))
         })?;

@@ -16,10 +16,14 @@ use crate::report::{
 pub(super) fn report(
     global: &Global,
     run_dirs: &[Utf8PathBuf],
-    format: ReportFormat,
+    format: Option<ReportFormat>,
     by: &[String],
     compare: &[String],
 ) -> Result<(), Failure> {
+    let format = global.format(format, ReportFormat::Json)?.unwrap_or(ReportFormat::Text);
+    if format == ReportFormat::Trials && !by.is_empty() {
+        return Err(Failure::input("--by groups trials, and --format trials prints each").help("leave out one of them"));
+    }
     let keys: Vec<GroupKey> = by.iter().map(|k| key(k)).collect::<Result<_, _>>()?;
     let mut runs: Vec<Vec<Record>> = Vec::new();
     // All are read before anything is written.
@@ -35,7 +39,6 @@ pub(super) fn report(
     if let [one, other] = compare {
         return comparison(global, &results, one, other);
     }
-    let format = if global.json { ReportFormat::Json } else { format };
     let text = match format {
         ReportFormat::Text if keys.is_empty() => terminal_table(&results, width(), console::colors_enabled()),
         // Other groups are a page's business.

@@ -15,10 +15,10 @@ use super::places::{Global, absolute, variable};
 use super::progress::Progress;
 use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
-use super::{count, interrupt, load, plan as plan_command, print, report, sandbox, select, tell, tools};
+use super::{ask, count, interrupt, load, plan as plan_command, print, report, sandbox, select, tell, tools};
 use crate::ansible::sandbox::Confinement;
 use crate::event::{CalibratedCell, Outcome, Record, ReferenceRole, RunStarted};
-use crate::execute::{Amount, ClusterChoice, Lease, Owed, RunEnd, RunRequest};
+use crate::execute::{Amount, Approver, ClusterChoice, Lease, Owed, RunEnd, RunRequest};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, Root};
 use crate::model::{Provider, Secrets};
@@ -41,6 +41,8 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     // Everything that can be wrong with the question is found before anything is installed or written.
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
+    can_deny(&draft, &args)?;
+    let approver = ask::approver(draft.experiment().policy.ask)?;
     can_read(&args)?;
     let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox, of_our_own(&catalog, &draft))?;
     let models = replies::open(&catalog, &draft, &args)?;
@@ -64,7 +66,11 @@ pub(super) async fn begin(global: &Global, args: RunArgs, words: Vec<String>) ->
     run_dir.write_head(&head).map_err(|e| Failure::harness(chain(&e)))?;
     let writer = JournalWriter::create(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::harness(chain(&e)))?;
     let state = RunState::default();
-    Box::pin(go(global, Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: false })).await
+    Box::pin(go(
+        global,
+        Session { args, confined, catalog, plan, models, earlier, approver, run_dir, writer, state, cancel, resumed: false },
+    ))
+    .await
 }
 
 /// Whether all playbooks come from data files, none from a language model or another program.
@@ -125,6 +131,8 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let catalog = if global.root.is_some() { load::catalog(&global)? } else { load::checked(&global, &Root::built_in())? };
     let draft = select::plan(&catalog, &args.select, "")?;
     can_hide(&draft, &args)?;
+    can_deny(&draft, &args)?;
+    let approver = ask::approver(draft.experiment().policy.ask)?;
     can_read(&args)?;
     let confined = sandbox::confinement(&draft.experiment().sandbox, args.no_sandbox, of_our_own(&catalog, &draft))?;
     let models = replies::open(&catalog, &draft, &args)?;
@@ -134,7 +142,11 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let (writer, journal) = JournalWriter::open(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
     let state = RunState::from_records(&journal.records);
     warn_of_changes(&plan, &state);
-    Box::pin(go(&global, Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed: true })).await
+    Box::pin(go(
+        &global,
+        Session { args, confined, catalog, plan, models, earlier, approver, run_dir, writer, state, cancel, resumed: true },
+    ))
+    .await
 }
 
 /// Everything that a run is made of.
@@ -145,6 +157,7 @@ struct Session {
     plan: Arc<Plan>,
     models: Opened,
     earlier: Option<Earlier>,
+    approver: Option<Arc<dyn Approver>>,
     run_dir: RunDir,
     writer: JournalWriter,
     state: RunState,
@@ -153,7 +166,7 @@ struct Session {
 }
 
 async fn go(global: &Global, session: Session) -> Result<(), Failure> {
-    let Session { args, confined, catalog, plan, models, earlier, run_dir, writer, state, cancel, resumed } = session;
+    let Session { args, confined, catalog, plan, models, earlier, approver, run_dir, writer, state, cancel, resumed } = session;
     let (toolchain, versions) = tools::ensure(global, &cancel).await?;
     let settled: BTreeSet<TrialId> = plan.iter().map(|t| t.id).filter(|id| state.settled(id)).collect();
     let progress = Progress::start(plan.len(), settled.len() as u64, global.json);
@@ -162,6 +175,11 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         progress.say(&format!("{}: {}{again}, results in {}", plan.experiment().name, count(plan.len(), "trial"), run_dir.path()));
     }
     let cluster = cluster_of(&args);
+    if let ClusterChoice::Kubeconfig(all) = &cluster
+        && args.jobs.is_some_and(|jobs| jobs > all.len())
+    {
+        progress.say("--jobs: no more trials run side by side than there are clusters; --context names further ones");
+    }
     let (sandbox, sandboxed) = confined;
     let head = RunStarted {
         sandbox: sandboxed,
@@ -203,6 +221,7 @@ async fn go(global: &Global, session: Session) -> Result<(), Failure> {
         spent: amount(&state),
         give_up_after: (!args.keep_going).then_some(GIVE_UP_AFTER),
         program: std::env::current_exe().ok(),
+        approver,
         sandbox,
         work: work.path().to_owned(),
         cancel,
@@ -292,6 +311,10 @@ fn can_hide(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
     let e = plan.experiment();
     let hides = e.matrix.sees_injector.contains(&false) || (e.matrix.sees_injector.is_empty() && !e.agent.sees_injector);
     let embedded = matches!(cluster_of(args), ClusterChoice::Embedded);
+    if !hides && args.agent_kubeconfig.is_some() {
+        return Err(Failure::input("--agent-kubeconfig is for trials whose injector is hidden, and there are none")
+            .help("leave it out, or hide the injector: --set agent.sees_injector=false"));
+    }
     if !hides || embedded || args.agent_kubeconfig.is_some() {
         return Ok(());
     }
@@ -299,9 +322,22 @@ fn can_hide(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
     Err(Failure::input("the injector is to be hidden, and the agent would have the runner's rights").help(help))
 }
 
+/// What is denied is taken from roles, which an agent with a kubeconfig of its own does not get from us.
+fn can_deny(plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
+    if plan.experiment().policy.deny_verbs.is_empty() || args.agent_kubeconfig.is_none() {
+        return Ok(());
+    }
+    Err(Failure::input("policy.deny_verbs cannot be held where the agent has the rights of --agent-kubeconfig")
+        .help("leave one of them out; without --agent-kubeconfig the agent gets an account of its own"))
+}
+
 /// A kubeconfig or context that is not there would fail every trial, one after the other; two trials in one namespace would
-/// fail each other.
+/// fail each other; one that nobody asks is a mistake.
 fn can_read(args: &RunArgs) -> Result<(), Failure> {
+    if args.agent_kubeconfig.is_some() && matches!(cluster_of(args), ClusterChoice::Embedded) {
+        return Err(Failure::input("--agent-kubeconfig is for a cluster of your own, and the run is on the embedded one")
+            .help("leave it out, or name the cluster by --kubeconfig or --context"));
+    }
     for (word, file) in [("--kubeconfig", &args.kubeconfig), ("--agent-kubeconfig", &args.agent_kubeconfig)] {
         if let Some(file) = file {
             let _opened = fs_err::File::open(file)

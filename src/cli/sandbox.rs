@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::failure::{Code, Failure};
+use super::work_folder::WorkFolder;
 use crate::ansible::sandbox::{Confinement, Found, LANDLOCK_PORTS, LANDLOCK_SIGNALS, LAUNCHER, detect, follow, inner, outer};
 use crate::manifest::SandboxSection;
 
@@ -46,7 +47,7 @@ pub(super) fn confinement(section: &SandboxSection, off: bool, of_our_own: bool)
     }
     let limits = section.limits().map_err(|e| Failure::input(format!("[sandbox]: {e}")))?;
     let program = program()?;
-    let found = detect(&program);
+    let found = found(&program)?;
     if section.mode == "required" && !of_our_own && !found.layers.suffice() {
         return Err(Failure::new(
             Code::Dependency,
@@ -58,6 +59,12 @@ pub(super) fn confinement(section: &SandboxSection, off: bool, of_our_own: bool)
         )));
     }
     Ok((Some(Confinement { layers: found.layers, limits, program }), found.layers.named()))
+}
+
+/// What a look at this machine finds. A run that is killed while it looks leaves nothing behind either.
+fn found(program: &Path) -> Result<Found, Failure> {
+    let place = WorkFolder::create()?;
+    Ok(detect(program, place.path().as_std_path()))
 }
 
 fn program() -> Result<PathBuf, Failure> {
@@ -96,7 +103,7 @@ pub(super) struct Standing {
 
 /// For `doctor`.
 pub(super) fn layers() -> Result<Standing, Failure> {
-    let found = detect(&program()?);
+    let found = found(&program()?)?;
     let layers = found.layers;
     let mut lacks = Vec::new();
     if !layers.namespaces {

@@ -12,7 +12,10 @@ use crate::ansible::{Toolchain, ToolsError, ToolsStatus, Versions};
 
 pub(super) async fn install(global: &Global) -> Result<(), Failure> {
     let cancel = interrupt::token("stopping the installation");
-    let (_, versions) = ensure(global, &cancel).await?;
+    let (tools, versions) = ensure(global, &cancel).await?;
+    if global.json {
+        return print(&installed(&tools, &versions));
+    }
     tell(&format!("installed: {}", list(&versions)));
     Ok(())
 }
@@ -22,7 +25,7 @@ pub(super) fn status(global: &Global) -> Result<(), Failure> {
     match Toolchain::status(base.as_std_path()) {
         ToolsStatus::Installed { tools, versions } => {
             if global.json {
-                return print(&serde_json::json!({"status": "installed", "folder": tools.root(), "versions": versions}).to_string());
+                return print(&installed(&tools, &versions));
             }
             print(&format!("installed in {}: {}", tools.root().display(), list(&versions)))
         }
@@ -76,6 +79,10 @@ fn failure(e: &ToolsError) -> Failure {
         ToolsError::Files(_) => failure.help("--tools, or the variable MICROREMED_TOOLS, names a folder that can be written to"),
         _ => failure,
     }
+}
+
+fn installed(tools: &Toolchain, versions: &Versions) -> String {
+    serde_json::json!({"status": "installed", "folder": tools.root(), "versions": versions}).to_string()
 }
 
 fn list(versions: &Versions) -> String {

@@ -1,5 +1,6 @@
 //! The run's private folder for its trials. Input: the system's temporary folder; output: a folder that goes away with the
-//! run. What a killed run left behind is removed by the next one: a lock in the folder shows whether its run is alive.
+//! run. What a killed run left behind is removed by the next one: a lock in the folder shows whether its run is alive. A folder
+//! gets its name when its lock is held, so that one without is dead, however young it is.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,13 +12,13 @@ use super::failure::Failure;
 
 const PREFIX: &str = "microremed-";
 const OWNER: &str = "owner.lock";
-/// A folder younger than this may not hold its lock yet.
+/// Of a folder that has no lock yet; one that is older than this gets none any more.
+const BEGUN: &str = ".microremed-begun-";
 const SETTLED: Duration = Duration::from_mins(1);
 
 /// A folder that is removed when this is dropped.
 pub(super) struct WorkFolder {
     path: Utf8PathBuf,
-    _folder: tempfile::TempDir,
     _lock: File,
 }
 
@@ -30,12 +31,17 @@ impl WorkFolder {
             Failure::harness(format!("failed to make a temporary folder in {}: {e}", temporary.display()))
                 .help("the variable TMPDIR names another folder")
         };
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&temporary).map_err(failed)?;
-        let path = Utf8PathBuf::from_path_buf(folder.path().to_owned())
-            .map_err(|p| Failure::harness(format!("the path of the temporary folder is not UTF-8: {}", p.display())))?;
-        let lock = File::create(path.join(OWNER)).map_err(failed)?;
+        let unfit = |path: &Path| Failure::harness(format!("the path of the temporary folder is not UTF-8: {}", path.display()));
+        let begun = tempfile::Builder::new().prefix(BEGUN).tempdir_in(&temporary).map_err(failed)?;
+        let lock = File::create(begun.path().join(OWNER)).map_err(failed)?;
         lock.lock().map_err(failed)?;
-        Ok(Self { path, _folder: folder, _lock: lock })
+        let name = begun.path().file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(BEGUN));
+        let path = temporary.join(format!("{PREFIX}{}", name.ok_or_else(|| unfit(begun.path()))?));
+        let path = Utf8PathBuf::from_path_buf(path).map_err(|path| unfit(&path))?;
+        std::fs::rename(begun.path(), &path).map_err(failed)?;
+        // It has gone from where it was made.
+        let _moved = begun.keep();
+        Ok(Self { path, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Utf8Path {
@@ -43,16 +49,25 @@ impl WorkFolder {
     }
 }
 
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        // What cannot be removed now stays for the next run.
+        let _removed = std::fs::remove_dir_all(&self.path);
+    }
+}
+
 /// Removes folders whose run is gone. Whatever cannot be removed is somebody else's, or stays for the next time.
 fn sweep(temporary: &Path, settled: Duration) {
     for entry in std::fs::read_dir(temporary).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            continue;
-        }
-        let Ok(lock) = File::open(entry.path().join(OWNER)) else { continue };
-        let old = lock.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|age| age >= settled));
-        if old && lock.try_lock().is_ok() {
-            let _removed = std::fs::remove_dir_all(entry.path());
+        let (name, path) = (entry.file_name(), entry.path());
+        let old = || entry.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|age| age >= settled));
+        let dead = if name.to_string_lossy().starts_with(PREFIX) {
+            File::open(path.join(OWNER)).is_ok_and(|lock| lock.try_lock().is_ok())
+        } else {
+            name.to_string_lossy().starts_with(BEGUN) && old()
+        };
+        if dead {
+            let _removed = std::fs::remove_dir_all(path);
         }
     }
 }
@@ -70,13 +85,27 @@ mod tests {
         };
         let alive = make("microremed-alive");
         alive.lock().unwrap();
-        drop(make("microremed-dead"));
-        drop(make("other-dead"));
+        for name in ["microremed-dead", "other-dead", ".microremed-begun-a"] {
+            drop(make(name));
+        }
         std::fs::create_dir(dir.path().join("microremed-without-lock")).unwrap();
+        let left = || {
+            let names = ["microremed-alive", "microremed-dead", "other-dead", "microremed-without-lock", ".microremed-begun-a"];
+            names.map(|name| dir.path().join(name).exists())
+        };
         sweep(dir.path(), SETTLED);
-        assert!(dir.path().join("microremed-dead").exists(), "it is too young");
+        assert_eq!(left(), [true, false, true, true, true]);
         sweep(dir.path(), Duration::ZERO);
-        let left = |name: &str| dir.path().join(name).exists();
-        assert_eq!(["microremed-alive", "microremed-dead", "other-dead", "microremed-without-lock"].map(left), [true, false, true, true]);
+        assert_eq!(left(), [true, false, true, true, false]);
+    }
+
+    #[test]
+    fn a_folder_has_its_lock_when_it_has_its_name_and_goes_with_its_owner() {
+        let folder = WorkFolder::create().unwrap();
+        let path = folder.path().to_owned();
+        assert!(path.file_name().unwrap().starts_with(PREFIX));
+        assert!(File::open(path.join(OWNER)).unwrap().try_lock().is_err());
+        drop(folder);
+        assert!(!path.exists());
     }
 }

@@ -36,6 +36,14 @@ pub enum ClusterError {
     /// The cluster could not be connected or started.
     #[error("failed to connect to the cluster: {0}")]
     Connect(String),
+    /// The cluster does not know a resource that is to be denied.
+    #[error("the cluster knows no resource `{resource}`, so that to deny it would deny nothing{help}")]
+    UnknownResource {
+        /// The resource.
+        resource: String,
+        /// Which one may be meant.
+        help: String,
+    },
     /// The cluster does not know a kind.
     #[error("the cluster has no kind {kind} in {api_version}; is its operator installed?")]
     UnknownKind {

@@ -206,7 +206,7 @@ pub fn server_of(file: Option<&str>, context: Option<&str>) -> Result<String, Cl
     server(&config).ok_or_else(|| ClusterError::Connect(format!("the kubeconfig has no context {name:?} with a server")))
 }
 
-async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {
+pub(super) async fn client_of(kubeconfig: &str) -> Result<kube::Client, ClusterError> {
     let connect = |e: &dyn std::error::Error| ClusterError::Connect(chain(e));
     let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| connect(&e))?;
     let config =

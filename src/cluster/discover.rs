@@ -1,8 +1,11 @@
-//! Which kinds of objects a namespace can hold.
+//! What the cluster knows: which kinds of objects a namespace can hold, and which resources there are.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::client::{Cluster, ClusterError};
+use super::deny::ApiResource;
 
 /// What such an object can be asked for, at least: what cannot be made again cannot be put back.
 const VERBS: [&str; 3] = ["list", "create", "delete"];
@@ -27,6 +30,30 @@ impl Cluster {
             kinds.extend(whole(&resources).map(|kind| (version.clone(), kind)));
         }
         Ok(kinds)
+    }
+
+    /// All resources and subresources of all versions, each once.
+    pub(super) async fn resources(&self) -> Result<Vec<ApiResource>, ClusterError> {
+        let groups = self.call("GET", "/apis", None, "discover the API groups").await?;
+        let versions =
+            groups["groups"].as_array().into_iter().flatten().flat_map(|group| group["versions"].as_array().into_iter().flatten());
+        let paths = versions.filter_map(|version| Some(format!("/apis/{}", version["groupVersion"].as_str()?)));
+        let paths: Vec<String> = std::iter::once("/api/v1".to_owned()).chain(paths).collect();
+        let mut found: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+        for path in paths {
+            let group = path.strip_prefix("/apis/").and_then(|version| version.split('/').next()).unwrap_or_default();
+            let resources = match self.call("GET", &path, None, "discover resources").await {
+                Err(ClusterError::Api { .. }) => continue,
+                other => other?,
+            };
+            for resource in resources["resources"].as_array().into_iter().flatten() {
+                let verbs = resource["verbs"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+                let name = resource["name"].as_str().unwrap_or_default();
+                found.entry((group.to_owned(), name.to_owned())).or_default().extend(verbs);
+            }
+        }
+        let each = |((group, name), verbs): (_, BTreeSet<String>)| ApiResource { group, name, verbs: verbs.into_iter().collect() };
+        Ok(found.into_iter().map(each).collect())
     }
 }
 

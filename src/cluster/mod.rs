@@ -6,6 +6,7 @@
 
 mod client;
 mod connect;
+mod deny;
 mod discover;
 mod exec;
 mod grant;
@@ -15,6 +16,7 @@ mod pace;
 
 pub use client::{Cluster, ClusterError};
 pub use connect::{Embedded, Target, confine_agent, connect, hide_injector, server_of};
+pub use deny::Denial;
 pub use exec::ExecOutcome;
 pub use object::ObjectRef;
 pub use observe::{AuditRecord, Observations, TrafficSecond};

@@ -99,11 +99,13 @@ impl Judge<'_> {
             if clean >= stage.need {
                 return Ok(true);
             }
-            // Bounded: every round lets at least `poll` of the cluster's time pass.
+            // Bounded: every round but the last lets at least `poll` of the cluster's time pass. A round begins within the window,
+            // as in the published checks, or not at all.
+            let left = Duration::from_millis(end.saturating_sub(pace.now_ms()));
+            pace.sleep(poll.min(left)).await;
             if pace.now_ms() >= end {
                 return Ok(false);
             }
-            pace.sleep(poll).await;
         }
     }
 
@@ -230,4 +232,45 @@ pub(super) fn span(text: &str) -> Result<Duration, Stop> {
 
 pub(super) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Target, connect};
+
+    /// The rounds of a stage that never passes, by when each began, and when it gave up; all from its begin.
+    async fn rounds(window: &str, poll: &str) -> (Vec<u64>, u64) {
+        let cluster = connect(&Target::Embedded(Box::default())).await.unwrap();
+        let judge = Judge {
+            cluster: &cluster,
+            namespace: "default",
+            target: "nobody",
+            baseline: &Baseline::default(),
+            injected: &[],
+            context: &Value::Null,
+        };
+        let stage = format!("window = '{window}'\npoll = '{poll}'\nall = [{{ ready = {{}} }}]");
+        let stage: Stage = toml::from_str(&stage).unwrap();
+        let begun = cluster.pace().now_ms();
+        let mut samples = Vec::new();
+        assert!(!judge.stage(0, &stage, &mut samples).await.unwrap());
+        let end = cluster.pace().now_ms() - begun;
+        cluster.close().await;
+        let numbers: Vec<u32> = samples.iter().map(|s| s.round).collect();
+        assert_eq!(numbers, (0..).take(samples.len()).collect::<Vec<u32>>());
+        (samples.iter().map(|s| s.cluster_ms - begun).collect(), end)
+    }
+
+    #[tokio::test]
+    async fn a_round_begins_within_its_window_or_not_at_all() {
+        let (begun, end) = rounds("10s", "2s").await;
+        assert_eq!(begun.iter().map(|ms| ms / 1000).collect::<Vec<_>>(), [0, 2, 4, 6, 8], "{begun:?}");
+        assert_eq!(end, 10_000);
+        // A pause that is longer than the window ends with it.
+        let (begun, end) = rounds("3s", "1h").await;
+        assert_eq!((begun.len(), end), (1, 3_000));
+        // There is always one round.
+        assert_eq!(rounds("0s", "2s").await.0.len(), 1);
+    }
 }

@@ -3,10 +3,12 @@
 //! Inputs: a [`RunRequest`] (plan, catalog, tools, models, where the cluster is) and a [`crate::event::Sink`]. Output:
 //! events, and a [`RunEnd`]. Knows no file format and prints nothing.
 //!
-//! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (cancellation and the end), [`leases`] (where trials run), [`debts`] (what interrupted ones left), [`trial`] (state of a trial),
+//! Parts: [`dispatcher`] (the only caller of the sink), [`run`] (trials side by side, and cancellation), [`leases`] (where they run),
+//! [`slots`] (who computes), [`debts`] (what interrupted ones left), [`trial`] (state of a trial),
 //! [`step`] (the interpreter of pipelines), [`judge`] and [`check`] (check sets), [`baseline`] and [`strategy`] (what
-//! changed in the cluster), [`spending`] (the run's budgets), [`outcome`] (from all that to a result).
+//! changed in the cluster), [`spending`] (the run's budgets), [`approve`] (a person's word), [`outcome`] (from all that to a result).
 
+mod approve;
 mod baseline;
 mod check;
 mod debts;
@@ -16,6 +18,7 @@ mod judge;
 mod leases;
 mod outcome;
 mod run;
+mod slots;
 mod spending;
 mod step;
 mod stop;
@@ -23,6 +26,7 @@ mod strategy;
 mod tally;
 mod trial;
 
+pub use approve::{Approver, Question};
 pub use debts::Owed;
 pub use leases::{Lease, SetAside};
 pub use run::{ClusterChoice, RunEnd, RunRequest, run};

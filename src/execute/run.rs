@@ -6,9 +6,11 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::approve::Approver;
 use super::debts::{self, Owed};
 use super::dispatcher::Events;
 use super::leases::{Lease, Leases, Place, SetAside};
+use super::slots::{Slot, Slots};
 use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
@@ -60,6 +62,8 @@ pub struct RunRequest {
     pub give_up_after: Option<u32>,
     /// This program, which stands in for `sleep`, `timeout` and `kubectl` in children; none: it cannot be found.
     pub program: Option<std::path::PathBuf>,
+    /// Who says whether a playbook may run; none: nobody is asked, and an experiment that wants it runs none.
+    pub approver: Option<Arc<dyn Approver>>,
     /// What children are confined by; none: the user wants it so.
     pub sandbox: Option<Confinement>,
     /// Folder for the private folders of the trials.
@@ -93,8 +97,10 @@ pub(super) struct Shared {
     pub(super) spending: Spending,
     pub(super) secrets: Secrets,
     pub(super) program: Option<std::path::PathBuf>,
+    pub(super) approver: Option<Arc<dyn Approver>>,
     pub(super) sandbox: Option<Confinement>,
     pub(super) warm: Option<Warm>,
+    pub(super) slots: Slots,
 }
 
 /// The inventory's group for the machine that runs playbooks; the published benchmark's name for it.
@@ -135,6 +141,7 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         spent,
         give_up_after,
         program,
+        approver,
         sandbox,
         work,
         cancel,
@@ -143,13 +150,15 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
     let simulated = matches!(cluster, ClusterChoice::Embedded);
     let warmed = experiment.sandbox.warm && sandbox.as_ref().is_some_and(|c| c.layers.namespaces);
     let shared = Arc::new(Shared {
-        warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated)),
+        warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated, work.as_std_path().to_owned())),
+        slots: Slots::new(simulated && experiment.time.clock == "skip"),
         toolchain,
         cancel: cancel.clone(),
         charge_model: experiment.time.model == "charged",
         spending: Spending::new(&experiment.budgets, spent)?,
         secrets,
         program,
+        approver,
         sandbox,
     });
     let mut leases = match &cluster {
@@ -201,7 +210,8 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
                 }
             }
             Some(Ok((place, Ok(Ran::Finished(finished, clean))))) => {
-                if clean || !leases.can_spare() {
+                // An embedded cluster ends with its trial.
+                if clean || place == Place::Embedded || !leases.can_spare() {
                     leases.give_back(place);
                 } else {
                     tell(&leases.set_aside(&place, finished.error.clone()));
@@ -268,9 +278,17 @@ impl Start {
         }
         self.events.send(Event::TrialStarted(self.spec.clone())).await?;
         let (spec, events) = (self.spec.clone(), self.events.clone());
-        let begun = tokio::time::Instant::now();
         let folder = self.work.join(&spec.id.0);
-        let prepared = self.prepare(&folder).await;
+        let (slots, cancel) = (self.shared.slots.clone(), self.shared.cancel.clone());
+        let slot = tokio::select! {
+            slot = slots.take() => Ok(slot),
+            () = cancel.cancelled() => Err(Stop::Cancelled),
+        };
+        let begun = tokio::time::Instant::now();
+        let prepared = match slot {
+            Ok(slot) => self.prepare(&folder, slot).await,
+            Err(stop) => Err(stop),
+        };
         let result = match prepared {
             Ok((trial, cluster)) => {
                 let result = trial.run().await;
@@ -289,7 +307,7 @@ impl Start {
         result
     }
 
-    async fn prepare(self, folder: &camino::Utf8Path) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
+    async fn prepare(self, folder: &camino::Utf8Path, slot: Slot) -> Result<(Trial, Arc<crate::cluster::Cluster>), Stop> {
         let model = self.model.ok_or_else(|| Stop::Infra(format!("the model {:?} was not opened", self.spec.model)))?;
         let inputs = TrialInputs::resolve(&self.catalog, &self.spec, &self.experiment).map_err(|e| Stop::Infra(e.to_string()))?;
         let target = match self.place {
@@ -326,8 +344,16 @@ impl Start {
         };
         let workspace =
             Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
-        let parts =
-            Parts { shared: self.shared, spec: self.spec, inputs, model, cluster: Arc::clone(&cluster), workspace, events: self.events };
+        let parts = Parts {
+            shared: self.shared,
+            spec: self.spec,
+            inputs,
+            model,
+            cluster: Arc::clone(&cluster),
+            workspace,
+            events: self.events,
+            slot,
+        };
         Ok((Trial::new(parts), cluster))
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use super::approve::Patience;
 use super::baseline::Baseline;
 use super::dispatcher::Events;
 use super::judge::{Judge, Judgement, millis, span};
 use super::run::Shared;
+use super::slots::Slot;
 use super::stop::Stop;
 use super::tally::Tally;
 use super::{outcome, strategy};
@@ -51,6 +53,10 @@ pub(super) struct Trial {
     pub(super) verdicts: Vec<(String, bool)>,
     pub(super) audit: strategy::Audit,
     pub(super) in_method: bool,
+    /// Real time in which a person was asked; no limit of the trial counts it.
+    pub(super) patience: Arc<Patience>,
+    /// None while it waits for somebody outside.
+    slot: Option<Slot>,
     stage: Option<(String, Instant)>,
 }
 
@@ -63,11 +69,12 @@ pub(super) struct Parts {
     pub(super) cluster: Arc<Cluster>,
     pub(super) workspace: Workspace,
     pub(super) events: Events,
+    pub(super) slot: Slot,
 }
 
 impl Trial {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { shared, spec, inputs, model, cluster, workspace, events } = parts;
+        let Parts { shared, spec, inputs, model, cluster, workspace, events, slot } = parts;
         let scope = scope(&inputs);
         Self {
             shared,
@@ -87,6 +94,8 @@ impl Trial {
             verdicts: Vec::new(),
             audit: strategy::Audit::default(),
             in_method: false,
+            patience: Arc::default(),
+            slot: Some(slot),
             stage: None,
         }
     }
@@ -97,12 +106,12 @@ impl Trial {
         let begun = Instant::now();
         let limit = span(&self.inputs.budgets.trial_time)?;
         let pipeline = self.inputs.trial.clone();
-        let cancel = self.shared.cancel.clone();
+        let (cancel, patience) = (self.shared.cancel.clone(), Arc::clone(&self.patience));
         self.events.send(Event::Checks { trial: self.spec.id.clone(), sets: self.inputs.checks.clone() }).await?;
         let mut end = tokio::select! {
             end = self.steps(&pipeline.steps) => end,
             () = cancel.cancelled() => Err(Stop::Cancelled),
-            () = tokio::time::sleep(limit) => Err(self.out_of_time(limit)),
+            () = patience.without_it(limit) => Err(self.out_of_time(limit)),
         };
         if cancel.is_cancelled() && end.is_err() {
             // Whatever broke first, it broke because of the interruption.
@@ -157,7 +166,7 @@ impl Trial {
         let (outcome, error) = outcome::of(end, verdict("strict"), &self.tally);
         let t = &self.tally;
         let (downtime_s, failed_requests) = self.interruption();
-        let accounted = t.model + t.children + t.waiting;
+        let accounted = t.model + t.children + t.waiting + self.patience.total();
         TrialFinished {
             spec: self.spec.clone(),
             category: self.inputs.fault.category.clone(),
@@ -211,6 +220,18 @@ impl Trial {
                 None => self.tally.stages.push((name, spent)),
             }
         }
+    }
+
+    /// Leaves the cores to others until [`Trial::compute`]: a model or a person is waited for.
+    pub(super) fn idle(&mut self) {
+        self.slot = None;
+    }
+
+    /// Waits for its turn.
+    pub(super) async fn compute(&mut self) {
+        let begun = Instant::now();
+        self.slot = Some(self.shared.slots.take().await);
+        self.tally.waiting += begun.elapsed();
     }
 
     /// The cluster's time.

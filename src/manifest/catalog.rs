@@ -144,7 +144,7 @@ impl Catalog {
         }
         self.spans.insert(path.to_owned(), spans);
         // What is left without the unknown keys is still checked, so that one round of edits mends everything.
-        if mistakes.iter().any(|m| m.code != "unknown_key") {
+        if mistakes.iter().any(|m| m.code != "unknown_key" || m.leaves_hole) {
             return;
         }
         let unknown: BTreeSet<&str> = mistakes.iter().map(|m| m.path.as_str()).collect();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{self, QuantityError};
 use crate::ansible::Rules;
 use crate::ansible::sandbox::Limits;
+use crate::cluster::Denial;
 
 /// What holds a model's playbooks and probes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -79,6 +80,13 @@ pub struct PolicySection {
     pub deny_hosts: Vec<String>,
     /// Playbooks run in Ansible's check mode: they say what they would change.
     pub dry_run: bool,
+    /// What playbooks and probes may not do in the cluster, whatever `agent.rights` says: `VERB RESOURCE[/SUBRESOURCE][.GROUP]`
+    /// such as `delete namespaces`, `update deployments.apps`, `* secrets`. The API server holds it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_verbs: Vec<String>,
+    /// A person at the terminal is shown each playbook before it runs, and says whether it may.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ask: bool,
 }
 
 impl PolicySection {
@@ -90,6 +98,11 @@ impl PolicySection {
     /// The rules as those need them who run playbooks.
     pub fn rules(&self) -> Rules {
         Rules { deny_modules: self.deny_modules.clone(), deny_hosts: self.deny_hosts.clone(), dry_run: self.dry_run }
+    }
+
+    /// What the agent may not do in the cluster. `check` finds what is wrong with them beforehand.
+    pub fn denials(&self) -> Result<Vec<Denial>, String> {
+        self.deny_verbs.iter().map(|text| text.parse()).collect()
     }
 }
 

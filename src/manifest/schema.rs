@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 use super::spans::{child, item};
-use crate::diagnostic::did_you_mean;
+use crate::diagnostic::{closest, did_you_mean};
 
 /// The JSON Schema of a kind of manifest.
 pub fn of(kind: Kind) -> Value {
@@ -91,6 +91,8 @@ pub struct Mistake {
     pub label: String,
     /// Advice.
     pub help: Option<String>,
+    /// An unknown key in the place of one that must be there: without it, nothing is left that could be read.
+    pub leaves_hole: bool,
 }
 
 /// Every mistake of shape in a value.
@@ -107,7 +109,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn add(&mut self, code: &'static str, path: &str, message: String) -> &mut Mistake {
-        let mistake = Mistake { code, path: path.to_owned(), on_key: false, message, label: String::new(), help: None };
+        let mistake = Mistake { code, path: path.to_owned(), on_key: false, message, label: String::new(), help: None, leaves_hole: false };
         self.mistakes.push(mistake);
         let last = self.mistakes.len() - 1;
         &mut self.mistakes[last]
@@ -245,13 +247,16 @@ impl<'a> Walk<'a> {
         for (tag, inner) in map {
             match tags.iter().find(|t| t.0 == tag) {
                 Some((_, schema)) => self.value(schema, inner, &child(path, tag)),
-                None => self.unknown(tag, path, tags.iter().map(|t| t.0).collect()),
+                None => self.unknown(tag, path, tags.iter().map(|t| t.0).collect()).leaves_hole = true,
             }
         }
     }
 
     fn object(&mut self, schema: &'a Value, map: &serde_json::Map<String, Value>, path: &str) {
         let properties = schema["properties"].as_object();
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut missing: BTreeSet<&str> = required.filter(|key| !map.contains_key(*key)).collect();
+        let absent = missing.clone();
         for (key, inner) in map {
             let below = child(path, key);
             if let Some(known) = properties.and_then(|p| p.get(key)) {
@@ -260,24 +265,28 @@ impl<'a> Walk<'a> {
             }
             match schema.get("additionalProperties") {
                 Some(Value::Bool(false)) => {
-                    let known = properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default();
-                    self.unknown(key, path, known);
+                    let known: Vec<&str> = properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default();
+                    // A misspelt key that must be there is one mistake, not an unknown key and a missing one.
+                    let meant = closest(key, known.iter().copied()).filter(|meant| absent.contains(meant));
+                    let mistake = self.unknown(key, path, known);
+                    if let Some(meant) = meant {
+                        mistake.leaves_hole = true;
+                        missing.remove(meant);
+                    }
                 }
                 Some(other) => self.value(other, inner, &below),
                 None => {}
             }
         }
-        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if !map.contains_key(required) {
-                let place = if path.is_empty() { "at the top of the file".to_owned() } else { format!("in `{path}`") };
-                let mistake = self.add("missing_key", path, format!("the key `{required}` is missing {place}"));
-                mistake.on_key = true;
-                mistake.label = format!("`{required}` is missing");
-            }
+        for required in missing {
+            let place = if path.is_empty() { "at the top of the file".to_owned() } else { format!("in `{path}`") };
+            let mistake = self.add("missing_key", path, format!("the key `{required}` is missing {place}"));
+            mistake.on_key = true;
+            mistake.label = format!("`{required}` is missing");
         }
     }
 
-    fn unknown(&mut self, key: &str, path: &str, known: Vec<&str>) {
+    fn unknown(&mut self, key: &str, path: &str, known: Vec<&str>) -> &mut Mistake {
         let all = known.join("`, `");
         let help = did_you_mean(key, known);
         let mistake = self.add("unknown_key", &child(path, key), format!("unknown key `{key}`"));
@@ -285,6 +294,7 @@ impl<'a> Walk<'a> {
         mistake.label = String::from("not known here");
         mistake.help =
             Some(help.unwrap_or_else(|| if all.is_empty() { "no keys are known here".to_owned() } else { format!("known keys: `{all}`") }));
+        mistake
     }
 }
 
@@ -341,9 +351,20 @@ mod tests {
                 ("wrong_type", "steps[1].ask.tools".to_owned()),
                 ("wrong_variant", "steps[2]".to_owned()),
                 ("wrong_type", "steps[3]".to_owned()),
-                ("missing_key", String::new()),
             ]
         );
+    }
+
+    #[test]
+    fn a_misspelt_key_that_must_be_there_is_one_mistake() {
+        let one = codes(Kind::Sequence, &json!({ "nmae": "x", "faults": [] }));
+        assert_eq!(one, [("unknown_key", "nmae".to_owned())]);
+        // Nothing of it looks like the missing key.
+        let two = codes(Kind::Sequence, &json!({ "zebra": "x", "faults": [] }));
+        assert_eq!(two, [("unknown_key", "zebra".to_owned()), ("missing_key", String::new())]);
+        // The key is there, and something like it besides.
+        let beside = codes(Kind::Sequence, &json!({ "name": "x", "nmae": "y", "faults": [] }));
+        assert_eq!(beside, [("unknown_key", "nmae".to_owned())]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod wire;
 
 pub use arguments::parse_arguments;
 pub use chat::{ChatReply, ChatRequest, MalformedArguments, Message, Role, ToolCall, ToolChoice, ToolSpec, Usage};
-pub use endpoint::Secrets;
+pub use endpoint::{Secrets, Servers};
 pub use identity::identity;
 pub use problem::Problem;
 pub use spec::{Endpoint, Limits, ModelSpec, Playbooks, Price, Provider, Retry, Role as ReferenceRole, Scripted, Turn};
@@ -32,15 +32,16 @@ pub trait ChatModel: Send + Sync {
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> Pin<Box<dyn Future<Output = Result<ChatReply, ModelError>> + Send + 'a>>;
 }
 
-/// Opens the model that `spec` describes. `env` looks up environment variables, of which a spec holds names only.
-pub fn open(spec: &ModelSpec, env: &dyn Fn(&str) -> Option<String>) -> Result<Arc<dyn ChatModel>, ModelError> {
+/// Opens the model that `spec` describes. `env` looks up environment variables, of which a spec holds names only. Models
+/// opened with the same `servers` share what a server allows.
+pub fn open(spec: &ModelSpec, env: &dyn Fn(&str) -> Option<String>, servers: &Servers) -> Result<Arc<dyn ChatModel>, ModelError> {
     match &spec.provider {
         Provider::Openai(e)
         | Provider::OpenaiResponses(e)
         | Provider::Anthropic(e)
         | Provider::Gemini(e)
         | Provider::Azure(e)
-        | Provider::Bedrock(e) => Ok(Arc::new(endpoint::EndpointModel::open(spec, e, env)?)),
+        | Provider::Bedrock(e) => Ok(Arc::new(endpoint::EndpointModel::open(spec, e, env, servers)?)),
         Provider::Scripted(policy) => Ok(Arc::new(scripted::ScriptedModel::new(policy.clone()))),
         Provider::Playbooks(playbooks) => Ok(Arc::new(playbooks::PlaybooksModel::open(playbooks)?)),
     }
@@ -113,7 +114,7 @@ mod tests {
     }
 
     fn opening_error(text: &str, key: Option<&str>) -> String {
-        match open(&spec(text), &|_| key.map(str::to_owned)) {
+        match open(&spec(text), &|_| key.map(str::to_owned), &Servers::default()) {
             Ok(_) => panic!("must not open"),
             Err(error) => error.to_string(),
         }
@@ -139,10 +140,14 @@ mod tests {
     #[test]
     fn only_the_named_variable_is_looked_up() {
         let asked = std::cell::RefCell::new(Vec::new());
-        let opened = open(&spec(ENDPOINT), &|name| {
-            asked.borrow_mut().push(name.to_owned());
-            Some("sk-123456789".to_owned())
-        });
+        let opened = open(
+            &spec(ENDPOINT),
+            &|name| {
+                asked.borrow_mut().push(name.to_owned());
+                Some("sk-123456789".to_owned())
+            },
+            &Servers::default(),
+        );
         assert!(opened.is_ok());
         assert_eq!(*asked.borrow(), ["THE_KEY"]);
     }
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn servers_without_keys_need_no_variable() {
         let text = ENDPOINT.replace("key_env = 'THE_KEY'\n", "");
-        assert!(open(&spec(&text), &|_| panic!("no variable is named")).is_ok());
+        assert!(open(&spec(&text), &|_| panic!("no variable is named"), &Servers::default()).is_ok());
     }
 
     #[test]

@@ -97,12 +97,12 @@ impl ChatModel for PlaybooksModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ModelSpec, ToolSpec, open};
+    use crate::model::{ModelSpec, Servers, ToolSpec, open};
     use serde_json::json;
 
     fn ask(folder: &str, request: &ChatRequest) -> Result<ChatReply, ModelError> {
         let spec: ModelSpec = toml::from_str(&format!("name = 'people'\n[provider.playbooks]\nfolder = '{folder}'")).unwrap();
-        open(&spec, &|_| None)?.chat(request).now_or_never().unwrap()
+        open(&spec, &|_| None, &Servers::default())?.chat(request).now_or_never().unwrap()
     }
 
     fn request(tools: &[&str]) -> ChatRequest {

@@ -117,7 +117,7 @@ fn play(index: usize, turn: &Turn, context: &Value, request: &ChatRequest) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ModelSpec, ToolSpec, open};
+    use crate::model::{ModelSpec, Servers, ToolSpec, open};
 
     fn tool(name: &str) -> ToolSpec {
         ToolSpec { name: name.to_owned(), description: String::new(), parameters: json!({ "type": "object" }) }
@@ -125,7 +125,7 @@ mod tests {
 
     fn ask(turns: &str, request: &ChatRequest) -> Result<ChatReply, ModelError> {
         let spec: ModelSpec = toml::from_str(&format!("name = 'script'\n[provider.scripted]\nturns = [\n{turns}\n]")).unwrap();
-        let model = open(&spec, &|_| None).unwrap();
+        let model = open(&spec, &|_| None, &Servers::default()).unwrap();
         model.chat(request).now_or_never().unwrap()
     }
 

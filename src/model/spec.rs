@@ -20,7 +20,7 @@ pub struct ModelSpec {
     /// Prices, for cost columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// What the provider allows; shared by all trials of a run.
+    /// What the server allows; shared by all trials of a run, and by all models with the same `base_url` and key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// The file that this one adds to: models/NAME.toml or models/bases/NAME.toml. Tables are merged, everything else is
@@ -29,7 +29,8 @@ pub struct ModelSpec {
     pub extends: Option<String>,
 }
 
-/// What a provider allows. After a 429 the calls side by side are halved, and grow again with each success.
+/// What a server allows. Of files with the same `base_url` and key, the smaller number counts. After a 429 the calls side
+/// by side are halved, and grow again with each success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {

@@ -221,6 +221,7 @@ mod tests {
                 attempt: 2,
                 code: "- hosts: all\n".to_owned(),
                 uses: crate::ansible::Uses::default(),
+                approval: None,
                 outcome: ran,
             }),
             judged(&trial, "confirm", Some(0.25)),

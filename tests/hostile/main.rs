@@ -137,10 +137,10 @@ impl Scene {
         confine_agent(&mut config);
         let cluster = connect(&Target::Embedded(Box::new(config))).await.unwrap();
         cluster.grant(&shipped_rights("default")).await.unwrap();
-        let layers = detect(Path::new(env!("CARGO_BIN_EXE_microremed"))).layers;
+        let layers = detect(Path::new(env!("CARGO_BIN_EXE_microremed")), &std::env::temp_dir()).layers;
         assert!(layers.suffice(), "this machine has no sandbox: {}; microremed doctor says more", layers.named());
         let before = contents(&host);
-        let warm = Warm::begin(tools.clone(), false);
+        let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
         Self { folder, victim, tcp_port, udp_port, abstract_name, reached, cluster, tools, layers, warm, before }
     }
 

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use microremed::model::{ChatModel, ChatRequest, Message, ModelSpec, Role, open};
+use microremed::model::{ChatModel, ChatRequest, Message, ModelSpec, Role, Servers, open};
 use serde_json::json;
 
 use super::model_server::completion;
@@ -36,18 +36,28 @@ async fn serve(State(busy): State<Busy>) -> Response {
     response
 }
 
-async fn start(most: usize, more: &str) -> (Busy, Arc<dyn ChatModel>) {
+/// The server and a model for each of the files: whose key it names, and what else it says.
+async fn start_all(most: usize, files: &[(&str, &str)]) -> (Busy, Vec<Arc<dyn ChatModel>>) {
     let busy = Busy { most, now: Arc::default(), peak: Arc::default(), refused: Arc::default() };
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().fallback(serve).with_state(busy.clone());
     tokio::spawn(async move { drop(axum::serve(listener, router).await) });
-    let text = format!(
-        "name = 'm'\n{more}\n[provider.openai]\nbase_url = 'http://{address}/v1'\nmodel = 'm'\n\
-         retry = {{ attempts = 30, pause = '20ms', pause_max = '40ms' }}"
-    );
-    let spec: ModelSpec = toml::from_str(&text).unwrap();
-    (busy, open(&spec, &|_| None).unwrap())
+    let servers = Servers::default();
+    let open = |(account, more): &(&str, &str)| {
+        let text = format!(
+            "name = 'm'\n{more}\n[provider.openai]\nbase_url = 'http://{address}/v1'\nmodel = 'm'\nkey_env = '{account}'\n\
+             retry = {{ attempts = 30, pause = '20ms', pause_max = '40ms' }}"
+        );
+        let spec: ModelSpec = toml::from_str(&text).unwrap();
+        open(&spec, &|name| Some(format!("sk-of-{name}")), &servers).unwrap()
+    };
+    (busy, files.iter().map(open).collect())
+}
+
+async fn start(most: usize, more: &str) -> (Busy, Arc<dyn ChatModel>) {
+    let (busy, mut models) = start_all(most, &[("US", more)]).await;
+    (busy, models.remove(0))
 }
 
 /// So many conversations at once; how often they were sent away.
@@ -81,4 +91,37 @@ async fn a_provider_that_is_asked_too_much_is_asked_less_and_everybody_is_served
     // It has learnt: the next rush is let in at the rate that the provider can follow.
     let later = converse(&model, 40).await;
     assert!(later < 100, "{later}");
+}
+
+/// So many conversations with each of the models, all at once; how often they were sent away.
+async fn converse_all(models: &[Arc<dyn ChatModel>], conversations: usize) -> usize {
+    futures::future::join_all(models.iter().map(|model| converse(model, conversations))).await.into_iter().sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_files_of_one_server_share_the_stricter_limit_and_another_account_has_its_own() {
+    let files = [("US", "limits = { concurrent = 5 }"), ("US", "limits = { concurrent = 3 }"), ("US", "")];
+    let (busy, models) = start_all(usize::MAX, &files).await;
+    assert_eq!(converse_all(&models, 6).await, 0);
+    assert_eq!(busy.peak.load(Ordering::SeqCst), 3);
+
+    let files = [("US", "limits = { concurrent = 3 }"), ("THEM", "limits = { concurrent = 4 }")];
+    let (busy, models) = start_all(usize::MAX, &files).await;
+    assert_eq!(converse_all(&models, 8).await, 0);
+    assert_eq!(busy.peak.load(Ordering::SeqCst), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_model_is_refused_the_other_model_of_the_server_learns_from() {
+    let (busy, models) = start_all(4, &[("US", ""), ("US", "")]).await;
+    let (taught, learnt) = (&models[0], &models[1]);
+    assert!(converse(taught, 40).await >= 4);
+    let before = busy.refused.load(Ordering::SeqCst);
+    // Alone it would begin with all forty at once, of which thirty-six are refused.
+    let refused_now = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        busy.refused.load(Ordering::SeqCst) - before
+    };
+    let (_, at_first) = tokio::join!(converse(learnt, 40), refused_now);
+    assert!(at_first < 20, "{at_first}");
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use microremed::manifest::{Catalog, Root};
-use microremed::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Role, ToolSpec, open, problems};
+use microremed::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Role, Servers, ToolSpec, open, problems};
 use model_server::{Act, ModelServer, completion};
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn model(base_url: &str, more: &str) -> Arc<dyn ChatModel> {
          retry = {{ attempts = 3, pause = '4ms', pause_max = '10ms' }}"
     );
     let spec: ModelSpec = toml::from_str(&text).unwrap();
-    open(&spec, &|name| (name == "THE_KEY").then(|| KEY.to_owned())).unwrap()
+    open(&spec, &|name| (name == "THE_KEY").then(|| KEY.to_owned()), &Servers::default()).unwrap()
 }
 
 fn request() -> ChatRequest {
@@ -285,7 +285,7 @@ fn shipped_models_have_no_mistakes() {
         assert_eq!(problems(spec), [], "{name}");
         // Every endpoint opens, once it has its key.
         if spec.provider.endpoint().is_some() {
-            assert!(open(spec, &|_| Some(KEY.to_owned())).is_ok(), "{name}");
+            assert!(open(spec, &|_| Some(KEY.to_owned()), &Servers::default()).is_ok(), "{name}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod judging;
 mod kills;
+mod policy;
 mod shared;
 
 use std::collections::BTreeMap;

@@ -35,12 +35,12 @@ fn settled(outcome: &PlaybookOutcome, folder: &Path) -> String {
 async fn a_fork_gives_what_a_new_start_gives() {
     let tools = super::tools().await;
     let program = || PathBuf::from(env!("CARGO_BIN_EXE_microremed"));
-    let layers = detect(&program()).layers;
+    let layers = detect(&program(), &std::env::temp_dir()).layers;
     if !layers.namespaces {
         // Then every playbook is started anew.
         return;
     }
-    let warm = Warm::begin(tools.clone(), false);
+    let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
     let folder = tempfile::tempdir().unwrap();
     let workspace = |name: &str, warm: Option<Warm>| {
         let mut spec = WorkspaceSpec::plain(folder.path().join(name), "apiVersion: v1\nkind: Config\n".to_owned(), "k3s_control_plane");

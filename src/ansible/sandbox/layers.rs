@@ -97,20 +97,20 @@ pub struct Found {
     pub no_namespaces: Option<String>,
 }
 
-/// Tries the layers out: starts `program` (this one) as the launcher of a child that does nothing.
-pub fn detect(program: &Path) -> Found {
+/// Tries the layers out: starts `program` (this one) as the launcher of a child that does nothing. `place`: a folder for theirs.
+pub fn detect(program: &Path, place: &Path) -> Found {
     let kernel = Layers::of_kernel();
-    match attempt(program, Layers { namespaces: true, ..kernel }) {
+    match attempt(program, place, Layers { namespaces: true, ..kernel }) {
         Ok(()) => Found { layers: Layers { namespaces: true, ..kernel }, no_namespaces: None },
-        Err(why) => match attempt(program, kernel) {
+        Err(why) => match attempt(program, place, kernel) {
             Ok(()) => Found { layers: kernel, no_namespaces: Some(why) },
             Err(worse) => Found { layers: Layers::NONE, no_namespaces: Some(worse) },
         },
     }
 }
 
-fn attempt(program: &Path, layers: Layers) -> Result<(), String> {
-    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+fn attempt(program: &Path, place: &Path, layers: Layers) -> Result<(), String> {
+    let folder = tempfile::tempdir_in(place).map_err(|e| e.to_string())?;
     let (tmp, file, trouble) = (folder.path().join("tmp"), folder.path().join("policy.json"), folder.path().join("trouble"));
     let policy = Policy {
         layers,

@@ -55,6 +55,7 @@ impl Trial {
         // The run's budget is nothing that the model did: the trial is not scored, and can be resumed.
         let reserved =
             shared.spending.reserve(expected).map_err(|why| Stop::Outcome(Outcome::Cancelled, format!("the run's budget: {why}")))?;
+        self.idle();
         let begun = Instant::now();
         let left = model_time.map(|most| most.saturating_sub(self.tally.model));
         let answered = match left {
@@ -63,6 +64,7 @@ impl Trial {
         };
         let spent = begun.elapsed();
         self.tally.model += spent;
+        self.compute().await;
         let Ok(reply) = answered else {
             let limit = self.inputs.budgets.model_time.as_deref().unwrap_or_default();
             return Err(Stop::Budget(format!("model_time = {limit:?} was used up while the model answered")));

@@ -38,7 +38,8 @@ impl Trial {
             self.cluster.apply(&object, namespace).await?;
         }
         if let Some(roles) = self.inputs.render_rights().map_err(|e| Stop::Infra(e.to_string()))? {
-            self.cluster.grant(&roles).await?;
+            let denials = self.inputs.policy.denials().map_err(Stop::Infra)?;
+            self.cluster.grant(&self.cluster.without(roles, &denials).await?).await?;
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::ansible::{CommandOutcome, Finish, Timekeeping, Uses};
-use crate::event::{Event, PlaybookRan, Probed};
+use crate::ansible::{CommandOutcome, Finish, PlaybookOutcome, Timekeeping, Uses};
+use crate::event::{Approval, Event, PlaybookRan, Probed};
+use crate::execute::approve::Question;
 use crate::execute::judge::span;
 use crate::execute::stop::Stop;
 use crate::execute::tally::LastPlaybook;
@@ -50,14 +51,17 @@ impl Trial {
         if self.tally.attempts >= self.inputs.budgets.playbooks {
             return Err(Stop::Budget(format!("the budget of {} playbooks is used up", self.inputs.budgets.playbooks)));
         }
-        let begun = Instant::now();
         let limit = span(&self.render("playbook.timeout", &playbook.timeout)?)?;
         let time = self.timekeeping();
-        let outcome = self
-            .workspace
-            .run_playbook(&self.shared.toolchain, &code, &self.inputs.policy.rules(), limit, &time, &self.shared.cancel)
-            .await
-            .map_err(|e| Stop::Infra(e.to_string()))?;
+        let rules = self.inputs.policy.rules();
+        let approval = self.approve(&code).await?;
+        let begun = Instant::now();
+        let outcome = if approval.as_ref().is_some_and(|a| !a.allowed) {
+            PlaybookOutcome::disapproved()
+        } else {
+            let ran = self.workspace.run_playbook(&self.shared.toolchain, &code, &rules, limit, &time, &self.shared.cancel).await;
+            ran.map_err(|e| Stop::Infra(e.to_string()))?
+        };
         let outcome = self.without_secrets(outcome);
         let spent = begun.elapsed();
         self.tally.children += spent;
@@ -76,8 +80,27 @@ impl Trial {
         }
         let attempt = self.tally.attempts;
         self.events
-            .send(Event::PlaybookRan(PlaybookRan { trial: self.spec.id.clone(), attempt, uses: Uses::of(&code), code, outcome }))
+            .send(Event::PlaybookRan(PlaybookRan { trial: self.spec.id.clone(), attempt, uses: Uses::of(&code), code, approval, outcome }))
             .await
+    }
+
+    /// Asks a person whether a playbook may run, where the experiment wants it and its rules do not forbid it anyway.
+    async fn approve(&mut self, code: &str) -> Result<Option<Approval>, Stop> {
+        let policy = &self.inputs.policy;
+        if !policy.ask || !Uses::of(code).denied(&policy.rules()).is_empty() {
+            return Ok(None);
+        }
+        let Some(approver) = self.shared.approver.clone() else {
+            return Err(Stop::Infra("policy.ask wants a person to be asked, and there is none".to_owned()));
+        };
+        self.idle();
+        let (before, patience) = (self.patience.total(), Arc::clone(&self.patience));
+        let waits = patience.begin();
+        let question = Question { trial: &self.spec, attempt: self.tally.attempts + 1, code };
+        let allowed = approver.ask(question).await.map_err(Stop::Infra)?;
+        drop(waits);
+        self.compute().await;
+        Ok(Some(Approval { allowed, waited_s: self.patience.total().saturating_sub(before).as_secs_f64() }))
     }
 
     /// Has Ansible read a playbook. It counts as no attempt: nothing is run.

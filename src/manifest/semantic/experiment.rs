@@ -1,6 +1,7 @@
 //! Checks of experiments and sequences.
 
 use super::Subject;
+use crate::cluster::Denial;
 use crate::diagnostic::Diagnostics;
 use crate::manifest::spans::{child, item};
 use crate::manifest::{Catalog, ExperimentManifest, Kind, SandboxSection, quantity};
@@ -93,10 +94,7 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
     if sandbox.processes < FEWEST_PROCESSES {
         s.add("sandbox.processes", "out_of_range", format!("Ansible needs {FEWEST_PROCESSES} processes at least"), None);
     }
-    for (key, names) in [("deny_modules", &experiment.policy.deny_modules), ("deny_hosts", &experiment.policy.deny_hosts)] {
-        let path = child("policy", key);
-        s.once(|i| item(&path, i), key, names.iter().map(String::as_str));
-    }
+    policy(s, experiment);
     for (fault, params) in &experiment.params {
         let path = child("params", fault);
         s.named_key(&path, "fault", fault, catalog.names(Kind::Fault));
@@ -141,5 +139,28 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
                 s.named_key(&child(&path, key), "option", key, manifest.options.keys().map(String::as_str));
             }
         }
+    }
+}
+
+fn policy(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
+    let policy = &experiment.policy;
+    let lists = [("deny_modules", &policy.deny_modules), ("deny_hosts", &policy.deny_hosts), ("deny_verbs", &policy.deny_verbs)];
+    for (key, names) in lists {
+        let path = child("policy", key);
+        s.once(|i| item(&path, i), key, names.iter().map(String::as_str));
+    }
+    for (i, text) in policy.deny_verbs.iter().enumerate() {
+        if let Err(message) = text.parse::<Denial>() {
+            s.add(&item("policy.deny_verbs", i), "bad_denial", message, None);
+        }
+    }
+    if !policy.deny_verbs.is_empty() && experiment.agent.roles().is_none() {
+        let help = "agent.rights names roles, such as `repair`".to_owned();
+        s.add(
+            "policy.deny_verbs",
+            "no_roles",
+            "what is denied is taken from the agent's roles, and `agent.rights` gives it none",
+            Some(help),
+        );
     }
 }

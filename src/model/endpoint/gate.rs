@@ -1,4 +1,4 @@
-//! What a provider allows, kept by everybody who asks it: calls side by side, requests and tokens a minute.
+//! What a server allows, kept by everybody who asks it, whichever model files they come from: calls side by side, requests and tokens a minute.
 //!
 //! Input: a call's estimated tokens before it and its true ones after; output: leave to begin, when it is time. A 429
 //! halves the calls side by side and makes everybody wait; each success lets them grow again.
@@ -21,10 +21,9 @@ const LONGEST_WAIT: Duration = Duration::from_hours(6);
 /// Calls side by side where the model file sets no bound.
 const UNBOUNDED: f64 = 4096.0;
 
-/// The gate of an endpoint.
+/// The gate of a server.
 #[derive(Debug)]
 pub(super) struct Gate {
-    limits: Limits,
     /// The time over which requests and tokens are counted.
     window: Duration,
     state: Mutex<State>,
@@ -33,6 +32,7 @@ pub(super) struct Gate {
 
 #[derive(Debug)]
 struct State {
+    limits: Limits,
     in_flight: u32,
     /// Calls allowed side by side just now.
     allowed: f64,
@@ -55,9 +55,16 @@ impl Gate {
     }
 
     fn with_window(limits: Limits, window: Duration) -> Self {
-        let allowed = limits.concurrent.map_or(UNBOUNDED, |most| f64::from(most.max(1)));
-        let state = State { in_flight: 0, allowed, not_before: None, begun: VecDeque::new(), next: 0 };
-        Self { limits, window, state: Mutex::new(state), freed: Notify::new() }
+        let allowed = most(limits);
+        let state = State { limits, in_flight: 0, allowed, not_before: None, begun: VecDeque::new(), next: 0 };
+        Self { window, state: Mutex::new(state), freed: Notify::new() }
+    }
+
+    /// Another file names limits of the same server: of each number the smaller counts, for everybody.
+    pub(super) fn tighten(&self, other: Limits) {
+        let mut state = self.lock();
+        state.limits = stricter(state.limits, other);
+        state.allowed = state.allowed.min(most(state.limits));
     }
 
     /// Waits until a call of about `tokens` tokens may begin. None: it would never be time.
@@ -90,17 +97,17 @@ impl Gate {
         if f64::from(state.in_flight) + 1.0 > state.allowed.max(1.0) {
             return Err(None);
         }
-        let requests = self.limits.requests_per_minute.map_or(usize::MAX, |most| usize::try_from(most.max(1)).unwrap_or(usize::MAX));
+        let requests = state.limits.requests_per_minute.map_or(usize::MAX, |most| usize::try_from(most.max(1)).unwrap_or(usize::MAX));
         let used: u64 = state.begun.iter().map(|(_, _, tokens)| tokens).sum();
         // A call that is larger than the whole minute's tokens may begin when the minute is empty.
-        let too_many = self.limits.tokens_per_minute.is_some_and(|most| used > 0 && used.saturating_add(tokens) > most);
+        let too_many = state.limits.tokens_per_minute.is_some_and(|most| used > 0 && used.saturating_add(tokens) > most);
         if state.begun.len() >= requests || too_many {
             return Err(Some(state.begun.front().map_or(now, |(at, ..)| *at + self.window)));
         }
         let number = state.next;
         state.next += 1;
         state.in_flight += 1;
-        if self.limits.requests_per_minute.is_some() || self.limits.tokens_per_minute.is_some() {
+        if state.limits.requests_per_minute.is_some() || state.limits.tokens_per_minute.is_some() {
             state.begun.push_back((now, number, tokens));
         }
         Ok(number)
@@ -123,9 +130,8 @@ impl Gate {
 impl Leave<'_> {
     /// The call succeeded and took so many tokens.
     pub(super) fn succeeded(&self, tokens: u64) {
-        let most = self.gate.limits.concurrent.map_or(UNBOUNDED, f64::from);
         let mut state = self.gate.lock();
-        state.allowed = (state.allowed + 1.0 / state.allowed.max(1.0)).min(most.max(1.0));
+        state.allowed = (state.allowed + 1.0 / state.allowed.max(1.0)).min(most(state.limits));
         if let Some(call) = state.begun.iter_mut().find(|(_, number, _)| *number == self.number) {
             call.2 = tokens;
         }
@@ -138,6 +144,23 @@ impl Drop for Leave<'_> {
         state.in_flight = state.in_flight.saturating_sub(1);
         drop(state);
         self.gate.freed.notify_waiters();
+    }
+}
+
+/// Calls side by side at most.
+fn most(limits: Limits) -> f64 {
+    limits.concurrent.map_or(UNBOUNDED, |most| f64::from(most.max(1)))
+}
+
+/// Of each limit the smaller; none only where both have none.
+fn stricter(one: Limits, other: Limits) -> Limits {
+    fn smaller<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+        one.into_iter().chain(other).min()
+    }
+    Limits {
+        concurrent: smaller(one.concurrent, other.concurrent),
+        requests_per_minute: smaller(one.requests_per_minute, other.requests_per_minute),
+        tokens_per_minute: smaller(one.tokens_per_minute, other.tokens_per_minute),
     }
 }
 
@@ -205,5 +228,21 @@ mod tests {
             waits(&gate, 1).await;
         }
         assert!((gate.lock().allowed - 8.0).abs() < f64::EPSILON);
+    }
+
+    #[tokio::test]
+    async fn of_two_files_each_smaller_number_counts() {
+        let gate = gate(Some(8), None, Some(100));
+        gate.tighten(Limits { concurrent: Some(2), requests_per_minute: Some(3), tokens_per_minute: None });
+        gate.tighten(Limits { concurrent: Some(5), requests_per_minute: None, tokens_per_minute: Some(500) });
+        let smallest = Limits { concurrent: Some(2), requests_per_minute: Some(3), tokens_per_minute: Some(100) };
+        assert_eq!(gate.lock().limits, smallest);
+        let (first, second) = (gate.enter(1).await, gate.enter(1).await);
+        assert!(tokio::time::timeout(SOON, gate.enter(1)).await.is_err(), "two side by side");
+        drop((first, second));
+        let begun = Instant::now();
+        waits(&gate, 1).await;
+        waits(&gate, 1).await;
+        assert!(begun.elapsed() >= WINDOW / 2, "the fourth of a window waits");
     }
 }

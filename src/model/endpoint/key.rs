@@ -9,7 +9,7 @@ use crate::model::{Endpoint, ModelError, ModelSpec};
 const SHORTEST_SECRET: usize = 6;
 
 /// A key, or none for servers without keys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Key(Option<SecretString>);
 
 impl Key {

@@ -9,8 +9,10 @@ mod events;
 mod gate;
 mod key;
 mod retry;
+mod servers;
 mod settings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -27,6 +29,7 @@ use attempt::Failure;
 use gate::{Gate, Leave};
 use key::Key;
 pub use key::Secrets;
+pub use servers::Servers;
 use settings::{Settings, Tools};
 
 /// An endpoint that is ready to be asked.
@@ -41,7 +44,8 @@ pub(super) struct EndpointModel {
     /// All headers, the key among them.
     headers: HeaderMap,
     key: Key,
-    gate: Gate,
+    /// Shared with all models of the same server and key.
+    gate: Arc<Gate>,
 }
 
 /// What is wrong with a description, by paths within it.
@@ -51,7 +55,12 @@ pub(super) fn problems(spec: &ModelSpec, description: &Endpoint) -> Vec<Problem>
 
 impl EndpointModel {
     /// Checks the description, looks up the key and builds the client. Nothing is sent.
-    pub(super) fn open(spec: &ModelSpec, description: &Endpoint, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ModelError> {
+    pub(super) fn open(
+        spec: &ModelSpec,
+        description: &Endpoint,
+        env: &dyn Fn(&str) -> Option<String>,
+        servers: &Servers,
+    ) -> Result<Self, ModelError> {
         let settings = Settings::read(&spec.provider, description).map_err(|problems| {
             let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
             ModelError::BadSpec(all.join("; "))
@@ -67,8 +76,8 @@ impl EndpointModel {
             endpoint: settings.endpoint(),
             client: connection::client(&settings.url)?,
             headers,
+            gate: servers.gate(&settings.server, &key, spec.limits.unwrap_or_default()),
             key,
-            gate: Gate::new(spec.limits.unwrap_or_default()),
             description: description.clone(),
             settings,
         })
@@ -98,7 +107,7 @@ impl EndpointModel {
         let mut retries = Vec::new();
         for attempt in 1..=self.settings.backoff.attempts {
             let Some(leave) = self.gate.enter(expected).await else {
-                return Err(self.unavailable(attempt, "the limits of the model file leave no room for a call".to_owned()));
+                return Err(self.unavailable(attempt, "the limits of the server's model files leave no room for a call".to_owned()));
             };
             let started = tokio::time::Instant::now();
             let failure = match self.attempt(&body).await {
@@ -217,7 +226,7 @@ mod tests {
     fn open(text: &str) -> EndpointModel {
         let spec: ModelSpec = toml::from_str(&format!("name = 'm'\n{text}")).unwrap();
         let endpoint = spec.provider.endpoint().unwrap().clone();
-        EndpointModel::open(&spec, &endpoint, &|_| Some("sk-topsecret".to_owned())).unwrap()
+        EndpointModel::open(&spec, &endpoint, &|_| Some("sk-topsecret".to_owned()), &Servers::default()).unwrap()
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) enum Tools {
 pub(super) struct Settings {
     /// Where requests go, with everything that the base URL had.
     pub(super) url: Url,
+    /// The base URL, always spelt the same: what models of the same server have in common.
+    pub(super) server: String,
     pub(super) wire: &'static dyn Wire,
     pub(super) tools: Tools,
     /// Without the key.
@@ -66,7 +68,7 @@ impl Settings {
         match (url, tools, timeout, pause, pause_max) {
             (Some(url), Some(tools), Some(timeout), Some(pause), Some(pause_max)) if problems.is_empty() => {
                 let backoff = Backoff { attempts: description.retry.attempts, pause, pause_max };
-                Ok(Self { url, wire, tools, headers, timeout, backoff })
+                Ok(Self { url, server: server(description), wire, tools, headers, timeout, backoff })
             }
             _ => Err(problems),
         }
@@ -94,6 +96,11 @@ fn address(wire: &dyn Wire, description: &Endpoint) -> Result<Url, Problem> {
     }
     wire.locate(description, &mut url);
     Ok(url)
+}
+
+fn server(description: &Endpoint) -> String {
+    let spelt = Url::parse(&description.base_url).map_or_else(|_| description.base_url.clone(), String::from);
+    spelt.trim_end_matches('/').to_owned()
 }
 
 fn tools(text: &str, wire: &dyn Wire) -> Result<Tools, Problem> {
@@ -133,6 +140,13 @@ mod tests {
         let settings = read("base_url = 'https://user:pass@models.example:8443/v1/?key=hidden'\nmodel = 'm'").unwrap();
         assert_eq!(settings.url.query(), Some("key=hidden"));
         assert_eq!(settings.endpoint(), "https://models.example:8443/v1/chat/completions");
+    }
+
+    #[test]
+    fn a_server_is_the_same_however_its_address_is_spelt() {
+        let server = |url: &str| read(&format!("base_url = '{url}'\nmodel = 'm'")).unwrap().server;
+        assert_eq!(server("https://Models.example:443/v1/"), server("https://models.example/v1"));
+        assert_ne!(server("http://models.example/v1"), server("http://models.example/v2"));
     }
 
     #[test]

@@ -170,6 +170,7 @@ fn every_kind_of_event_comes_back() {
             trial: trial.clone(),
             attempt: 1,
             code: "- a\n- b\n".to_owned(),
+            approval: None,
             outcome: playbook,
         }),
         Event::Judged(crate::event::Judged { trial, phase: "final".to_owned(), set: "s".to_owned(), passed: false, samples: vec![sample] }),

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::Uri;
 use axum::response::Response;
 use futures::StreamExt as _;
-use microremed::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Role, ToolSpec, open};
+use microremed::model::{ChatModel, ChatReply, ChatRequest, Message, ModelError, ModelSpec, Role, Servers, ToolSpec, open};
 use serde_json::json;
 
 use answer::{Say, answer};
@@ -31,7 +31,7 @@ fn model(provider: &str, base_url: &str, stream: bool) -> Arc<dyn ChatModel> {
          retry = {{ attempts = {ATTEMPTS}, pause = '1ms', pause_max = '3ms' }}"
     );
     let spec: ModelSpec = toml::from_str(&text).unwrap();
-    open(&spec, &|_| Some("sk-chaos-0123456789".to_owned())).unwrap()
+    open(&spec, &|_| Some("sk-chaos-0123456789".to_owned()), &Servers::default()).unwrap()
 }
 
 fn request(number: u64) -> ChatRequest {
