@@ -114,6 +114,7 @@ fn react(world: &mut World, change: &Change) {
         }
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             super::custom::rebuild(world);
+            super::custom::settle(world);
             if gone {
                 super::custom::forget(world, &change.object);
             } else {
