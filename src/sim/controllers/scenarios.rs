@@ -150,7 +150,7 @@ fn a_namespace_is_filled_and_emptied() {
     assert_eq!(w.store.get(&key).unwrap()["status"]["phase"], "Terminating");
     advance(&mut w, 60.0);
     assert!(w.store.get(&key).is_none());
-    assert_eq!(w.store.in_namespace(NS).count(), 0);
+    assert!(w.store.keys_in_namespace(NS).is_empty());
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_failing_container_backs_off() {
 
 /// The whole store as text.
 fn dump(w: &World) -> String {
-    w.store.iter().map(|(k, o)| format!("{k:?} {o}")).collect::<Vec<_>>().join("\n")
+    w.store.iter().chain(w.store.list(&EVENTS, None)).map(|(k, o)| format!("{k:?} {o}")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
