@@ -1,5 +1,6 @@
 //! What the test suites of client libraries and of kubectl rely on, beyond what the recorded scenarios show.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::tests::Client;
@@ -185,5 +186,23 @@ async fn every_served_version_has_an_api_service() {
     assert_eq!(c.get(&format!("{path}/v1.example.com")).await.0, 200);
     assert_eq!(c.send("DELETE", &format!("{definitions}/things.example.com"), &[], None).await.0, 200);
     assert_eq!(c.get(&format!("{path}/v1.example.com")).await.0, 404);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn secrets_for_tokens_are_filled_in_and_go_with_their_account() {
+    let c = Client::start().await;
+    let (secrets, accounts) = ("/api/v1/namespaces/demo/secrets", "/api/v1/namespaces/demo/serviceaccounts");
+    assert_eq!(c.post(accounts, &json!({"metadata": {"name": "bot"}})).await.0, 201);
+    let secret = json!({"metadata": {"name": "bot", "annotations": {"kubernetes.io/service-account.name": "bot"}}, "type": "kubernetes.io/service-account-token"});
+    assert_eq!(c.post(secrets, &secret).await.0, 201);
+    let (_, filled) = c.get(&format!("{secrets}/bot")).await;
+    assert!(["token", "ca.crt", "namespace"].iter().all(|f| filled["data"][*f].is_string()), "{filled}");
+    let token = base64::engine::general_purpose::STANDARD.decode(filled["data"]["token"].as_str().unwrap()).unwrap();
+    let review = json!({"spec": {"token": String::from_utf8(token).unwrap()}});
+    let (_, review) = c.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+    assert_eq!(review["status"]["user"]["username"], "system:serviceaccount:demo:bot", "{review}");
+    assert_eq!(c.send("DELETE", &format!("{accounts}/bot"), &[], None).await.0, 200);
+    assert_eq!(c.get(&format!("{secrets}/bot")).await.0, 404);
     c.sim.shutdown().await;
 }
