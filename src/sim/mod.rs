@@ -28,6 +28,7 @@ pub mod managed;
 pub mod patch;
 pub mod registry;
 pub mod resource;
+mod rest;
 pub mod schema;
 pub mod server;
 pub mod shell;

@@ -16,6 +16,7 @@ use super::api;
 use super::clock::Clock;
 use super::config::SimConfig;
 use super::connections::{Connections, Limits, serve};
+use super::custom;
 use super::exchange;
 use super::kubelet;
 use super::tls::{self, ClientCertificate, Identity, TlsError};
@@ -75,6 +76,7 @@ impl Sim {
         let onlooker = config.onlooker.clone();
         let engine = Engine::new(config);
         engine.with(api::definitions::install);
+        engine.with(custom::settle);
         engine.with(api::roles::install);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(kubelet::programs::serve(Arc::clone(&engine), engine.programs(), stop.clone()));

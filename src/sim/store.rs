@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::history::History;
 use super::resource::{Key, Resource};
+use super::rest::{self, Rest};
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,7 @@ pub struct Expired {
 #[derive(Debug, Default)]
 pub struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
+    rest: Rest,
     revision: u64,
     log: History,
 }
@@ -84,7 +86,7 @@ impl Store {
 
     /// One object.
     pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
-        self.objects.get(key)
+        self.objects.get(key).or_else(|| self.rest.get(key))
     }
 
     /// All objects of a type, of one namespace or of all, ordered by namespace and name.
@@ -94,8 +96,18 @@ impl Store {
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + use<'a> {
         let from = Key::new(resource, namespace.unwrap_or(""), "");
+        let mut resting = self.rest.list(resource, namespace).peekable();
         let resource = resource.clone();
-        self.objects.range(from..).take_while(move |(k, _)| k.resource == resource && namespace.is_none_or(|n| *k.namespace == *n))
+        let mut others = self
+            .objects
+            .range(from..)
+            .take_while(move |(k, _)| k.resource == resource && namespace.is_none_or(|n| *k.namespace == *n))
+            .peekable();
+        std::iter::from_fn(move || match (others.peek(), resting.peek()) {
+            (Some((a, _)), Some((b, _))) if a > b => resting.next(),
+            (None, Some(_)) => resting.next(),
+            _ => others.next(),
+        })
     }
 
     /// What [`Store::list`] gave at an earlier revision.
@@ -114,12 +126,17 @@ impl Store {
         Ok(then)
     }
 
-    /// Every object of every type in a namespace.
+    /// The objects of every type in a namespace, but for events that nobody owns.
     pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
         self.objects.iter().filter(move |(k, _)| *k.namespace == *namespace)
     }
 
-    /// Every object.
+    /// The keys of all objects in a namespace, in order.
+    pub fn keys_in_namespace(&self, namespace: &str) -> BTreeSet<Key> {
+        self.objects.keys().chain(self.rest.keys()).filter(|k| *k.namespace == *namespace).cloned().collect()
+    }
+
+    /// Every object, but for events that nobody owns.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
         self.objects.iter()
     }
@@ -129,9 +146,18 @@ impl Store {
         self.revision += 1;
         value["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let object = Arc::new(value);
+        self.rest.settle();
         // All changes of an object share its key.
-        let key = self.objects.get_key_value(key).map_or(key, |(k, _)| k).clone();
-        let previous = self.objects.insert(key.clone(), Arc::clone(&object));
+        let resting = self.rest.remove(key);
+        let known = resting.as_ref().map(|(k, _)| k).or_else(|| self.objects.get_key_value(key).map(|(k, _)| k));
+        let key = known.unwrap_or(key).clone();
+        let previous = if rest::suits(&key, &object) {
+            self.rest.insert(key.clone(), &object);
+            self.objects.remove(&key)
+        } else {
+            self.objects.insert(key.clone(), Arc::clone(&object))
+        };
+        let previous = previous.or(resting.map(|(_, value)| value));
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         self.log.push(Change { revision: self.revision, kind, key, object: Arc::clone(&object), previous, told: Arc::default() });
         object
@@ -139,7 +165,8 @@ impl Store {
 
     /// Removes an object and logs its deletion. Returns its last state, stamped with the deletion's version.
     pub fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
-        let (key, previous) = self.objects.remove_entry(key)?;
+        self.rest.settle();
+        let (key, previous) = self.objects.remove_entry(key).or_else(|| self.rest.remove(key))?;
         self.revision += 1;
         let mut last = (*previous).clone();
         last["metadata"]["resourceVersion"] = self.revision.to_string().into();

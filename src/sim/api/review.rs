@@ -55,9 +55,13 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
 /// `status` of a token review. Whoever names no audience asks for the API server.
 fn token_status(world: &World, spec: &Value) -> Value {
     let named: Vec<&str> = spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let audiences = if named.is_empty() { vec![tokens::ISSUER] } else { named };
-    match Identity::of_token(spec["token"].as_str().unwrap_or_default(), &audiences, world) {
-        Some(who) => json!({"authenticated": true, "user": who.info()}),
+    let mut audiences = if named.is_empty() { vec![tokens::ISSUER] } else { named };
+    let token = spec["token"].as_str().unwrap_or_default();
+    match Identity::of_token(token, &audiences, world) {
+        Some(who) => {
+            audiences.retain(|audience| Identity::of_token(token, &[audience], world).is_some());
+            json!({"authenticated": true, "user": who.info(), "audiences": audiences})
+        }
         None => json!({"user": {}}),
     }
 }

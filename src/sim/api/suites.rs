@@ -1,5 +1,6 @@
 //! What the test suites of client libraries and of kubectl rely on, beyond what the recorded scenarios show.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::tests::Client;
@@ -112,4 +113,96 @@ async fn a_certificate_tells_who_asks() {
     let secrets: Value = client.request(http::Request::get("/api/v1/secrets").body(Vec::new()).unwrap()).await.unwrap();
     assert_eq!(secrets["kind"], "SecretList");
     sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn ephemeral_containers_come_without_the_rest_of_their_pod() {
+    let c = Client::start().await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "busybox", "command": ["sleep", "9"]}]}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/pods", &pod).await.0, 201);
+    let path = "/api/v1/namespaces/demo/pods/p/ephemeralcontainers";
+    let shell = |name: &str| json!({"spec": {"ephemeralContainers": [{"name": name, "image": "busybox", "command": ["sleep", "2"]}]}});
+    let mut first = shell("one");
+    first["metadata"] = json!({"name": "p"});
+    let (code, _, text) = c.send("PUT", path, JSON, Some(first.to_string())).await;
+    assert_eq!(code, 200, "{text}");
+    let strategic = [("content-type", "application/strategic-merge-patch+json")];
+    let (code, _, text) = c.send("PATCH", path, &strategic, Some(shell("two").to_string())).await;
+    assert_eq!(code, 200, "{text}");
+    let (_, pod) = c.get(path).await;
+    let names: Vec<&Value> = pod["spec"]["ephemeralContainers"].as_array().unwrap().iter().map(|e| &e["name"]).collect();
+    assert!(names.len() == 2 && names.contains(&&json!("one")) && pod["spec"]["containers"][0]["name"] == "c", "{pod}");
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn requests_for_certificates_are_approved() {
+    let c = Client::start().await;
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let request = json!({"metadata": {"name": "r"}, "spec": {"request": "eA==", "signerName": "example.com/s", "usages": ["client auth"]}});
+    let (code, made) = c.post(path, &request).await;
+    assert_eq!(code, 201, "{made}");
+    let approval = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}}).to_string();
+    let merge = [("content-type", "application/merge-patch+json")];
+    let (code, _, text) = c.send("PATCH", &format!("{path}/r/approval"), &merge, Some(approval)).await;
+    assert_eq!(code, 200, "{text}");
+    let (_, seen) = c.get(&format!("{path}/r/approval")).await;
+    let condition = &seen["status"]["conditions"][0];
+    assert!(condition["type"] == "Approved" && condition["lastUpdateTime"].is_string(), "{seen}");
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn reviews_of_tokens_name_the_audiences_that_they_hold_for() {
+    let c = Client::start().await;
+    assert_eq!(c.post("/api/v1/namespaces/demo/serviceaccounts", &json!({"metadata": {"name": "bot"}})).await.0, 201);
+    let wish = json!({"spec": {"audiences": ["api"]}});
+    let (_, token) = c.post("/api/v1/namespaces/demo/serviceaccounts/bot/token", &wish).await;
+    let review = json!({"spec": {"audiences": ["api", "other"], "token": token["status"]["token"]}});
+    let (_, review) = c.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+    let status = &review["status"];
+    assert!(status["audiences"] == json!(["api"]) && status["authenticated"] == true, "{review}");
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn every_served_version_has_an_api_service() {
+    let c = Client::start().await;
+    let path = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let names = |list: &Value| list["items"].as_array().unwrap().iter().map(|s| s["metadata"]["name"].to_string()).collect::<Vec<_>>();
+    let (_, list) = c.get(path).await;
+    for name in ["v1.", "v1.apps", "v2.autoscaling", "v1alpha1.chaos-mesh.org"] {
+        assert!(names(&list).contains(&format!("{name:?}")), "{name}");
+    }
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let (_, _, table) = c.send("GET", path, &table, None).await;
+    let table: Value = serde_json::from_str(&table).unwrap();
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("v1."), json!("Local"), json!("True")]);
+    let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(c.post(definitions, &definition).await.0, 201);
+    assert_eq!(c.get(&format!("{path}/v1.example.com")).await.0, 200);
+    assert_eq!(c.send("DELETE", &format!("{definitions}/things.example.com"), &[], None).await.0, 200);
+    assert_eq!(c.get(&format!("{path}/v1.example.com")).await.0, 404);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn secrets_for_tokens_are_filled_in_and_go_with_their_account() {
+    let c = Client::start().await;
+    let (secrets, accounts) = ("/api/v1/namespaces/demo/secrets", "/api/v1/namespaces/demo/serviceaccounts");
+    assert_eq!(c.post(accounts, &json!({"metadata": {"name": "bot"}})).await.0, 201);
+    let secret = json!({"metadata": {"name": "bot", "annotations": {"kubernetes.io/service-account.name": "bot"}}, "type": "kubernetes.io/service-account-token"});
+    assert_eq!(c.post(secrets, &secret).await.0, 201);
+    let (_, filled) = c.get(&format!("{secrets}/bot")).await;
+    assert!(["token", "ca.crt", "namespace"].iter().all(|f| filled["data"][*f].is_string()), "{filled}");
+    let token = base64::engine::general_purpose::STANDARD.decode(filled["data"]["token"].as_str().unwrap()).unwrap();
+    let review = json!({"spec": {"token": String::from_utf8(token).unwrap()}});
+    let (_, review) = c.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+    assert_eq!(review["status"]["user"]["username"], "system:serviceaccount:demo:bot", "{review}");
+    assert_eq!(c.send("DELETE", &format!("{accounts}/bot"), &[], None).await.0, 200);
+    assert_eq!(c.get(&format!("{secrets}/bot")).await.0, 404);
+    c.sim.shutdown().await;
 }

@@ -63,7 +63,8 @@ impl Veil {
         let text = |v: &Value| v.as_str().map(str::to_owned).unwrap_or_default();
         let metadata = &object["metadata"];
         let name = text(&metadata["name"]);
-        let definition = object["spec"]["names"].is_object() && self.group(object["spec"]["group"].as_str().unwrap_or_default());
+        let defines = object["spec"]["names"].is_object() || object["kind"] == "APIService";
+        let definition = defines && self.group(object["spec"]["group"].as_str().unwrap_or_default());
         let about = ["involvedObject", "regarding"].iter().any(|k| self.of_group(&object[*k]["apiVersion"]));
         let reporters = [&object["source"]["component"], &object["reportingComponent"], &object["reportingController"]];
         // A namespace has no namespace of its own; nothing else is called as the operator's namespace is.

@@ -93,7 +93,8 @@ fn namespace_mismatch() -> Status {
 
 fn part_of(target: &Target) -> Part {
     match target.subresource.as_deref() {
-        Some("status") => Part::Status,
+        // Approving a request for a certificate sets conditions.
+        Some("status" | "approval") => Part::Status,
         Some("resize") => Part::Resize,
         _ => Part::Main,
     }
@@ -136,6 +137,24 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
         // The specification of a namespace is its finalizers, which have a subresource of their own.
         given["spec"] = old["spec"].clone();
     }
+    match target.subresource.as_deref() {
+        Some("ephemeralcontainers") => {
+            if let Some(old) = world.store.get(&key) {
+                given = only_ephemeral_containers(old, given);
+            }
+        }
+        Some("approval") => {
+            let now = world.now.rfc3339();
+            for condition in given["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                for field in ["lastUpdateTime", "lastTransitionTime"] {
+                    if condition[field].is_null() {
+                        condition[field] = now.as_str().into();
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
     let mut answer = if call.dry_run() {
         let missing = || Status::not_found(&key.resource, &key.name);
         let would = match registry::prepare_update(world, &key, given, part)? {
@@ -149,6 +168,18 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
     };
     answer.warnings = warnings;
     Ok(answer)
+}
+
+/// The old pod with the new ephemeral containers: whatever else is sent to their subresource is passed over.
+fn only_ephemeral_containers(old: &Value, mut given: Value) -> Value {
+    let mut pod = old.clone();
+    pod["spec"]["ephemeralContainers"] = given["spec"]["ephemeralContainers"].take();
+    for field in ["resourceVersion", "uid"] {
+        if !given["metadata"][field].is_null() {
+            pod["metadata"][field] = given["metadata"][field].take();
+        }
+    }
+    pod
 }
 
 /// `PATCH` of an object or its status.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::kinds::{EVENTS, kind_of};
 use super::object;
@@ -20,11 +21,25 @@ const SIMILAR_MAX: usize = 10;
 const SIMILAR_FOR: Duration = Duration::from_mins(10);
 const COMBINED: &str = "(combined from similar events): ";
 
+/// Stands for some texts, which would be long to keep.
+type Digest = [u8; 16];
+
+fn digest(texts: &[&str]) -> Digest {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(text.len().to_le_bytes());
+        hash.update(text);
+    }
+    let mut short = Digest::default();
+    short.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+    short
+}
+
 /// Which event object stands for what, and when it was last touched.
 #[derive(Debug, Default)]
 pub struct Index {
-    seen: BTreeMap<(String, String, String), (Key, SimTime)>,
-    similar: BTreeMap<(String, String, String), (BTreeSet<String>, SimTime)>,
+    seen: BTreeMap<Digest, (Key, SimTime)>,
+    similar: BTreeMap<Digest, (BTreeSet<Digest>, SimTime)>,
     sequence: u64,
 }
 
@@ -90,7 +105,7 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
         report.message = format!("{COMBINED}{}", report.message);
         COMBINED.clone_into(&mut text);
     }
-    let id = (object::uid(regarding).to_owned(), report.reason.to_owned(), format!("{}\u{0}{text}", source.component));
+    let id = digest(&[object::uid(regarding), report.reason, source.component, &text]);
     if let Some((event, at)) = world.controllers.events.seen.get_mut(&id) {
         let event = event.clone();
         *at = now;
@@ -154,30 +169,25 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
 /// Whether this is one too many of events that differ in their text only: such events share one object.
 fn combined(world: &mut World, regarding: &Value, source: Source<'_>, report: &Report<'_>) -> bool {
     let now = world.now;
-    let kind = (object::uid(regarding).to_owned(), report.reason.to_owned(), source.component.to_owned());
+    let kind = digest(&[object::uid(regarding), report.reason, source.component]);
+    let text = digest(&[&report.message]);
     let (texts, last) = world.controllers.events.similar.entry(kind).or_default();
     if now.since(*last) > SIMILAR_FOR {
         texts.clear();
     }
     *last = now;
     if texts.len() < SIMILAR_MAX {
-        texts.insert(report.message.clone());
+        texts.insert(text);
         return false;
     }
-    !texts.contains(&report.message)
+    !texts.contains(&text)
 }
 
 /// Drops events whose time is over.
 pub fn expire(world: &mut World) {
     let now = world.now;
-    let old: Vec<_> = world
-        .controllers
-        .events
-        .seen
-        .iter()
-        .filter(|(_, (_, at))| now.since(*at) > TTL)
-        .map(|(id, (k, _))| (id.clone(), k.clone()))
-        .collect();
+    let old: Vec<_> =
+        world.controllers.events.seen.iter().filter(|(_, (_, at))| now.since(*at) > TTL).map(|(id, (k, _))| (*id, k.clone())).collect();
     world.controllers.events.similar.retain(|_, (_, at)| now.since(*at) <= SIMILAR_FOR);
     for (id, key) in old {
         world.controllers.events.seen.remove(&id);

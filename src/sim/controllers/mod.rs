@@ -4,6 +4,7 @@ pub mod autoscaler;
 pub mod bootstrap;
 pub mod budget;
 pub mod claims;
+mod credentials;
 pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
@@ -114,6 +115,7 @@ fn react(world: &mut World, change: &Change) {
         }
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             super::custom::rebuild(world);
+            super::custom::settle(world);
             if gone {
                 super::custom::forget(world, &change.object);
             } else {
@@ -121,6 +123,12 @@ fn react(world: &mut World, change: &Change) {
             }
         }
         ("", "endpoints") => super::traffic::invalidate(world),
+        ("", "secrets") if !gone && credentials::concerns(&change.object) => enqueue(world, key),
+        ("", "serviceaccounts") if gone => {
+            for secret in credentials::of_namespace(world, &key.namespace) {
+                enqueue(world, &secret);
+            }
+        }
         ("", "namespaces" | "persistentvolumeclaims" | "replicationcontrollers")
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
         | ("batch", "cronjobs")
@@ -246,6 +254,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
         ("policy", "poddisruptionbudgets") => budget::reconcile(world, key),
         ("", "resourcequotas") => quota::reconcile(world, key),
+        ("", "secrets") => credentials::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
         _ if key.resource == *PODS => scheduler::schedule(world, key),

@@ -58,7 +58,7 @@ pub fn reconcile(world: &mut World, key: &Key) {
 }
 
 fn empty(world: &mut World, namespace: &str) -> usize {
-    let content: Vec<Key> = world.store.in_namespace(namespace).map(|(k, _)| k.clone()).collect();
+    let content = world.store.keys_in_namespace(namespace);
     // Pods go through their grace period, everything else at once.
     for key in content.iter().filter(|k| k.resource != *PODS).chain(content.iter().filter(|k| k.resource == *PODS)) {
         if world.store.get(key).is_some_and(|o| !object::deleting(o)) {
@@ -78,8 +78,7 @@ fn finish(world: &mut World, key: &Key, namespace: &Value) {
     if empty(world, &key.name) > 0 {
         return;
     }
-    let rest: Vec<Key> = world.store.in_namespace(&key.name).map(|(k, _)| k.clone()).collect();
-    for k in rest {
+    for k in world.store.keys_in_namespace(&key.name) {
         world.store.remove(&k);
     }
     let Some(current) = world.store.get(key) else { return };

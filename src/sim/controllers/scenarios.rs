@@ -150,7 +150,7 @@ fn a_namespace_is_filled_and_emptied() {
     assert_eq!(w.store.get(&key).unwrap()["status"]["phase"], "Terminating");
     advance(&mut w, 60.0);
     assert!(w.store.get(&key).is_none());
-    assert_eq!(w.store.in_namespace(NS).count(), 0);
+    assert!(w.store.keys_in_namespace(NS).is_empty());
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_failing_container_backs_off() {
 
 /// The whole store as text.
 fn dump(w: &World) -> String {
-    w.store.iter().map(|(k, o)| format!("{k:?} {o}")).collect::<Vec<_>>().join("\n")
+    w.store.iter().chain(w.store.list(&EVENTS, None)).map(|(k, o)| format!("{k:?} {o}")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -311,4 +311,22 @@ fn a_quota_holds_pods_back_until_it_is_gone() {
     registry::delete(&mut w, &Key::new(&quotas, NS, "none"), &DeleteOptions::default()).unwrap();
     advance(&mut w, 30.0);
     assert!(object::ready(&pods(&w, "web").remove(0).1));
+}
+
+#[test]
+fn revisions_of_two_sets_of_one_name_do_not_meet() {
+    let mut w = world();
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+    let set = json!({"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template, "serviceName": "web"}});
+    let mut daemons = set.clone();
+    daemons["spec"].as_object_mut().unwrap().remove("serviceName");
+    registry::create(&mut w, &Resource::new("apps", "daemonsets"), NS, daemons).unwrap();
+    advance(&mut w, 5.0);
+    registry::create(&mut w, &Resource::new("apps", "statefulsets"), NS, set).unwrap();
+    advance(&mut w, 5.0);
+    let revisions = Resource::new("apps", "controllerrevisions");
+    let mut owners: Vec<String> =
+        w.store.list(&revisions, Some(NS)).map(|(_, r)| r["metadata"]["ownerReferences"][0]["kind"].as_str().unwrap().to_owned()).collect();
+    owners.sort();
+    assert_eq!(owners, ["DaemonSet", "StatefulSet"]);
 }

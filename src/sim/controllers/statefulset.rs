@@ -14,12 +14,26 @@ use crate::sim::world::{Event, World};
 
 const SELF: Source<'static> = Source { component: "statefulset-controller", host: "" };
 const HASH: &str = "controller-revision-hash";
+/// So many names are tried for a revision.
+const COLLISIONS_MAX: i64 = 8;
 
 /// The hash of the owner's template and the name of its controller revision, which is created when missing.
 pub fn revision(world: &mut World, key: &Key, owner: &Value) -> (String, String) {
-    let hash = object::template_hash(&owner["spec"]["template"], 0);
-    let name = format!("{}-{hash}", key.name);
-    let at = Key::new(&REVISIONS, &key.namespace, &name);
+    // A set of the other kind may have the same name and template: then its revision has the name, and ours another hash.
+    let others = |w: &World, at: &Key| {
+        let revision = w.store.get(at);
+        let owners = revision.and_then(|r| r["metadata"]["ownerReferences"].as_array()).into_iter().flatten();
+        owners.into_iter().any(|o| o["controller"] == true && o["kind"] != owner["kind"])
+    };
+    let (mut hash, mut name, mut at) = (String::new(), String::new(), key.clone());
+    for collisions in 0..COLLISIONS_MAX {
+        hash = object::template_hash(&owner["spec"]["template"], collisions);
+        name = format!("{}-{hash}", key.name);
+        at = Key::new(&REVISIONS, &key.namespace, &name);
+        if !others(world, &at) {
+            break;
+        }
+    }
     let mine = |w: &World| {
         w.store
             .list(&REVISIONS, Some(&key.namespace))

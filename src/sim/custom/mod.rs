@@ -5,6 +5,7 @@
 mod openapi;
 mod path;
 mod schema;
+mod services;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 pub use openapi::document;
 pub use path::find;
 pub use schema::{complete, prune, validate};
+pub use services::settle;
 
 use super::catalog::{Catalog, Column, GroupKind, Kind, Subresource};
 use super::resource::{Key, Resource};

@@ -1,8 +1,9 @@
 //! What follows from probes: readiness, the end of start-up, restarts.
 
 use super::container::Life;
+use super::files;
 use super::lifecycle::{GRACEFUL, tell};
-use super::model::{Behaviour, READINESS, STARTUP};
+use super::model::{Action, Behaviour, READINESS, STARTUP};
 use super::probe;
 use super::runtime::PodRun;
 use crate::sim::controllers::events::Report;
@@ -28,8 +29,16 @@ pub(super) fn check(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, wh
         }
         state.next = Some(now.after(spec.period));
     }
+    // A web server that nobody configured has its image's pages and no others.
+    let lacks = match &spec.action {
+        Action::Http(_, _, path) => {
+            let plain = path.split(['?', '#']).next().unwrap_or(path);
+            files::page(world, key, pod, i, plain).is_some_and(|page| page.is_err())
+        }
+        _ => false,
+    };
     let Some(c) = pod.containers.get(i) else { return };
-    let outcome = probe::attempt(world, pod, &model, c, spec);
+    let outcome = probe::attempt(world, pod, &model, c, spec, lacks);
     let Some(c) = pod.containers.get_mut(i) else { return };
     let Some(state) = c.probes.get_mut(which) else { return };
     let node = pod.model.node.clone();

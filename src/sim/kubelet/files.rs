@@ -1,5 +1,7 @@
 //! What a container finds in its file system: the image's root, mounted volumes, what the kubelet adds.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use serde_json::Value;
 
@@ -8,7 +10,7 @@ use super::model::ContainerModel;
 use super::runtime::PodRun;
 use crate::sim::controllers::kinds::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
 use crate::sim::resource::Key;
-use crate::sim::shell::files::{Files, Volume, absolute};
+use crate::sim::shell::files::{FileError, Files, Volume, absolute};
 use crate::sim::store::Store;
 use crate::sim::time::SimTime;
 use crate::sim::tokens::{self, Tokens, Wish};
@@ -33,11 +35,15 @@ pub(super) fn of<'a>(world: &'a mut World, key: &Key, container: &str) -> Option
     let now = world.now;
     let pod = world.runtime.pods.get_mut(key)?;
     let i = pod.index(container)?;
-    if pod.containers.get(i).is_some_and(|c| !c.prepared) {
-        let token = token(&world.store, &world.tokens, key, now);
-        prepare(&world.store, &mut world.runtime.claims, key, pod, i, (now, &token));
-    }
+    lay_out(&world.store, &world.tokens, &mut world.runtime.claims, key, pod, i, now);
     pod.containers.get_mut(i).map(|c| &mut c.files)
+}
+
+fn lay_out(store: &Store, tokens: &Tokens, claims: &mut BTreeMap<Key, Volume>, key: &Key, pod: &mut PodRun, i: usize, now: SimTime) {
+    if pod.containers.get(i).is_some_and(|c| !c.prepared) {
+        let token = token(store, tokens, key, now);
+        prepare(store, claims, key, pod, i, (now, &token));
+    }
 }
 
 /// The token of a pod's account, for the API server. It ends with the pod, and after a year: real ones are renewed before they end.
@@ -62,32 +68,30 @@ const PAGE_MAX: usize = 1 << 20;
 /// What a well-known web server that is left as its image has it serves at `path`: `Some(None)` for nothing. `None` when it is none, or
 /// somebody configured it.
 pub fn web_page(world: &mut World, key: &Key, container: &str, path: &str) -> Option<Option<String>> {
-    let (index, configured) = {
-        let pod = world.runtime.pod(key)?;
-        let i = pod.index(container)?;
-        let (model, run) = (pod.model.containers.get(i)?, pod.containers.get(i)?);
-        let configured = model.mounts.iter().any(|m| m.path.starts_with("/etc/") || m.path.starts_with("/usr/local/apache2/conf"))
-            || model.profile().is_none_or(|p| !p.paths.is_empty());
-        (image::own_file(&run.image)?.0, configured)
-    };
+    let mut pod = world.runtime.pods.remove(key)?;
+    let page = pod.index(container).and_then(|i| page(world, key, &mut pod, i, path));
+    world.runtime.pods.insert(key.clone(), pod);
+    page.map(Result::ok)
+}
+
+/// The same of a container of a pod that is held.
+pub(super) fn page(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, path: &str) -> Option<Result<String, FileError>> {
+    let (model, run) = (pod.model.containers.get(i)?, pod.containers.get(i)?);
+    let index = image::own_file(&run.image)?.0;
+    let configured = model.mounts.iter().any(|m| m.path.starts_with("/etc/") || m.path.starts_with("/usr/local/apache2/conf"))
+        || model.profile().is_none_or(|p| !p.paths.is_empty());
     if configured {
         return None;
     }
     let root = index.strip_suffix("/index.html")?;
     let wanted = if path == "/" { index.to_owned() } else { absolute(root, path.trim_start_matches('/')) };
-    let files = of(world, key, container)?;
-    let content = if wanted.starts_with(root) { files.read(&wanted).ok() } else { None };
+    lay_out(&world.store, &world.tokens, &mut world.runtime.claims, key, pod, i, world.now);
+    let files = &pod.containers.get(i)?.files;
+    let content = if wanted.starts_with(root) { files.read(&wanted) } else { Err(FileError::NoEntry) };
     Some(content.map(|c| String::from_utf8_lossy(&c.bytes(PAGE_MAX)).into_owned()))
 }
 
-fn prepare(
-    store: &Store,
-    claims: &mut std::collections::BTreeMap<Key, Volume>,
-    key: &Key,
-    pod: &mut PodRun,
-    i: usize,
-    (now, token): (SimTime, &str),
-) {
+fn prepare(store: &Store, claims: &mut BTreeMap<Key, Volume>, key: &Key, pod: &mut PodRun, i: usize, (now, token): (SimTime, &str)) {
     let Some(model) = pod.model.containers.get(i).cloned() else { return };
     let Some(run_image) = pod.containers.get(i).filter(|c| !c.prepared).map(|c| c.image.clone()) else { return };
     let mut files = Files::for_image(&family(&model, &run_image));

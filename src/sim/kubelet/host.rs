@@ -11,7 +11,7 @@ use super::disk::{self, PodFaults};
 use super::model::{Behaviour, ContainerModel};
 use super::network::{egress, ingress, join};
 use super::runtime::PodRun;
-use super::{environment, files, lifecycle, names};
+use super::{environment, files, lifecycle, names, probe};
 use crate::sim::clock::Hold;
 use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
@@ -308,6 +308,11 @@ impl Host for ContainerHost {
 
     fn kill(&self, pid: u32, number: i32) -> bool {
         self.with(|w| signal(w, &self.key, &self.container, pid, number))
+    }
+
+    fn listening(&self) -> Vec<u16> {
+        let ports = self.look(|_, _, model, c| model.ports.iter().copied().filter(|port| probe::accepts(model, c, *port)).collect());
+        ports.unwrap_or_default()
     }
 
     fn limits(&self) -> (Option<f64>, Option<u64>) {

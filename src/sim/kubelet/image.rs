@@ -3,7 +3,8 @@
 //! There is no registry to ask. Rule: a reference that is not well formed never pulls; a one-word name (an official
 //! image of Docker Hub) pulls when it is one of the well-known ones below or belongs to a configured workload;
 //! everything with an organisation or a registry host pulls, unless the host is below `.invalid`, which never resolves
-//! (RFC 6761). Tags are not checked.
+//! (RFC 6761). Of tags only those are missing that cannot be there: with a number of more than eight digits, with a version
+//! far beyond the newest one of a well-known image, or with a word that says so. Configured workloads have every tag.
 
 use sha2::{Digest, Sha256};
 
@@ -52,6 +53,35 @@ const OFFICIAL: &[&str] = &[
     "wordpress",
     "zookeeper",
 ];
+
+/// Versions of well-known images that do not exist yet: the first number, and the second one of the same first.
+const TOO_NEW: &[(&str, u64, u64)] = &[
+    ("alpine", 4, 40),
+    ("busybox", 2, 50),
+    ("httpd", 3, 5),
+    ("memcached", 2, 10),
+    ("mysql", 10, 20),
+    ("nginx", 2, 50),
+    ("node", 30, u64::MAX),
+    ("postgres", 25, u64::MAX),
+    ("python", 4, 20),
+    ("redis", 10, 20),
+];
+/// Words in tags of images that somebody wants to be missing.
+const MISSING: &[&str] =
+    &["nonexist", "non-exist", "doesnotexist", "does-not-exist", "doesntexist", "not-found", "notfound", "no-such", "invalid"];
+
+/// Whether a tag cannot be there.
+fn tag_is_missing(image: &str) -> bool {
+    let name = repository(image);
+    let Some(tag) = image.get(name.len() + 1..).filter(|_| !image.contains('@')) else { return false };
+    let numbers: Vec<&str> = tag.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty()).collect();
+    let version = |i: usize| -> Option<u64> { tag.trim_start_matches('v').split(['.', '-']).nth(i)?.parse().ok() };
+    let beyond = TOO_NEW.iter().find(|(n, ..)| *n == name).is_some_and(|(_, first, second)| {
+        version(0).is_some_and(|v| v >= *first) || (version(0).is_some_and(|v| v == first - 1) && version(1).is_some_and(|v| v >= *second))
+    });
+    beyond || numbers.iter().any(|n| n.len() > 8) || MISSING.iter().any(|word| tag.contains(word))
+}
 
 /// Whether this is the pause image, whatever its registry.
 pub fn is_pause(image: &str) -> bool {
@@ -160,6 +190,13 @@ pub fn obstacle(image: &str, configured: bool) -> Option<(&'static str, String)>
             ),
         ));
     }
+    if !configured && tag_is_missing(image) {
+        let full = canonical(image);
+        return Some((
+            "ErrImagePull",
+            format!("failed to pull and unpack image \"{full}\": failed to resolve reference \"{full}\": {full}: not found"),
+        ));
+    }
     if configured || name.contains('/') || OFFICIAL.contains(&name) {
         return None;
     }
@@ -213,6 +250,15 @@ mod tests {
         assert!(obstacle("some/thing:1", false).is_none());
         assert_eq!(obstacle("pyhton:3.9", false).map(|o| o.0), Some("ErrImagePull"));
         assert!(obstacle("registry.invalid/web:1", true).is_some_and(|o| o.1.contains("lookup registry.invalid: no such host")));
+        for missing in ["nginx:1.0.23449928384992872784", "nginx:1.161", "nginx:91.0", "some/thing:does-not-exist", "redis:v99"] {
+            assert!(obstacle(missing, false).is_some_and(|o| o.1.ends_with(": not found")), "{missing}");
+        }
+        for there in
+            ["nginx:1.27-alpine", "nginx", "nginx:stable", "debian:bookworm-20240110", "node:22-slim", "python:3.13.1", "busybox:1.37"]
+        {
+            assert_eq!(obstacle(there, false), None, "{there}");
+        }
+        assert_eq!(obstacle("nginx:91.0", true), None);
         assert_eq!(obstacle("Bad Name", false).map(|o| o.0), Some("InvalidImageName"));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::checks::check;
 use super::container::{Container, End, Life, Next, Run};
 use super::launch::{CREATE, pull, start, up};
-use super::model::{Behaviour, LIVENESS, PodModel, READINESS, Restart, STARTUP};
+use super::model::{Behaviour, ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
 use super::runtime::PodRun;
 use super::{resources, status};
 use crate::sim::controllers::events::{self, Report, Source};
@@ -239,7 +239,9 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
         Life::Running(run) => {
             // A changed image ends the run: the kubelet restarts the container with the new one.
             if c.image != model.image && run.ends.is_none() && !run.stopping {
-                run.ends = Some((now.after(GRACEFUL), 137));
+                let grace = world.store.get(key).and_then(|p| p["spec"]["terminationGracePeriodSeconds"].as_u64()).unwrap_or(30);
+                let deadline = now.after(Duration::from_secs(grace));
+                run.ends = Some(if deaf(&model) { (deadline, 137) } else { (now.after(GRACEFUL).min(deadline), 0) });
                 run.stopping = true;
                 let text = format!("Container {} definition changed, will be restarted", model.name);
                 tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
@@ -383,6 +385,15 @@ pub(super) fn refuse(world: &mut World, key: &Key, container: &str, text: &str) 
     step(world, key);
 }
 
+/// A shell that sleeps as process 1 has no handler for SIGTERM: it is killed when the grace period is over.
+fn deaf(model: &ContainerModel) -> bool {
+    match &model.behaviour {
+        Behaviour::Sleep(_) => true,
+        Behaviour::Program { .. } => model.command.len() > 1 && model.command.first().is_some_and(|s| s.ends_with("sh")),
+        _ => false,
+    }
+}
+
 /// Tells the containers of a pod to end, and ends those whose grace is over.
 fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
     let Some((since, grace)) = pod.terminating else { return };
@@ -390,12 +401,7 @@ fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
     let deadline = since.after(grace);
     for i in 0..pod.containers.len() {
         let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { continue };
-        // A shell that sleeps as process 1 has no handler for SIGTERM: it is killed when the grace period is over.
-        let deaf = match &model.behaviour {
-            Behaviour::Sleep(_) => true,
-            Behaviour::Program { .. } => model.command.len() > 1 && model.command.first().is_some_and(|s| s.ends_with("sh")),
-            _ => false,
-        };
+        let deaf = deaf(model);
         let name = model.name.clone();
         match &mut c.life {
             Life::Running(run) => {

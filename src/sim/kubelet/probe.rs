@@ -15,8 +15,15 @@ const LOCAL: f64 = 0.0003;
 /// CPU work of a command in the container, with starting it.
 const COMMAND_CPU: f64 = 0.03;
 
-/// One probe: `Ok`, or the text of its failure.
-pub(super) fn attempt(world: &mut World, pod: &PodRun, model: &ContainerModel, c: &Container, probe: &Probe) -> Result<(), String> {
+/// One probe: `Ok`, or the text of its failure. `lacks`: what is asked for is not there.
+pub(super) fn attempt(
+    world: &mut World,
+    pod: &PodRun,
+    model: &ContainerModel,
+    c: &Container,
+    probe: &Probe,
+    lacks: bool,
+) -> Result<(), String> {
     let address = pod.address.map(|a| a.to_string()).unwrap_or_default();
     let timeout = probe.timeout.as_secs_f64();
     match &probe.action {
@@ -43,7 +50,7 @@ pub(super) fn attempt(world: &mut World, pod: &PodRun, model: &ContainerModel, c
         Action::Http(scheme, port, path) => {
             let url = format!("Get \"{scheme}://{address}:{port}{path}\"");
             match exchange(world, pod, model, c, *port, timeout) {
-                Ok(_) => match status_of(model, path) {
+                Ok(_) => match if lacks { 404 } else { status_of(model, path) } {
                     200..=399 => Ok(()),
                     code => Err(format!("HTTP probe failed with statuscode: {code}")),
                 },

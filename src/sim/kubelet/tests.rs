@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::sim::SimConfig;
 use crate::sim::clock::Clock;
 use crate::sim::config::{Profile, WorkloadModel};
-use crate::sim::controllers::kinds::{NAMESPACES, PODS};
+use crate::sim::controllers::kinds::{EVENTS, NAMESPACES, PODS};
 use crate::sim::controllers::object;
 use crate::sim::controllers::tests::{NS, advance, deploy, pods, with, world};
 use crate::sim::registry::{self, DeleteOptions};
@@ -238,4 +238,24 @@ fn a_container_whose_configuration_is_missing_waits_for_it() {
     registry::update(&mut w, &key, stored, registry::Part::Main).unwrap();
     advance(&mut w, 20.0);
     assert!(object::ready(&pods(&w, "p").remove(0).1));
+}
+
+#[test]
+fn a_web_server_answers_probes_with_the_pages_that_it_has() {
+    for (path, mount, ready) in [("/", "", true), ("/healthz", "", false), ("/healthz", "/etc/nginx/conf.d", true)] {
+        let mut w = world();
+        let mut spec = json!({"containers": [{"name": "c", "image": "nginx:1.27",
+            "readinessProbe": {"httpGet": {"path": path, "port": 80}, "periodSeconds": 1}}]});
+        if !mount.is_empty() {
+            spec["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+            spec["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": mount}]);
+        }
+        registry::create(&mut w, &PODS, NS, json!({"metadata": {"name": "p", "labels": {"app": "p"}}, "spec": spec})).unwrap();
+        advance(&mut w, 20.0);
+        let (_, pod) = pods(&w, "p").remove(0);
+        assert_eq!(object::ready(&pod), ready, "{path} {mount}");
+        let failed =
+            w.store.list(&EVENTS, Some(NS)).any(|(_, e)| e["message"] == "Readiness probe failed: HTTP probe failed with statuscode: 404");
+        assert_eq!(failed, !ready, "{path} {mount}");
+    }
 }

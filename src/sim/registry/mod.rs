@@ -3,6 +3,7 @@
 //! Callers give whole objects; patches are applied by callers (see [`super::patch`]) before [`update`]. The `prepare_`
 //! functions do everything but store the result: dry runs stop there.
 
+mod accounts;
 mod immutable;
 mod kinds;
 mod limits;
@@ -182,6 +183,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     }
     managed::update(&kind.api_version(), &kind.kind, None, &mut object, &world.writer, &world.now.rfc3339());
     if *resource == Resource::new("", "pods") {
+        accounts::check(world, namespace, &object)?;
         limits::set_defaults(world, namespace, &mut object);
     }
     kinds::after_defaults(world, &kind, &mut object)?;

@@ -146,3 +146,15 @@ fn preconditions_protect_successors() {
     assert_eq!(e.code, 409);
     assert!(e.message.contains("Precondition failed: UID in precondition: other"));
 }
+
+#[test]
+fn pods_need_their_service_account() {
+    let mut w = world();
+    let pods = Resource::new("", "pods");
+    let pod = |name: &str| json!({"metadata": {name: "web-"}, "spec": {"serviceAccountName": "bot", "containers": [{"name": "c", "image": "nginx"}]}});
+    let refused = create(&mut w, &pods, "demo", pod("generateName")).unwrap_err();
+    let wanted = "pods \"web-\" is forbidden: error looking up service account demo/bot: serviceaccount \"bot\" not found";
+    assert_eq!((refused.code, refused.message.as_str()), (403, wanted));
+    create(&mut w, &Resource::new("", "serviceaccounts"), "demo", json!({"metadata": {"name": "bot"}})).unwrap();
+    create(&mut w, &pods, "demo", pod("generateName")).unwrap();
+}

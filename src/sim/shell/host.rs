@@ -134,6 +134,8 @@ pub trait Host: Send + Sync + 'static {
     fn processes(&self) -> Vec<ProcessInfo>;
     /// Sends a signal; `false` when there is no such process.
     fn kill(&self, pid: u32, signal: i32) -> bool;
+    /// The TCP ports on which its process listens.
+    fn listening(&self) -> Vec<u16>;
     /// CPU limit in cores and memory limit in bytes.
     fn limits(&self) -> (Option<f64>, Option<u64>);
     /// CPU in cores and memory in bytes in use now.

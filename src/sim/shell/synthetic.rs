@@ -9,7 +9,7 @@ use super::host::{Host, ProcessInfo};
 use super::process::Machine;
 
 /// Memory of a node in bytes, as `/proc/meminfo` shows it (containers see the node's).
-pub(crate) const NODE_MEMORY: u64 = 16 << 30;
+pub(crate) const NODE_MEMORY: u64 = 32 << 30;
 /// How much of it holds files that could be read again.
 pub(crate) const CACHE: u64 = 2 << 30;
 /// How much of that is buffers.

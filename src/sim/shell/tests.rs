@@ -94,6 +94,9 @@ impl Host for Fake {
         self.killed.lock().unwrap().push((pid, signal));
         matches!(pid, 1 | 40)
     }
+    fn listening(&self) -> Vec<u16> {
+        vec![80]
+    }
     fn limits(&self) -> (Option<f64>, Option<u64>) {
         (Some(0.5), Some(256 << 20))
     }
@@ -363,13 +366,13 @@ async fn process_programs() {
     .await;
     let host = Arc::new(Fake::new("debian"));
     assert!(
-        script(&host, "ps aux").await.contains("root          40 100.0  0.4 131072 65536 ?        R    04:05"),
+        script(&host, "ps aux").await.contains("root          40 100.0  0.2 131072 65536 ?        R    04:05"),
         "{}",
         script(&host, "ps aux").await
     );
     assert_eq!(
         script(&host, "pkill -f 'stress-ng --cpu'; top -bn1 | sed -n 8p").await,
-        "     40 root      20   0  131072  65536  16384 R 100.0   0.4  61:01.00 stress-ng\n"
+        "     40 root      20   0  131072  65536  16384 R 100.0   0.2  61:01.00 stress-ng\n"
     );
     assert_eq!(*host.killed.lock().unwrap(), [(40, 15)]);
 }
@@ -381,7 +384,7 @@ async fn columns_of_ps_and_what_disks_and_memory_show() {
         &[
             (
                 "ps -eo pid,comm,%cpu,%mem --sort=-%cpu",
-                "    PID COMMAND         %CPU %MEM\n     40 stress-ng       100.0  0.4\n      1 server           2.0  0.4\n     46 ps               0.0  0.0\n",
+                "    PID COMMAND         %CPU %MEM\n     40 stress-ng       100.0  0.2\n      1 server           2.0  0.2\n     46 ps               0.0  0.0\n",
             ),
             ("ps -p 1 -o args=; ps -C stress-ng -o pid=,etime=,stat=; ps -p 77 -o pid=; echo $?", "/app/server --port=80\n     40    01:01:01 R\n1\n"),
             ("ps -o user,ppid,rss -p 1", "USER        PPID   RSS\nroot           0 65536\n"),
@@ -389,6 +392,12 @@ async fn columns_of_ps_and_what_disks_and_memory_show() {
             ("df -i / | awk '{print $2, $3, $5}' | head -n 1; df -i / | awk 'NR == 2 {print ($3 > 61000), $6}'", "Inodes IUsed IUse%\n1 /\n"),
             ("[ $(free -k | awk '/Mem/ {print $4}') = $(awk '/MemFree/ {print $2}' /proc/meminfo) ] && echo same", "same\n"),
             ("kill -l | head -n 2", "HUP\nINT\n"),
+            (
+                "ss -tlnp",
+                "State    Recv-Q   Send-Q     Local Address:Port     Peer Address:Port  Process\n\
+                 LISTEN   0        511              0.0.0.0:80           0.0.0.0:*      users:((\"server\",pid=1,fd=6))\n",
+            ),
+            ("ss -tn | wc -l; free -g | awk '/Mem/ {print $2}'", "1\n32\n"),
         ],
     )
     .await;
@@ -396,6 +405,12 @@ async fn columns_of_ps_and_what_disks_and_memory_show() {
         "busybox",
         &[
             ("ps -o pid,comm", "PID   COMMAND\n    1 server\n   40 stress-ng\n   46 ps\n"),
+            (
+                "netstat -tln; netstat -uln | wc -l",
+                "Active Internet connections (only servers)\n\
+                 Proto Recv-Q Send-Q Local Address           Foreign Address         State       \n\
+                 tcp        0      0 0.0.0.0:80              0.0.0.0:*               LISTEN      \n2\n",
+            ),
             ("ps -o nope 2>/dev/null; echo $?; kill -l | head -n 2", "1\n 1) HUP\n 2) INT\n"),
         ],
     )

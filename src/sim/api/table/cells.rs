@@ -44,6 +44,7 @@ pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
         ("", "configmaps") => vec![name, count(&[&o["data"], &o["binaryData"]]), old()],
         ("", "secrets") => vec![name, o["type"].clone(), count(&[&o["data"]]), old()],
         ("", "serviceaccounts") => vec![name, old()],
+        ("apiregistration.k8s.io", "apiservices") => vec![name, served_by(&spec["service"]).into(), availability(status).into(), old()],
         ("", "events") => event(kind, o, now),
         ("", "resourcequotas") => vec![name, quota(o, false).into(), quota(o, true).into(), old()],
         ("", "persistentvolumes") => vec![
@@ -264,6 +265,18 @@ fn external(o: &Value) -> String {
         _ if ips.is_empty() => NONE.to_owned(),
         _ => ips.join(","),
     }
+}
+
+/// Who serves a group.
+fn served_by(service: &Value) -> String {
+    if service.is_object() { format!("{}/{}", plain(&service["namespace"]), plain(&service["name"])) } else { "Local".to_owned() }
+}
+
+/// Whether it does.
+fn availability(status: &Value) -> String {
+    let Some(condition) = items(&status["conditions"]).find(|c| c["type"] == "Available") else { return "Unknown".to_owned() };
+    let (state, reason) = (plain(&condition["status"]), plain(&condition["reason"]));
+    if state == "True" { state } else { format!("{state} ({reason})") }
 }
 
 /// The first `max` texts, and how many more there are.

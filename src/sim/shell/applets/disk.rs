@@ -9,6 +9,12 @@ use super::tree::{respell, walk};
 use crate::sim::shell::files::{Content, FileError, VOLUME_SIZE_MAX};
 use crate::sim::shell::host::Host;
 use crate::sim::shell::process::{BYTES_MAX, Process};
+use crate::sim::shell::synthetic::NODE_MEMORY;
+
+/// Where a container finds the credentials of its account.
+const CREDENTIALS: &str = "/secrets/kubernetes.io/serviceaccount";
+/// Memory is given in pages.
+const PAGE: u64 = 4096;
 
 /// A number with a suffix: `4k`, `1M`, `1MB`, `2x512` is not understood.
 pub(super) fn size(text: &str) -> Option<u64> {
@@ -297,13 +303,16 @@ pub(super) async fn df<H: Host>(p: &mut Process<H>) -> i32 {
         "Filesystem     1K-blocks    Used Available Use% Mounted on"
     });
     for point in chosen {
+        let (device, kind) = device(&point);
         let base = if point == "/" { 6_u64 << 30 } else { 0 };
-        let used = p.machine.files(|f| f.volume_size(&point)) + base;
-        let total = VOLUME_SIZE_MAX + base;
+        let files = p.machine.files(|f| f.volume_size(&point));
+        // What lies in memory may take as much of it as the container has.
+        let (used, total) = match kind {
+            "tmpfs" => (files.div_ceil(PAGE) * PAGE, p.host().limits().1.unwrap_or(NODE_MEMORY)),
+            _ => (files + base, VOLUME_SIZE_MAX + base),
+        };
         let free = total.saturating_sub(used);
-        let percent = (used * 100).div_ceil(total);
-        let device = if point == "/" { "overlay" } else { "/dev/sda1" };
-        let kind = if point == "/" { "overlay" } else { "ext4" };
+        let percent = (used * 100).div_ceil(total.max(1));
         let row = if kinds && human_sizes {
             format!("{device:<14} {kind:<7}{:>6}{:>6}{:>6}{percent:>4}% {point}", human(total), human(used), human(free))
         } else if kinds {
@@ -320,6 +329,15 @@ pub(super) async fn df<H: Host>(p: &mut Process<H>) -> i32 {
     code
 }
 
+/// The device of a mount, and the type of its file system: credentials lie in memory.
+pub(super) fn device(point: &str) -> (&'static str, &'static str) {
+    match point {
+        "/" => ("overlay", "overlay"),
+        _ if point.ends_with(CREDENTIALS) => ("tmpfs", "tmpfs"),
+        _ => ("/dev/sda1", "ext4"),
+    }
+}
+
 /// `df -i`: how many files there are and could be.
 fn inodes<H: Host>(p: &mut Process<H>, points: &[String], human_counts: bool) {
     /// Of a disk of that size.
@@ -332,7 +350,7 @@ fn inodes<H: Host>(p: &mut Process<H>, points: &[String], human_counts: bool) {
     };
     p.line("Filesystem      Inodes  IUsed   IFree IUse% Mounted on");
     for point in points {
-        let (device, base) = if point == "/" { ("overlay", 61_000) } else { ("/dev/sda1", 11) };
+        let (device, base) = (device(point).0, if point == "/" { 61_000 } else { 11 });
         let used = base + walk(p, point).len() as u64;
         let percent = (used * 100).div_ceil(TOTAL);
         p.line(format!("{device:<14}{:>8}{:>7}{:>8}{percent:>5}% {point}", count(TOTAL), count(used), count(TOTAL.saturating_sub(used))));

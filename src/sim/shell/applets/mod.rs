@@ -16,6 +16,7 @@ mod regexes;
 mod sed;
 mod shell;
 mod small;
+mod sockets;
 mod text;
 mod time;
 mod tree;
@@ -139,6 +140,8 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "wget" => network::wget(p).await,
         "curl" => network::curl(p).await,
         "ip" | "ifconfig" => network::addresses(p),
+        "ss" => sockets::ss(p),
+        "netstat" => sockets::netstat(p),
         "ps" => processes::ps(p),
         "top" => processes::top(p).await,
         "kill" => processes::kill(p),

@@ -1,4 +1,4 @@
-//! `nslookup`, `getent`, `nc`, `wget`, `curl`, `ip`, `ifconfig`, `ss`, `netstat`.
+//! `nslookup`, `getent`, `nc`, `wget`, `curl`, `ip`, `ifconfig`.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

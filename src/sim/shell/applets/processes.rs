@@ -418,7 +418,8 @@ pub(super) fn identity<H: Host>(p: &mut Process<H>) -> i32 {
             p.line("proc on /proc type proc (rw,nosuid,nodev,noexec,relatime)");
             p.line("cgroup2 on /sys/fs/cgroup type cgroup2 (ro,nosuid,nodev,noexec,relatime)");
             for (path, read_only) in p.machine.files(|f| f.mount_points()) {
-                p.line(format!("/dev/sda1 on {path} type ext4 ({},relatime)", if read_only { "ro" } else { "rw" }));
+                let (device, kind) = super::disk::device(&path);
+                p.line(format!("{device} on {path} type {kind} ({},relatime)", if read_only { "ro" } else { "rw" }));
             }
         }
         _ => {
