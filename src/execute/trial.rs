@@ -222,13 +222,17 @@ impl Trial {
         }
     }
 
-    /// Leaves the cores to others until [`Trial::compute`]: a model or a person is waited for.
+    /// Leaves the cores to others until [`Trial::compute`], which the next step calls that needs them: a model or a person is
+    /// waited for.
     pub(super) fn idle(&mut self) {
         self.slot = None;
     }
 
-    /// Waits for its turn.
+    /// Waits for its turn, if it has left.
     pub(super) async fn compute(&mut self) {
+        if self.slot.is_some() {
+            return;
+        }
         let begun = Instant::now();
         self.slot = Some(self.shared.slots.take().await);
         self.tally.waiting += begun.elapsed();

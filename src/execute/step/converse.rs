@@ -64,7 +64,6 @@ impl Trial {
         };
         let spent = begun.elapsed();
         self.tally.model += spent;
-        self.compute().await;
         let Ok(reply) = answered else {
             let limit = self.inputs.budgets.model_time.as_deref().unwrap_or_default();
             return Err(Stop::Budget(format!("model_time = {limit:?} was used up while the model answered")));

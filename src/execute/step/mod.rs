@@ -35,6 +35,10 @@ impl Trial {
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), Stop> {
+        // What talks to the model costs next to nothing, and would wait behind everybody's playbooks at each turn.
+        if !matches!(step, Step::Say(_) | Step::Ask(_) | Step::Set(_) | Step::Repeat(_) | Step::When(_) | Step::Remedy(_)) {
+            self.compute().await;
+        }
         match step {
             Step::Say(s) => self.say(s),
             Step::Ask(s) => self.ask(s).await,
