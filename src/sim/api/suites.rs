@@ -206,3 +206,25 @@ async fn secrets_for_tokens_are_filled_in_and_go_with_their_account() {
     assert_eq!(c.get(&format!("{secrets}/bot")).await.0, 404);
     c.sim.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_patch_that_changes_nothing_leaves_the_status_alone() {
+    let c = Client::start().await;
+    let pod = json!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "busybox", "command": ["sleep", "9"]}]}});
+    assert_eq!(c.post("/api/v1/namespaces/demo/pods", &pod).await.0, 201);
+    let path = "/api/v1/namespaces/demo/pods/p";
+    let mut before = c.get(path).await.1;
+    for _ in 0..100 {
+        if before["status"]["phase"] == "Running" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        before = c.get(path).await.1;
+    }
+    assert_eq!(before["status"]["conditions"][0].get("lastProbeTime"), Some(&Value::Null), "{before}");
+    let same = json!([{"op": "add", "path": "/metadata/labels/a", "value": "b"}]).to_string();
+    let (code, _, text) = c.send("PATCH", path, &[("content-type", "application/json-patch+json")], Some(same)).await;
+    let after: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &after["status"], &after["metadata"]), (200, &before["status"], &before["metadata"]));
+    c.sim.shutdown().await;
+}

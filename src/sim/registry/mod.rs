@@ -299,6 +299,10 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     };
     if part != Part::Status {
         schema::defaults(&kind.api_version(), &kind.kind, &mut new);
+        // A status has nulls that are meant: it stays as it is.
+        if kind.has_status() {
+            new["status"] = old["status"].clone();
+        }
     }
     if let Some(dynamic) = &kind.dynamic {
         custom::complete(&dynamic.schema, &mut new);
