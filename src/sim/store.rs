@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::dormant::{self, Dormant};
 use super::history::History;
 use super::resource::{Key, Resource};
-use super::rest::{self, Rest};
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct Expired {
 #[derive(Debug, Default)]
 pub struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
-    rest: Rest,
+    dormant: Dormant,
     revision: u64,
     log: History,
 }
@@ -86,7 +86,7 @@ impl Store {
 
     /// One object.
     pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
-        self.objects.get(key).or_else(|| self.rest.get(key))
+        self.objects.get(key).or_else(|| self.dormant.get(key))
     }
 
     /// All objects of a type, of one namespace or of all, ordered by namespace and name.
@@ -96,16 +96,16 @@ impl Store {
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + use<'a> {
         let from = Key::new(resource, namespace.unwrap_or(""), "");
-        let mut resting = self.rest.list(resource, namespace).peekable();
+        let mut sleeping = self.dormant.list(resource, namespace).peekable();
         let resource = resource.clone();
         let mut others = self
             .objects
             .range(from..)
             .take_while(move |(k, _)| k.resource == resource && namespace.is_none_or(|n| *k.namespace == *n))
             .peekable();
-        std::iter::from_fn(move || match (others.peek(), resting.peek()) {
-            (Some((a, _)), Some((b, _))) if a > b => resting.next(),
-            (None, Some(_)) => resting.next(),
+        std::iter::from_fn(move || match (others.peek(), sleeping.peek()) {
+            (Some((a, _)), Some((b, _))) if a > b => sleeping.next(),
+            (None, Some(_)) => sleeping.next(),
             _ => others.next(),
         })
     }
@@ -133,7 +133,7 @@ impl Store {
 
     /// The keys of all objects in a namespace, in order.
     pub fn keys_in_namespace(&self, namespace: &str) -> BTreeSet<Key> {
-        self.objects.keys().chain(self.rest.keys()).filter(|k| *k.namespace == *namespace).cloned().collect()
+        self.objects.keys().chain(self.dormant.keys()).filter(|k| *k.namespace == *namespace).cloned().collect()
     }
 
     /// Every object, but for events that nobody owns.
@@ -146,18 +146,18 @@ impl Store {
         self.revision += 1;
         value["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let object = Arc::new(value);
-        self.rest.settle();
+        self.dormant.settle();
         // All changes of an object share its key.
-        let resting = self.rest.remove(key);
-        let known = resting.as_ref().map(|(k, _)| k).or_else(|| self.objects.get_key_value(key).map(|(k, _)| k));
+        let sleeping = self.dormant.remove(key);
+        let known = sleeping.as_ref().map(|(k, _)| k).or_else(|| self.objects.get_key_value(key).map(|(k, _)| k));
         let key = known.unwrap_or(key).clone();
-        let previous = if rest::suits(&key, &object) {
-            self.rest.insert(key.clone(), &object);
+        let previous = if dormant::suits(&key, &object) {
+            self.dormant.insert(key.clone(), &object);
             self.objects.remove(&key)
         } else {
             self.objects.insert(key.clone(), Arc::clone(&object))
         };
-        let previous = previous.or(resting.map(|(_, value)| value));
+        let previous = previous.or(sleeping.map(|(_, value)| value));
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         self.log.push(Change { revision: self.revision, kind, key, object: Arc::clone(&object), previous, told: Arc::default() });
         object
@@ -165,8 +165,8 @@ impl Store {
 
     /// Removes an object and logs its deletion. Returns its last state, stamped with the deletion's version.
     pub fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
-        self.rest.settle();
-        let (key, previous) = self.objects.remove_entry(key).or_else(|| self.rest.remove(key))?;
+        self.dormant.settle();
+        let (key, previous) = self.objects.remove_entry(key).or_else(|| self.dormant.remove(key))?;
         self.revision += 1;
         let mut last = (*previous).clone();
         last["metadata"]["resourceVersion"] = self.revision.to_string().into();

@@ -1,4 +1,4 @@
-//! Objects at rest: events, which are many, rarely read and kept for an hour.
+//! Dormant objects: events, which are many, rarely read and kept for an hour.
 //!
 //! As a value an event takes some 4 KiB, most of it maps of its managed fields, which are alike. Here it is its text, and the
 //! shape of its fields is kept once. Whoever reads it gets a value, which lasts until the next change of the store.
@@ -15,7 +15,7 @@ const SHAPES: usize = 64;
 
 /// The objects.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct Dormant {
     objects: BTreeMap<Key, Packed>,
     shapes: Vec<String>,
     awake: Mutex<Vec<Key>>,
@@ -29,7 +29,7 @@ struct Packed {
     value: OnceLock<Arc<Value>>,
 }
 
-/// Whether an object is one to rest: an event that nobody owns or holds back.
+/// Whether an object is one to be kept so: an event that nobody owns or holds back.
 pub(super) fn suits(key: &Key, object: &Value) -> bool {
     let metadata = &object["metadata"];
     holds(&key.resource) && ["ownerReferences", "finalizers", "deletionTimestamp"].iter().all(|field| metadata[*field].is_null())
@@ -39,8 +39,8 @@ fn holds(resource: &Resource) -> bool {
     &*resource.plural == "events" && resource.group.is_empty()
 }
 
-impl Rest {
-    /// Lays an object to rest.
+impl Dormant {
+    /// Lays an object to dormant.
     pub(super) fn insert(&mut self, key: Key, object: &Value) {
         let fields = object["metadata"]["managedFields"].as_array().filter(|all| all.len() == 1).map(|all| all[0]["fieldsV1"].to_string());
         let shape = fields.and_then(|fields| {
@@ -127,9 +127,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_rests_is_read_as_it_was() {
+    fn what_is_dormant_is_read_as_it_was() {
         let events = Resource::new("", "events");
-        let mut rest = Rest::default();
+        let mut dormant = Dormant::default();
         let event = |n: u64, managers: usize| {
             let fields = json!({"manager": "m", "fieldsV1": {"f:count": {}, "f:source": {"f:host": {}}}});
             json!({"metadata": {"name": n.to_string(), "managedFields": vec![fields; managers]}, "count": n})
@@ -137,16 +137,16 @@ mod tests {
         let key = |n: u64| Key::new(&events, "a", &n.to_string());
         for (n, managers) in [(1, 1), (2, 1), (3, 0), (4, 2)] {
             assert!(suits(&key(n), &event(n, managers)));
-            rest.insert(key(n), &event(n, managers));
+            dormant.insert(key(n), &event(n, managers));
         }
-        assert_eq!(rest.shapes.len(), 1);
-        assert_eq!(**rest.get(&key(1)).unwrap(), event(1, 1));
-        let all: Vec<Value> = rest.list(&events, Some("a")).map(|(_, v)| (**v).clone()).collect();
+        assert_eq!(dormant.shapes.len(), 1);
+        assert_eq!(**dormant.get(&key(1)).unwrap(), event(1, 1));
+        let all: Vec<Value> = dormant.list(&events, Some("a")).map(|(_, v)| (**v).clone()).collect();
         assert_eq!(all, [event(1, 1), event(2, 1), event(3, 0), event(4, 2)]);
-        rest.settle();
-        assert!(rest.objects.values().all(|p| p.value.get().is_none()));
-        assert_eq!(*rest.remove(&key(4)).unwrap().1, event(4, 2));
-        assert!(rest.remove(&key(4)).is_none() && rest.list(&events, Some("b")).next().is_none());
+        dormant.settle();
+        assert!(dormant.objects.values().all(|p| p.value.get().is_none()));
+        assert_eq!(*dormant.remove(&key(4)).unwrap().1, event(4, 2));
+        assert!(dormant.remove(&key(4)).is_none() && dormant.list(&events, Some("b")).next().is_none());
         let owned = json!({"metadata": {"name": "x", "ownerReferences": [{"uid": "u"}]}});
         assert!(!suits(&key(1), &owned));
     }
