@@ -169,7 +169,14 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         ClusterChoice::Embedded => vec![Place::Embedded],
         ClusterChoice::Kubeconfig(all) => all.into_iter().map(Place::Leased).collect(),
     };
-    debts::pay(owed, &every, events).await?;
+    tokio::select! {
+        paid = debts::pay(owed, &every, events) => paid?,
+        // What is not paid stays in the journal.
+        () = cancel.cancelled() => {
+            end.interrupted = true;
+            return Ok(());
+        }
+    }
     let mut running: JoinSet<(Place, Result<Ran, Stop>)> = JoinSet::new();
     let (mut more, mut in_a_row) = (true, 0_u32);
     // Those whose cluster was not there.
