@@ -25,6 +25,7 @@ mod pod;
 mod proxy;
 mod read;
 mod receive;
+mod restart;
 mod review;
 pub(crate) mod roles;
 pub use roles::install_roles;
@@ -210,7 +211,11 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             api_version: target.kind.api_version(),
             subresource: target.subresource.clone().unwrap_or_default(),
         };
-        let body = if verb == "update" { call.veil.complete(w, &target, &body) } else { body };
+        let body = match verb {
+            "update" => call.veil.complete(w, &target, &body),
+            "patch" => restart::stamped(w, &parts.headers, &target, body),
+            _ => body,
+        };
         let mut answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
         w.writer = Writer::Cluster;
         answer.warnings.extend(deprecation(&target).map(str::to_owned));
