@@ -5,6 +5,7 @@
 //! own environment.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, with_environment};
+use super::network::{self, Network, Serving};
 use super::outcome::{CommandOutcome, Finish};
 use super::output::{CappedOutput, OutputCap, drain};
 use super::sandbox::{ADOPT, ANEW, LAUNCHER, Watch, kill_descendants, pair, send};
@@ -93,6 +95,8 @@ pub(crate) struct Launcher {
     pub(crate) watch: Watch,
     /// Whether it makes a process namespace, out of which nothing gets.
     pub(crate) closed: bool,
+    /// What children reach and at which addresses, where they have a network of their own.
+    pub(crate) network: Option<(Network, Vec<SocketAddr>)>,
 }
 
 impl ChildSpec<'_> {
@@ -116,7 +120,7 @@ impl ChildSpec<'_> {
         let mut command = self.command(time);
         if self.launcher.is_none() {
             let child = command.stdin(Stdio::null()).spawn()?;
-            return Ok(Started { leader: leader_of(&child), child, forks: Vec::new(), _held: None });
+            return Ok(Started { leader: leader_of(&child), child, forks: Vec::new(), serving: Vec::new(), _held: None });
         }
         // The launcher ends when our end is closed; what it reads from it are the channels to warm interpreters.
         let (held, given) = pair()?;
@@ -140,7 +144,11 @@ impl ChildSpec<'_> {
         } else {
             send(&held, ANEW, &[])?;
         }
-        Ok(Started { child, leader, forks, _held: Some(held) })
+        let mut serving = Vec::new();
+        if let Some((network, servers)) = self.launcher.as_ref().and_then(|l| l.network.as_ref()) {
+            serving = network::serve(network, servers, &held).await?;
+        }
+        Ok(Started { child, leader, forks, serving, _held: Some(held) })
     }
 }
 
@@ -150,6 +158,8 @@ struct Started {
     leader: Option<Pid>,
     /// Forks of the warm interpreters, which are not below the leader.
     forks: Vec<i32>,
+    /// Those whom the child may talk to, at the doors of its network.
+    serving: Vec<Serving>,
     /// Closed when nobody waits for the child any more.
     _held: Option<OwnedFd>,
 }
@@ -233,7 +243,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let (real_start, cluster_start) = (Instant::now(), (time.now_ms)());
     let started = spec.start(time).await.map_err(|source| ChildError::Start { program: name.clone(), source })?;
     let (roots, leader) = (started.roots(), started.leader);
-    let Started { mut child, _held, .. } = started;
+    let Started { mut child, serving, _held, .. } = started;
     let mut guard = GroupGuard { leader, markers: spec.markers.clone(), alive: true };
     let working = leader.map(|_| {
         let activity = Activity::of(&roots).with_markers(spec.markers.clone()).closed(spec.launcher.as_ref().is_some_and(|l| l.closed));
@@ -270,7 +280,7 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
         }
     };
     let (real, cluster) = (real_start.elapsed(), time.since(cluster_start));
-    drop(working);
+    drop((working, serving));
     // What the child left in the background may hold the pipes: it gets a moment, then it goes.
     let mut readers = Box::pin(async {
         let _ended = tokio::join!(out_reader, err_reader);

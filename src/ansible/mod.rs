@@ -7,6 +7,7 @@ mod activity;
 mod blocked;
 mod child;
 mod events;
+mod network;
 mod outcome;
 mod output;
 mod pins;
@@ -20,6 +21,7 @@ mod workspace;
 
 pub use activity::Activity;
 pub use child::ChildError;
+pub use network::{Network, Serve, Serving, relay};
 pub use outcome::{CommandOutcome, Finish, HostStats, PlaybookOutcome, TaskOutcome};
 pub use output::OutputCap;
 pub use pins::{PINS, Pins};

@@ -1,5 +1,6 @@
 //! The clock of the cluster as children need it: a small copy of what the executor knows as its pace.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,10 @@ impl Timekeeping {
         }
     }
 
-    /// The loopback port of the server that keeps the time: the one in `SIM_CLOCK`.
-    pub(crate) fn server_port(&self) -> Option<u16> {
+    /// The address of the server that keeps the time: the one in `SIM_CLOCK`.
+    pub(crate) fn server(&self) -> Option<SocketAddr> {
         let (_, url) = self.environment.iter().find(|(name, _)| name == "SIM_CLOCK")?;
-        url.strip_prefix("http://")?.split('/').next()?.rsplit_once(':')?.1.parse().ok()
+        url.strip_prefix("http://")?.split('/').next()?.parse().ok()
     }
 
     /// Cluster time since `start_ms`.
@@ -44,11 +45,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_is_taken_from_the_setting() {
+    fn the_server_is_taken_from_the_setting() {
         let with = |url: &str| Timekeeping { environment: vec![("SIM_CLOCK".to_owned(), url.to_owned())], ..Timekeeping::real() };
-        assert_eq!(with("http://127.0.0.1:7001/.sim").server_port(), Some(7001));
-        assert_eq!(with("nonsense").server_port(), None);
-        assert_eq!(Timekeeping::real().server_port(), None);
+        assert_eq!(with("http://127.0.0.1:7001/.sim").server(), Some(([127, 0, 0, 1], 7001).into()));
+        assert_eq!(with("nonsense").server(), None);
+        assert_eq!(Timekeeping::real().server(), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Input: the tools, a kubeconfig, a playbook or a command line as a model wrote it; output: what happened. Children
 //! get an environment made of a short list of settings, never ours: no keys, no proxies.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::{self, ChildError, ChildSpec, Launcher};
 use super::events::Events;
+use super::network::{self, Network, Server};
 use super::outcome::{CommandOutcome, Finish, PlaybookOutcome};
 use super::output::OutputCap;
 use super::reading::{Rules, Uses};
@@ -48,12 +51,23 @@ pub struct WorkspaceSpec {
     pub cap: OutputCap,
     /// Interpreters that playbooks are forks of, in the sandbox; none: each starts Ansible anew.
     pub warm: Option<Warm>,
+    /// What children reach, where the sandbox has a network of its own.
+    pub network: Network,
 }
 
 impl WorkspaceSpec {
     /// A folder for playbooks and commands of our own: the plain tools, no sandbox.
     pub fn plain(folder: PathBuf, kubeconfig: String, group: &str) -> Self {
-        Self { folder, kubeconfig, group: group.to_owned(), shim_program: None, sandbox: None, cap: OutputCap::default(), warm: None }
+        Self {
+            folder,
+            kubeconfig,
+            group: group.to_owned(),
+            shim_program: None,
+            sandbox: None,
+            cap: OutputCap::default(),
+            warm: None,
+            network: Network::default(),
+        }
     }
 }
 
@@ -61,6 +75,8 @@ impl WorkspaceSpec {
 #[derive(Debug)]
 pub struct Workspace {
     spec: WorkspaceSpec,
+    /// The API servers of the kubeconfig.
+    servers: BTreeSet<Server>,
     /// Playbooks run so far: each gets its own files.
     runs: std::sync::atomic::AtomicU32,
 }
@@ -68,7 +84,8 @@ pub struct Workspace {
 impl Workspace {
     /// Lays out the folder: home, temporary and work folders, inventory, settings, kubeconfig, shims.
     pub fn create(spec: WorkspaceSpec, tools: &Toolchain) -> std::io::Result<Self> {
-        let workspace = Self { spec, runs: std::sync::atomic::AtomicU32::new(0) };
+        let servers = network::servers(&spec.kubeconfig);
+        let workspace = Self { spec, servers, runs: std::sync::atomic::AtomicU32::new(0) };
         let kube = workspace.home().join(".kube");
         fs_err::create_dir_all(&workspace.spec.folder)?;
         fs_err::set_permissions(&workspace.spec.folder, std::fs::Permissions::from_mode(0o700))?;
@@ -78,6 +95,7 @@ impl Workspace {
         }
         write_private(&workspace.kubeconfig(), &workspace.spec.kubeconfig)?;
         write_private(&workspace.inventory(), &inventory(&workspace.spec.group, &tools.python()))?;
+        write_private(&workspace.hosts(), &network::hosts(&workspace.servers, workspace.spec.network.address))?;
         write_private(&workspace.settings(), &settings(&workspace.home(), &workspace.inventory(), tools))?;
         if let Some(program) = &workspace.spec.shim_program {
             for name in SHIMS {
@@ -117,6 +135,10 @@ impl Workspace {
 
     fn inventory(&self) -> PathBuf {
         self.spec.folder.join("inventory.ini")
+    }
+
+    fn hosts(&self) -> PathBuf {
+        self.spec.folder.join("hosts")
     }
 
     fn settings(&self) -> PathBuf {
@@ -247,8 +269,9 @@ impl Workspace {
         let policy_file = self.control().join("policy.json");
         let mut read = vec![self.spec.folder.clone(), tools.root().to_owned(), confinement.program.clone()];
         read.extend(tools.python_folders());
-        let mut ports = servers(&self.spec.kubeconfig);
-        ports.extend(time.server_port());
+        let mut servers: Vec<SocketAddr> = self.servers.iter().map(|s| s.address).chain(time.server()).collect();
+        servers.sort_unstable();
+        servers.dedup();
         let policy = Policy {
             layers: confinement.layers,
             program: confinement.program.clone(),
@@ -256,24 +279,18 @@ impl Workspace {
             write: vec![self.home(), self.tmp(), self.work()],
             files: files.to_vec(),
             tmp: self.tmp(),
-            ports,
+            servers: servers.clone(),
+            address: self.spec.network.address,
+            hosts: Some(self.hosts()),
             limits: Limits { cpu_s: confinement.limits.cpu_s.min(time_limit.as_secs().saturating_add(CPU_MORE)), ..confinement.limits },
             trouble: trouble.clone(),
         };
         policy.save(&policy_file)?;
         let watch = Watch { limits: confinement.limits, folder: self.spec.folder.clone() };
-        Ok(Launcher { program: confinement.program.clone(), policy: policy_file, trouble, watch, closed: confinement.layers.namespaces })
+        let network = confinement.layers.network.then(|| (self.spec.network.clone(), servers));
+        let closed = confinement.layers.namespaces;
+        Ok(Launcher { program: confinement.program.clone(), policy: policy_file, trouble, watch, closed, network })
     }
-}
-
-/// The ports of the API servers that a kubeconfig names.
-fn servers(kubeconfig: &str) -> Vec<u16> {
-    let config = kube::config::Kubeconfig::from_yaml(kubeconfig).unwrap_or_default();
-    let servers = config.clusters.into_iter().filter_map(|c| c.cluster?.server);
-    servers
-        .filter_map(|s| s.parse::<http::Uri>().ok())
-        .filter_map(|uri| uri.port_u16().or((uri.scheme_str() == Some("https")).then_some(443)))
-        .collect()
 }
 
 /// `localhost`, `all`, `127.0.0.1` and the group's name all mean this machine.

@@ -80,7 +80,7 @@ const NAMESPACES: &str = "allow users namespaces: sysctl -w kernel.unprivileged_
 /// What to do for the strongest layer that is missing and needed.
 fn mend(found: &Found) -> Option<String> {
     let layers = &found.layers;
-    if layers.landlock < LANDLOCK_PORTS {
+    if layers.landlock == 0 || layers.landlock < LANDLOCK_PORTS && !layers.network {
         Some(LANDLOCK.to_owned())
     } else if !layers.seccomp {
         Some("seccomp needs a kernel with CONFIG_SECCOMP_FILTER".to_owned())
@@ -106,12 +106,16 @@ pub(super) fn layers() -> Result<Standing, Failure> {
     let found = found(&program()?)?;
     let layers = found.layers;
     let mut lacks = Vec::new();
+    let why = found.why_not.clone().unwrap_or_default();
+    if layers.namespaces && !layers.network {
+        let what = format!("sandbox without a network of its own ({why}): ports are confined, addresses are not");
+        lacks.push((what, NAMESPACES.to_owned()));
+    }
     if !layers.namespaces {
-        let why = found.no_namespaces.clone().unwrap_or_default();
         let what = format!("sandbox without namespaces ({why}): names of other processes can be seen, /tmp is shared with the machine");
         lacks.push((what, NAMESPACES.to_owned()));
     }
-    if layers.landlock < LANDLOCK_PORTS {
+    if layers.landlock == 0 || layers.landlock < LANDLOCK_PORTS && !layers.network {
         lacks.push((format!("sandbox: Landlock version {}, {LANDLOCK_PORTS} is needed", layers.landlock), LANDLOCK.to_owned()));
     } else if layers.landlock < LANDLOCK_SIGNALS && !layers.namespaces {
         lacks.push((

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -93,9 +94,10 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         objects: Some(Arc::new(move |stored| objects(&for_objects, stored))),
         install: Some(Arc::new(move |roles| for_roles.with(|w| crate::sim::api::install_roles(w, roles)))),
     };
-    let address = sim.url();
+    let (address, entrances) = (sim.url(), sim.entrances().clone());
     // The same address as the children's API server: what they sent and it has not read yet is looked for there.
     let clock_url = format!("{}/.sim", sim.url_of(AGENT));
+    let node_address = node_address(&engine);
     let own = Arc::new(Mutex::new(Some(engine.clock.hold())));
     let pace = Arc::new(SimPace { engine, clock_url, own });
     Ok(Cluster {
@@ -105,6 +107,8 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         agent_kubeconfig: token.map_or_else(|| sim.kubeconfig_of(AGENT), |t| sim.kubeconfig(Some(&t))),
         address,
         observations,
+        entrances: Some(entrances),
+        node_address,
         closer: Mutex::new(Some(Box::new(move || Box::pin(async move { sim.shutdown().await })))),
         kinds: Mutex::new(BTreeMap::new()),
         agent: confined.then(|| grant::user(AGENT)),
@@ -135,6 +139,12 @@ fn objects(engine: &Engine, stored: &Stored<'_>) -> Option<Vec<Arc<Value>>> {
         engine.charge_request();
     }
     Some(engine.with(|w| w.store.list(&resource, namespace).map(|(_, object)| Arc::clone(object)).collect()))
+}
+
+fn node_address(engine: &Engine) -> Option<Ipv4Addr> {
+    let nodes = engine.with(|w| w.store.list(&Resource::new("", "nodes"), None).map(|(_, node)| Arc::clone(node)).collect::<Vec<_>>());
+    let addresses = nodes.first()?["status"]["addresses"].as_array()?;
+    addresses.iter().find(|a| a["type"] == "InternalIP")?["address"].as_str()?.parse().ok()
 }
 
 fn audit(engine: &Engine) -> Vec<AuditRecord> {
@@ -169,6 +179,8 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&st
         agent_kubeconfig,
         address,
         observations: Observations::default(),
+        entrances: None,
+        node_address: None,
         closer: Mutex::new(None),
         kinds: Mutex::new(BTreeMap::new()),
         agent: None,

@@ -15,8 +15,8 @@ use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
 use crate::ansible::sandbox::Confinement;
-use crate::ansible::{OutputCap, Toolchain, Warm, Workspace, WorkspaceSpec};
-use crate::cluster::{Target, connect};
+use crate::ansible::{Network, OutputCap, Serve, Serving, Toolchain, Warm, Workspace, WorkspaceSpec, relay};
+use crate::cluster::{Cluster, Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, ExperimentManifest};
@@ -348,6 +348,7 @@ impl Start {
             sandbox: self.shared.sandbox.clone(),
             cap: OutputCap::default(),
             warm: self.shared.warm.clone(),
+            network: network_of(&cluster),
         };
         let workspace =
             Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
@@ -363,6 +364,18 @@ impl Start {
         };
         Ok((Trial::new(parts), cluster))
     }
+}
+
+/// What playbooks and probes reach: the cluster, from its first node, which is where the published benchmark runs them.
+fn network_of(cluster: &Cluster) -> Network {
+    let Some(entrances) = cluster.entrances().cloned() else { return Network::default() };
+    let serve: Serve = Arc::new(move |address, listener| {
+        if entrances.has(address) {
+            return entrances.open(address, listener).map(|guard| Box::new(guard) as Serving);
+        }
+        relay(address, listener)
+    });
+    Network { address: cluster.node_address(), serve }
 }
 
 fn never_began(spec: TrialSpec, stop: &Stop, total_s: f64) -> TrialFinished {

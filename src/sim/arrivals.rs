@@ -25,7 +25,7 @@ pub(super) struct Arrivals(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    listeners: Vec<Arc<TcpListener>>,
+    listeners: Vec<Weak<TcpListener>>,
     open: Vec<Weak<TcpStream>>,
 }
 
@@ -33,7 +33,7 @@ impl Arrivals {
     /// Accepts on a listener; what arrives there is known from now on.
     pub(super) fn door(self: &Arc<Self>, listener: TcpListener) -> Door {
         let listener = Arc::new(listener);
-        self.table().listeners.push(Arc::clone(&listener));
+        self.table().listeners.push(Arc::downgrade(&listener));
         Door { listener, arrivals: Arc::clone(self) }
     }
 
@@ -41,7 +41,8 @@ impl Arrivals {
     /// none: nobody waits for that.
     pub(super) fn unread(&self) -> bool {
         let mut table = self.table();
-        table.listeners.iter().any(|l| waits(l)) || {
+        table.listeners.retain(|l| l.strong_count() > 0);
+        table.listeners.iter().filter_map(Weak::upgrade).any(|l| waits(&l)) || {
             table.open.retain(|c| c.strong_count() > 0);
             table.open.iter().filter_map(Weak::upgrade).any(|c| rustix::io::ioctl_fionread(&c).is_ok_and(|bytes| bytes > 0))
         }

@@ -21,6 +21,7 @@ mod connections;
 pub mod controllers;
 pub mod custom;
 mod dormant;
+mod entrances;
 pub mod exchange;
 mod guarded;
 mod history;
@@ -42,5 +43,6 @@ pub mod traffic;
 pub mod world;
 
 pub use config::SimConfig;
+pub use entrances::Entrances;
 pub use server::{Sim, SimError};
 pub use tls::{ADMINISTRATOR, TlsError};

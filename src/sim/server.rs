@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::config::SimConfig;
 use super::connections::{Connections, Limits, serve};
 use super::custom;
+use super::entrances::Entrances;
 use super::exchange;
 use super::kubelet;
 use super::tls::{self, ClientCertificate, Identity, TlsError};
@@ -57,6 +58,7 @@ pub struct Sim {
     administrator: Option<ClientCertificate>,
     clock: SocketAddr,
     doors: BTreeMap<String, SocketAddr>,
+    entrances: Entrances,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -88,15 +90,20 @@ impl Sim {
             app = app.layer(axum::middleware::from_fn_with_state(onlooker, exchange::seen));
         }
         let mut clock = address;
+        let mut apps = BTreeMap::new();
         if identity.is_some() {
             // Programs that only want to sleep in the cluster's time need no keys for it.
             let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
             clock = plain.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
             let app = api::clock_router(Arc::clone(&engine), stop.clone());
+            apps.insert(clock, app.clone());
             tasks.spawn(serve(arrivals.door(plain), Arc::clone(&connections), app, stop.clone()));
         }
         match &identity {
-            None => tasks.spawn(serve(arrivals.door(listener), Arc::clone(&connections), app, stop.clone())),
+            None => {
+                apps.insert(address, app.clone());
+                tasks.spawn(serve(arrivals.door(listener), Arc::clone(&connections), app, stop.clone()))
+            }
             Some(identity) => {
                 let listener = tls::Listener::new(arrivals.door(listener), address, identity, stop.clone());
                 tasks.spawn(serve(listener, Arc::clone(&connections), app, stop.clone()))
@@ -105,13 +112,16 @@ impl Sim {
         let mut doors = BTreeMap::new();
         for user in users {
             let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
-            doors.insert(user.clone(), door.local_addr().map_err(|source| SimError::Listen { port: 0, source })?);
+            let at = door.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
             let app = api::door(Arc::clone(&engine), stop.clone(), &user);
+            apps.insert(at, app.clone());
+            doors.insert(user, at);
             tasks.spawn(serve(arrivals.door(door), Arc::clone(&connections), app, stop.clone()));
         }
         tasks.close();
+        let entrances = Entrances { apps: Arc::new(apps), connections, arrivals, stop: stop.clone(), tasks: tasks.clone() };
         let (authority, administrator) = identity.map(|i| (i.authority, i.administrator)).unzip();
-        Ok(Self { engine, address, authority, administrator, clock, doors, stop, tasks })
+        Ok(Self { engine, address, authority, administrator, clock, doors, entrances, stop, tasks })
     }
 
     /// `http://127.0.0.1:PORT`, or `https`.
@@ -174,6 +184,11 @@ impl Sim {
             "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
         });
         serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+    }
+
+    /// Ways in from other networks.
+    pub fn entrances(&self) -> &Entrances {
+        &self.entrances
     }
 
     /// The engine: for harness code that looks behind the API.

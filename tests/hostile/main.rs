@@ -83,6 +83,7 @@ struct Scene {
     victim: Child,
     tcp_port: u16,
     udp_port: u16,
+    api_port: u16,
     abstract_name: String,
     reached: Arc<AtomicU64>,
     cluster: Cluster,
@@ -124,6 +125,7 @@ impl Scene {
             }
         };
         let (by_tcp, by_udp, by_unix, by_name) = (note(&reached), note(&reached), note(&reached), note(&reached));
+        let by_namesake = note(&reached);
         std::thread::spawn(move || tcp.incoming().for_each(|_| by_tcp()));
         std::thread::spawn(move || {
             while udp.recv(&mut [0; 16]).is_ok() {
@@ -137,11 +139,16 @@ impl Scene {
         confine_agent(&mut config);
         let cluster = connect(&Target::Embedded(Box::new(config))).await.unwrap();
         cluster.grant(&shipped_rights("default")).await.unwrap();
+        // The port that they may connect to, of another host.
+        let api_port = cluster.agent_kubeconfig().split("127.0.0.1:").nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap();
+        let api_port = api_port.parse().unwrap();
+        let namesake = std::net::TcpListener::bind(("127.0.0.2", api_port)).unwrap();
+        std::thread::spawn(move || namesake.incoming().for_each(|_| by_namesake()));
         let layers = detect(Path::new(env!("CARGO_BIN_EXE_microremed")), &std::env::temp_dir()).layers;
         assert!(layers.suffice(), "this machine has no sandbox: {}; microremed doctor says more", layers.named());
         let before = contents(&host);
         let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
-        Self { folder, victim, tcp_port, udp_port, abstract_name, reached, cluster, tools, layers, warm, before }
+        Self { folder, victim, tcp_port, udp_port, api_port, abstract_name, reached, cluster, tools, layers, warm, before }
     }
 
     fn host(&self) -> PathBuf {
@@ -154,6 +161,7 @@ impl Scene {
             .replace("{runner}", &std::process::id().to_string())
             .replace("{victim}", &self.victim.id().to_string())
             .replace("{other}", &self.tcp_port.to_string())
+            .replace("{api}", &self.api_port.to_string())
             .replace("{udp}", &self.udp_port.to_string())
             .replace("{unix}", self.host().join("socket").to_str().unwrap())
             .replace("{abstract}", &self.abstract_name)
@@ -165,6 +173,7 @@ impl Scene {
             || match case.needs.as_deref() {
                 None => false,
                 Some("namespaces") => !self.layers.namespaces,
+                Some("network") => !self.layers.network,
                 Some("signals") => !self.layers.confine_signals(),
                 Some(other) => panic!("{}: there is no layer {other}", case.name),
             };

@@ -57,6 +57,7 @@ def sleep(seconds, /):
 
 
 def _note():
+    # After the reading: a sleep counted from here ends no earlier than it should, however long the reading took.
     global _read
     _read = _monotonic() + _offset
 
@@ -66,13 +67,15 @@ def _shift(name):
     if name.endswith("_ns"):
 
         def shifted():
+            reading = real() + int(_offset * 1e9)
             _note()
-            return real() + int(_offset * 1e9)
+            return reading
     else:
 
         def shifted():
+            reading = real() + _offset
             _note()
-            return real() + _offset
+            return reading
 
     shifted.__name__ = shifted.__qualname__ = name
     shifted.__module__ = "time"
@@ -89,16 +92,18 @@ def _shift_datetime():
     real_now, real_utcnow, delta = methods["now"], methods["utcnow"], _datetime.timedelta
 
     def now(cls, tz=None):
-        _note()
         moment = real_now.__get__(None, cls)(_datetime.timezone.utc)
-        if not _offset:
-            return real_now.__get__(None, cls)(tz)
+        plain = None if _offset else real_now.__get__(None, cls)(tz)
+        _note()
+        if plain is not None:
+            return plain
         moment += delta(seconds=_offset)
         return moment.astimezone(tz) if tz is not None else moment.astimezone().replace(tzinfo=None)
 
     def utcnow(cls):
+        reading = real_utcnow.__get__(None, cls)() + delta(seconds=_offset)
         _note()
-        return real_utcnow.__get__(None, cls)() + delta(seconds=_offset)
+        return reading
 
     methods["now"], methods["utcnow"] = classmethod(now), classmethod(utcnow)
 

@@ -124,8 +124,8 @@ fn rules(policy: &Policy) -> Result<RulesetCreated, RulesetError> {
     for path in temporary(policy) {
         rules = with(rules, Path::new(path), change)?;
     }
-    for port in &policy.ports {
-        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    for server in &policy.servers {
+        rules = rules.add_rule(NetPort::new(server.port(), AccessNet::ConnectTcp))?;
     }
     Ok(rules)
 }

@@ -62,9 +62,12 @@ pub(super) fn equip(
     let programs = programs.iter().map(|bytes| STANDARD.encode(bytes)).collect();
     let limits = policy.limits.list(policy.layers.namespaces).into_iter().map(|(resource, limit)| (resource as u32, limit)).collect();
     let rules = if policy.layers.landlock > 0 { access::ruleset(policy)? } else { None };
-    let spaces = ["user", "mnt", "ipc", "pid"]
+    let names = ["user", "mnt", "ipc", "net", "pid"];
+    let spaces = names
+        .into_iter()
+        .filter(|name| *name != "net" || policy.layers.network)
         .map(|name| File::open(format!("/proc/self/ns/{name}")).map(|file| (name, file)).map_err(LaunchError::Namespaces));
-    let spaces = spaces.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
     let (one, other) = pair()?;
     let (out, err) = (std::io::stdout(), std::io::stderr());
     let mut told = Become {

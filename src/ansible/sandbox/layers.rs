@@ -22,6 +22,8 @@ pub struct Layers {
     /// Namespaces of its own for users, mounts, processes and messages: other processes cannot be seen, `/tmp` is the
     /// trial's own, and all processes end with the first.
     pub namespaces: bool,
+    /// A network of its own beside them: nothing is reached but the trial's servers, whatever their ports.
+    pub network: bool,
     /// Version of Landlock that confines files (from 1), TCP ports (from 4) and signals (from 6); 0: none.
     pub landlock: u32,
     /// Filters of system calls.
@@ -41,7 +43,7 @@ pub const LANDLOCK_SIGNALS: u32 = 6;
 
 impl Layers {
     /// No layer at all.
-    pub const NONE: Self = Self { namespaces: false, landlock: 0, seccomp: false };
+    pub const NONE: Self = Self { namespaces: false, network: false, landlock: 0, seccomp: false };
 
     /// What the kernel has. Whether namespaces may be made is only known after having made some.
     pub(super) fn of_kernel() -> Self {
@@ -57,6 +59,7 @@ impl Layers {
         let landlock = steps.iter().take_while(|s| **s).count();
         Self {
             namespaces: false,
+            network: false,
             landlock: u32::try_from(landlock).unwrap_or(0),
             seccomp: std::path::Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
         }
@@ -71,7 +74,7 @@ impl Layers {
     pub fn named(&self) -> String {
         let mut names = Vec::new();
         if self.namespaces {
-            names.push("namespaces".to_owned());
+            names.push(if self.network { "namespaces" } else { "namespaces without network" }.to_owned());
         }
         if self.landlock > 0 {
             names.push(format!("Landlock {}", self.landlock));
@@ -84,7 +87,7 @@ impl Layers {
 
     /// Whether files and the network are confined: what `required` asks for.
     pub fn suffice(&self) -> bool {
-        self.landlock >= LANDLOCK_PORTS && self.seccomp
+        self.landlock > 0 && (self.network || self.landlock >= LANDLOCK_PORTS) && self.seccomp
     }
 }
 
@@ -93,20 +96,22 @@ impl Layers {
 pub struct Found {
     /// What holds.
     pub layers: Layers,
-    /// Why there are no namespaces.
-    pub no_namespaces: Option<String>,
+    /// Why the next stronger ones do not: namespaces, or a network of one's own.
+    pub why_not: Option<String>,
 }
 
 /// Tries the layers out: starts `program` (this one) as the launcher of a child that does nothing. `place`: a folder for theirs.
 pub fn detect(program: &Path, place: &Path) -> Found {
     let kernel = Layers::of_kernel();
-    match attempt(program, place, Layers { namespaces: true, ..kernel }) {
-        Ok(()) => Found { layers: Layers { namespaces: true, ..kernel }, no_namespaces: None },
-        Err(why) => match attempt(program, place, kernel) {
-            Ok(()) => Found { layers: kernel, no_namespaces: Some(why) },
-            Err(worse) => Found { layers: Layers::NONE, no_namespaces: Some(worse) },
-        },
+    let wanted = [Layers { namespaces: true, network: true, ..kernel }, Layers { namespaces: true, ..kernel }, kernel];
+    let mut why = Vec::new();
+    for layers in wanted {
+        match attempt(program, place, layers) {
+            Ok(()) => return Found { layers, why_not: why.pop() },
+            Err(said) => why.push(said),
+        }
     }
+    Found { layers: Layers::NONE, why_not: why.pop() }
 }
 
 fn attempt(program: &Path, place: &Path, layers: Layers) -> Result<(), String> {
@@ -119,7 +124,9 @@ fn attempt(program: &Path, place: &Path, layers: Layers) -> Result<(), String> {
         write: vec![tmp.clone()],
         files: Vec::new(),
         tmp: tmp.clone(),
-        ports: Vec::new(),
+        servers: Vec::new(),
+        address: None,
+        hosts: None,
         limits: Limits::default(),
         trouble: trouble.clone(),
     };

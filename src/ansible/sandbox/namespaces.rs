@@ -1,4 +1,4 @@
-//! Namespaces: users, mounts, processes, messages.
+//! Namespaces: users, mounts, processes, messages, networks.
 //!
 //! Input: a policy; effect: the next child of this process is the first of a process namespace, sees its own `/tmp` and
 //! `/dev/shm`, and has no rights over the machine whoever it is. Must be called before there is a second thread.
@@ -17,6 +17,7 @@ use super::policy::Policy;
 
 /// The first process mounts its own `/proc` and then drops what it has.
 const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SETPCAP).union(CapabilitySet::SYS_RESOURCE);
+const HOSTS: &str = "/etc/hosts";
 const SHARED_MEMORY: &std::ffi::CStr = c"size=64m,mode=1777";
 /// The smallest that the kernel takes.
 const FEWEST_IDS: u64 = 301;
@@ -24,7 +25,9 @@ const FEWEST_IDS: u64 = 301;
 /// Leaves the machine's namespaces. The child must then call [`settle`].
 pub(super) fn enter(policy: &Policy) -> std::io::Result<()> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC)?;
+    let mut spaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
+    spaces.set(CloneFlags::CLONE_NEWNET, policy.layers.network);
+    unshare(spaces)?;
     // Root may keep all users apart; everybody else has only themselves.
     if user != 0 || fs::write("/proc/self/uid_map", "0 0 4294967295").is_err() || fs::write("/proc/self/gid_map", "0 0 4294967295").is_err()
     {
@@ -34,6 +37,10 @@ pub(super) fn enter(policy: &Policy) -> std::io::Result<()> {
     }
     let work = std::env::current_dir()?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    // Not every machine has it.
+    if let Some(hosts) = policy.hosts.as_ref().filter(|_| policy.layers.network && Path::new(HOSTS).is_file()) {
+        mount_bind_recursive(hosts, HOSTS)?;
+    }
     let kept = below_tmp(policy.read.iter().chain([&policy.program]), true)?;
     let changing = below_tmp(policy.write.iter().chain(&policy.files), false)?;
     mount_bind_recursive(&policy.tmp, "/tmp")?;

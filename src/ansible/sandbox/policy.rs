@@ -1,5 +1,6 @@
 //! What a child may do. Written by the runner before each child, read by the launcher; never writable by the child.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,12 @@ pub struct Policy {
     pub files: Vec<PathBuf>,
     /// The folder that is `/tmp` inside, where the layers can arrange that.
     pub tmp: PathBuf,
-    /// TCP ports that may be connected to.
-    pub ports: Vec<u16>,
+    /// What may be connected to over TCP. Without a network of their own ([`Layers::network`]), only the ports are looked at.
+    pub servers: Vec<SocketAddr>,
+    /// The machine's own address, as it is seen in a network of their own.
+    pub address: Option<Ipv4Addr>,
+    /// What is `/etc/hosts` there.
+    pub hosts: Option<PathBuf>,
     /// Limits.
     pub limits: Limits,
     /// Where the launcher writes why it could not do what it should.

@@ -21,7 +21,7 @@ use rustix::process::{
 
 use super::family;
 use super::policy::Policy;
-use super::{access, adopt, calls, namespaces, packets, privileges};
+use super::{access, adopt, calls, namespaces, network, packets, privileges};
 
 /// Rounds of ending orphans; each ends all that were found.
 const ROUNDS: usize = 400;
@@ -30,11 +30,13 @@ const LAST_ROUNDS: usize = 5;
 /// Of a reason that the inner launcher gives.
 const LONGEST_TEXT: u64 = 10_000;
 /// Until the runner has said how to start; it asks the warm interpreters first.
-const ORDER_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const ORDER_LIMIT: Duration = Duration::from_mins(1);
 /// The runner's order to start the program anew.
 pub(crate) const ANEW: &[u8] = b"a";
 /// The runner's order to make the program of forks that wait at two channels, which come with it.
 pub(crate) const ADOPT: &[u8] = b"f";
+/// To the runner, with the listeners of the servers of a network of its own.
+const LISTENERS: &[u8] = b"l";
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Why the launcher could not start the program.
@@ -49,6 +51,9 @@ pub enum LaunchError {
     /// Namespaces.
     #[error("failed to make namespaces")]
     Namespaces(#[source] std::io::Error),
+    /// The network.
+    #[error("failed to prepare the network")]
+    Network(#[source] std::io::Error),
     /// The inner launcher.
     #[error("failed to start the inner launcher")]
     Inner(#[source] std::io::Error),
@@ -105,6 +110,10 @@ fn launch(policy: &Policy, policy_file: &Path, inner: &str, argv: &[OsString]) -
     set_child_subreaper(Some(getpid()))?;
     if policy.layers.namespaces {
         namespaces::enter(policy).map_err(LaunchError::Namespaces)?;
+    }
+    if policy.layers.network {
+        let listeners = network::open(policy).map_err(LaunchError::Network)?;
+        packets::send(std::io::stdin(), LISTENERS, &listeners.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     }
     let (how, channels) = packets::receive(std::io::stdin(), ORDER_LIMIT)?;
     let (mut told, tell) = UnixStream::pair().map_err(LaunchError::Inner)?;
