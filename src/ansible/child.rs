@@ -21,6 +21,7 @@ use super::activity::{Activity, with_environment};
 use super::network::{self, Network, Serving};
 use super::outcome::{CommandOutcome, Finish};
 use super::output::{CappedOutput, OutputCap, drain};
+use super::proxy::Proxy;
 use super::sandbox::{ADOPT, ANEW, LAUNCHER, Watch, kill_descendants, pair, send};
 use super::timekeeping::Timekeeping;
 use super::warm::{WarmError, WarmInterpreters};
@@ -80,6 +81,8 @@ pub(crate) struct ChildSpec<'a> {
     pub(crate) cap: OutputCap,
     /// Forks of these become the program, in the launcher's sandbox.
     pub(crate) warm: Option<&'a WarmInterpreters>,
+    /// The way to named hosts: who waits for one does not wait for the cluster.
+    pub(crate) proxy: Option<Arc<Proxy>>,
 }
 
 /// How the sandbox's launcher is called.
@@ -247,7 +250,8 @@ pub(crate) async fn run(spec: &ChildSpec<'_>, time: &Timekeeping, cancel: &Cance
     let mut guard = GroupGuard { leader, markers: spec.markers.clone(), alive: true };
     let working = leader.map(|_| {
         let activity = Activity::of(&roots).with_markers(spec.markers.clone()).closed(spec.launcher.as_ref().is_some_and(|l| l.closed));
-        (time.working)(Box::new(move || activity.rest()))
+        let proxy = spec.proxy.clone();
+        (time.working)(Box::new(move || activity.rest().filter(|_| proxy.as_ref().is_none_or(|p| !p.awaited()))))
     });
     let (stdout, out_reader) = capture(child.stdout.take(), spec.cap);
     let (stderr, err_reader) = capture(child.stderr.take(), spec.cap);

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::proxy::Proxy;
 use super::sandbox::{ORDER_LIMIT, receive};
 
 /// How long a server may take to take a connection.
@@ -38,6 +39,8 @@ pub struct Network {
     pub address: Option<Ipv4Addr>,
     /// How the servers are reached.
     pub serve: Serve,
+    /// The way to named hosts, in whatever network children are.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 impl fmt::Debug for Network {
@@ -49,7 +52,7 @@ impl fmt::Debug for Network {
 impl Default for Network {
     /// This machine's address; what is sent to the servers is passed on.
     fn default() -> Self {
-        Self { address: own_address(), serve: Arc::new(relay) }
+        Self { address: own_address(), serve: Arc::new(relay), proxy: None }
     }
 }
 
@@ -58,7 +61,7 @@ fn own_address() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect(ELSEWHERE).ok()?;
     match socket.local_addr().ok()?.ip() {
-        std::net::IpAddr::V4(own) if !own.is_loopback() && !own.is_unspecified() => Some(own),
+        IpAddr::V4(own) if !own.is_loopback() && !own.is_unspecified() => Some(own),
         _ => None,
     }
 }
@@ -132,10 +135,11 @@ fn server(uri: &http::Uri) -> Option<Server> {
 pub(super) fn hosts<'a>(servers: impl IntoIterator<Item = &'a Server>, own: Option<Ipv4Addr>) -> String {
     let mut text = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    text.push_str(&format!("{} {machine}\n", own.unwrap_or(Ipv4Addr::new(127, 0, 1, 1))));
+    let mut add = |address: IpAddr, name: &str| text.extend([&address.to_string(), " ", name, "\n"]);
+    add(own.unwrap_or(Ipv4Addr::new(127, 0, 1, 1)).into(), &machine);
     for server in servers {
         if let Some(name) = server.name.as_ref().filter(|name| *name != "localhost") {
-            text.push_str(&format!("{} {name}\n", server.address.ip()));
+            add(server.address.ip(), name);
         }
     }
     text

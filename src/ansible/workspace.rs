@@ -242,17 +242,22 @@ impl Workspace {
             ("K8S_AUTH_KUBECONFIG", self.kubeconfig().into()),
             ("ANSIBLE_CONFIG", self.settings().into()),
         ];
+        // Without a sandbox they reach whatever they like.
+        let proxy = self.spec.network.proxy.clone().filter(|_| self.spec.sandbox.is_some());
         let launcher = self.spec.sandbox.as_ref().map(|c| self.launcher(c, time_limit, time, tools, files)).transpose()?;
+        let proxied: Vec<(String, OsString)> =
+            proxy.iter().flat_map(|p| p.environment()).map(|(name, value)| (name, value.into())).collect();
         Ok(ChildSpec {
             program,
             args,
-            environment: environment.into_iter().map(|(k, v): (&str, OsString)| (k.to_owned(), v)).collect(),
+            environment: environment.into_iter().map(|(k, v): (&str, OsString)| (k.to_owned(), v)).chain(proxied).collect(),
             work: self.work(),
             launcher,
             markers: vec![format!("HOME={}", self.home().display()), format!("TMPDIR={}", self.tmp().display())],
             time_limit,
             cap: self.spec.cap,
             warm: None,
+            proxy,
         })
     }
 
@@ -270,6 +275,7 @@ impl Workspace {
         let mut read = vec![self.spec.folder.clone(), tools.root().to_owned(), confinement.program.clone()];
         read.extend(tools.python_folders());
         let mut servers: Vec<SocketAddr> = self.servers.iter().map(|s| s.address).chain(time.server()).collect();
+        servers.extend(self.spec.network.proxy.as_ref().map(|p| p.address()));
         servers.sort_unstable();
         servers.dedup();
         let policy = Policy {

@@ -58,7 +58,11 @@ pub(super) fn confinement(section: &SandboxSection, off: bool, of_our_own: bool)
             mend(&found).unwrap_or_else(|| LANDLOCK.to_owned())
         )));
     }
-    Ok((Some(Confinement { layers: found.layers, limits, program }), found.layers.named()))
+    let mut named = found.layers.named();
+    if !section.hosts.is_empty() {
+        named.extend(["; hosts: ", &section.hosts.join(", ")]);
+    }
+    Ok((Some(Confinement { layers: found.layers, limits, program }), named))
 }
 
 /// What a look at this machine finds. A run that is killed while it looks leaves nothing behind either.

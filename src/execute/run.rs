@@ -15,7 +15,7 @@ use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
 use crate::ansible::sandbox::Confinement;
-use crate::ansible::{Network, OutputCap, Serve, Serving, Toolchain, Warm, Workspace, WorkspaceSpec, relay};
+use crate::ansible::{Network, OutputCap, Proxy, Serve, Serving, Toolchain, Warm, Workspace, WorkspaceSpec, relay};
 use crate::cluster::{Cluster, Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
@@ -100,6 +100,7 @@ pub(super) struct Shared {
     pub(super) approver: Option<Arc<dyn Approver>>,
     pub(super) sandbox: Option<Confinement>,
     pub(super) warm: Option<Warm>,
+    pub(super) proxy: Option<Arc<Proxy>>,
     pub(super) slots: Slots,
 }
 
@@ -149,7 +150,15 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
     events.send(Event::RunStarted(head)).await?;
     let simulated = matches!(cluster, ClusterChoice::Embedded);
     let warmed = experiment.sandbox.warm && sandbox.as_ref().is_some_and(|c| c.layers.namespaces);
+    let proxy = match experiment.sandbox.named_hosts() {
+        Ok(hosts) if hosts.is_empty() || sandbox.is_none() => None,
+        Ok(hosts) => {
+            Some(Arc::new(Proxy::start(hosts).await.map_err(|e| Stop::Infra(format!("failed to start the proxy for sandbox.hosts: {e}")))?))
+        }
+        Err(error) => return Err(Stop::Infra(format!("sandbox.hosts: {error}"))),
+    };
     let shared = Arc::new(Shared {
+        proxy,
         warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated, work.as_std_path().to_owned())),
         slots: Slots::new(simulated && experiment.time.clock == "skip"),
         toolchain,
@@ -348,7 +357,7 @@ impl Start {
             sandbox: self.shared.sandbox.clone(),
             cap: OutputCap::default(),
             warm: self.shared.warm.clone(),
-            network: network_of(&cluster),
+            network: Network { proxy: self.shared.proxy.clone(), ..network_of(&cluster) },
         };
         let workspace =
             Workspace::create(spec, &self.shared.toolchain).map_err(|e| Stop::Infra(format!("failed to make the trial's folder: {e}")))?;
@@ -375,7 +384,7 @@ fn network_of(cluster: &Cluster) -> Network {
         }
         relay(address, listener)
     });
-    Network { address: cluster.node_address(), serve }
+    Network { address: cluster.node_address(), serve, proxy: None }
 }
 
 fn never_began(spec: TrialSpec, stop: &Stop, total_s: f64) -> TrialFinished {

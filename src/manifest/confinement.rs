@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{self, QuantityError};
-use crate::ansible::Rules;
 use crate::ansible::sandbox::Limits;
+use crate::ansible::{NamedHost, NamedHostError, Rules};
 use crate::cluster::Denial;
 
 /// What holds a model's playbooks and probes.
@@ -25,6 +25,10 @@ pub struct SandboxSection {
     /// Playbooks and their modules are forks of interpreters that have everything imported; `false`: each starts Ansible anew,
     /// with the same results, later.
     pub warm: bool,
+    /// Hosts that playbooks and probes may connect to beside the cluster, through a proxy that `http_proxy` and `https_proxy`
+    /// name: `pypi.org` (ports 80 and 443), `*.example.com`, `10.0.0.5:8080`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 impl Default for SandboxSection {
@@ -36,6 +40,7 @@ impl Default for SandboxSection {
             file: "128Mi".to_owned(),
             disk: "256Mi".to_owned(),
             warm: true,
+            hosts: Vec::new(),
         }
     }
 }
@@ -49,11 +54,16 @@ impl SandboxSection {
         *self == Self::default()
     }
 
-    /// What can change a trial's result: the limits.
+    /// What can change a trial's result: the limits, and whom it reaches.
     pub fn of_a_trial(&self) -> Option<Self> {
         let Self { mode, warm, .. } = Self::default();
         let limits = Self { mode, warm, ..self.clone() };
         (!limits.is_default()).then_some(limits)
+    }
+
+    /// The hosts. `check` finds what is wrong with them beforehand.
+    pub fn named_hosts(&self) -> Result<Vec<NamedHost>, NamedHostError> {
+        self.hosts.iter().map(|text| text.parse()).collect()
     }
 
     /// The limits as numbers. `check` finds what is wrong with them beforehand.

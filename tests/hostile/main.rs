@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use microremed::ansible::sandbox::{Confinement, Layers, Limits, detect};
-use microremed::ansible::{CommandOutcome, Finish, Rules, Timekeeping, Toolchain, Warm, Workspace, WorkspaceSpec};
+use microremed::ansible::{CommandOutcome, Finish, Proxy, Rules, Timekeeping, Toolchain, Warm, Workspace, WorkspaceSpec};
 use microremed::cluster::{Cluster, Embedded, Target, confine_agent, connect};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,8 @@ struct Scene {
     tcp_port: u16,
     udp_port: u16,
     api_port: u16,
+    named_port: u16,
+    proxy: Arc<Proxy>,
     abstract_name: String,
     reached: Arc<AtomicU64>,
     cluster: Cluster,
@@ -135,6 +138,17 @@ impl Scene {
         std::thread::spawn(move || unix.incoming().for_each(|_| by_unix()));
         std::thread::spawn(move || nameless.incoming().for_each(|_| by_name()));
 
+        // The one host that they may reach by the proxy.
+        let named = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let named_port = named.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut client in named.incoming().flatten() {
+                let _read = client.read(&mut [0; 4096]);
+                let _sent = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nNAMED-HOST\n");
+            }
+        });
+        let proxy = Arc::new(Proxy::start(vec![format!("127.0.0.1:{named_port}").parse().unwrap()]).await.unwrap());
+
         let mut config = Embedded::default();
         confine_agent(&mut config);
         let cluster = connect(&Target::Embedded(Box::new(config))).await.unwrap();
@@ -148,7 +162,22 @@ impl Scene {
         assert!(layers.suffice(), "this machine has no sandbox: {}; microremed doctor says more", layers.named());
         let before = contents(&host);
         let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
-        Self { folder, victim, tcp_port, udp_port, api_port, abstract_name, reached, cluster, tools, layers, warm, before }
+        Self {
+            folder,
+            victim,
+            tcp_port,
+            udp_port,
+            api_port,
+            named_port,
+            proxy,
+            abstract_name,
+            reached,
+            cluster,
+            tools,
+            layers,
+            warm,
+            before,
+        }
     }
 
     fn host(&self) -> PathBuf {
@@ -161,6 +190,7 @@ impl Scene {
             .replace("{runner}", &std::process::id().to_string())
             .replace("{victim}", &self.victim.id().to_string())
             .replace("{other}", &self.tcp_port.to_string())
+            .replace("{named}", &self.named_port.to_string())
             .replace("{api}", &self.api_port.to_string())
             .replace("{udp}", &self.udp_port.to_string())
             .replace("{unix}", self.host().join("socket").to_str().unwrap())
@@ -186,6 +216,7 @@ impl Scene {
         let mut spec = WorkspaceSpec::plain(folder.clone(), self.cluster.agent_kubeconfig().to_owned(), "k3s_control_plane");
         spec.shim_program = Some(program());
         spec.sandbox = sandboxed.then(|| Confinement { layers: self.layers, limits, program: program() });
+        spec.network.proxy = Some(Arc::clone(&self.proxy));
         spec.warm = warm.then(|| self.warm.clone());
         let workspace = Workspace::create(spec, &self.tools).unwrap();
         let (time, cancel) = (Timekeeping::real(), CancellationToken::new());

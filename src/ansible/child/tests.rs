@@ -12,6 +12,7 @@ fn spec<'a>(program: &'a Path, script: &str, marker: &str, limit_ms: u64) -> Chi
         time_limit: Duration::from_millis(limit_ms),
         cap: OutputCap::default(),
         warm: None,
+        proxy: None,
     }
 }
 

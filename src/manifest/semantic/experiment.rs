@@ -1,6 +1,7 @@
 //! Checks of experiments and sequences.
 
 use super::Subject;
+use crate::ansible::NamedHost;
 use crate::cluster::Denial;
 use crate::diagnostic::Diagnostics;
 use crate::manifest::spans::{child, item};
@@ -85,7 +86,13 @@ fn one(s: &mut Subject<'_>, experiment: &ExperimentManifest) {
         s.add("time.speed", "out_of_range", "the speed must be above 0", None);
     }
     let sandbox = &experiment.sandbox;
+    s.once(|i| item("sandbox.hosts", i), "host", sandbox.hosts.iter().map(String::as_str));
     s.word("sandbox.mode", &sandbox.mode, &SandboxSection::MODES);
+    for (i, text) in sandbox.hosts.iter().enumerate() {
+        if let Err(error) = text.parse::<NamedHost>() {
+            s.add(&item("sandbox.hosts", i), "bad_host", error.to_string(), None);
+        }
+    }
     for (key, text) in [("memory", &sandbox.memory), ("file", &sandbox.file), ("disk", &sandbox.disk)] {
         if let Err(e) = quantity::parse(text) {
             s.add(&child("sandbox", key), "bad_quantity", e.to_string(), None);
