@@ -1,7 +1,6 @@
 //! Requests to the API server, as JSON: the objects of a benchmark are whatever its data files say, so nothing is typed.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use serde_json::{Value, json};
 
 pub(super) use crate::diagnostic::chain;
 
+use super::inside::Inside;
 use super::object::ObjectRef;
 use super::observe::{Observations, Stored};
 use super::pace::Pace;
-use crate::sim::Entrances;
 
 /// What went wrong with a request.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -87,8 +86,7 @@ pub struct Cluster {
     pub(super) address: String,
     pub(super) observations: Observations,
     /// Of an embedded cluster.
-    pub(super) entrances: Option<Entrances>,
-    pub(super) node_address: Option<Ipv4Addr>,
+    pub(super) inside: Option<Inside>,
     pub(super) closer: Mutex<Option<super::connect::Closer>>,
     pub(super) kinds: Mutex<Kinds>,
     /// Who the agent is, as roles are bound to; none: it has the runner's rights, or those of a kubeconfig of its own.
@@ -119,13 +117,8 @@ impl Cluster {
     }
 
     /// Ways in from the networks of sandboxes; none: what is sent to a real cluster is passed on.
-    pub fn entrances(&self) -> Option<&Entrances> {
-        self.entrances.as_ref()
-    }
-
-    /// The address of an embedded cluster's first node.
-    pub fn node_address(&self) -> Option<Ipv4Addr> {
-        self.node_address
+    pub fn inside(&self) -> Option<&Inside> {
+        self.inside.as_ref()
     }
 
     /// Traffic and audit log, where the cluster offers them.

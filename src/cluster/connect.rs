@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::client::{Cluster, ClusterError, chain};
 use super::grant;
+use super::inside::Inside;
 use super::observe::{AuditRecord, Observations, Stored, TrafficSecond};
 use super::pace::{Pace, RealPace, Waiting, Working};
 use crate::rest::RestProbe;
@@ -94,10 +95,14 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         objects: Some(Arc::new(move |stored| objects(&for_objects, stored))),
         install: Some(Arc::new(move |roles| for_roles.with(|w| crate::sim::api::install_roles(w, roles)))),
     };
-    let (address, entrances) = (sim.url(), sim.entrances().clone());
+    let (address, for_has, for_open) = (sim.url(), sim.entrances().clone(), sim.entrances().clone());
+    let inside = Inside {
+        node_address: node_address(&engine),
+        has: Arc::new(move |address| for_has.has(address)),
+        open: Arc::new(move |address, listener| Ok(Box::new(for_open.open(address, listener)?))),
+    };
     // The same address as the children's API server: what they sent and it has not read yet is looked for there.
     let clock_url = format!("{}/.sim", sim.url_of(AGENT));
-    let node_address = node_address(&engine);
     let own = Arc::new(Mutex::new(Some(engine.clock.hold())));
     let pace = Arc::new(SimPace { engine, clock_url, own });
     Ok(Cluster {
@@ -107,8 +112,7 @@ async fn embedded(config: &SimConfig) -> Result<Cluster, ClusterError> {
         agent_kubeconfig: token.map_or_else(|| sim.kubeconfig_of(AGENT), |t| sim.kubeconfig(Some(&t))),
         address,
         observations,
-        entrances: Some(entrances),
-        node_address,
+        inside: Some(inside),
         closer: Mutex::new(Some(Box::new(move || Box::pin(async move { sim.shutdown().await })))),
         kinds: Mutex::new(BTreeMap::new()),
         agent: confined.then(|| grant::user(AGENT)),
@@ -179,8 +183,7 @@ async fn kubeconfig(file: Option<&str>, context: Option<&str>, agent: Option<&st
         agent_kubeconfig,
         address,
         observations: Observations::default(),
-        entrances: None,
-        node_address: None,
+        inside: None,
         closer: Mutex::new(None),
         kinds: Mutex::new(BTreeMap::new()),
         agent: None,

@@ -15,7 +15,7 @@ use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
 use crate::ansible::sandbox::Confinement;
-use crate::ansible::{Network, OutputCap, Proxy, Serve, Serving, Toolchain, Warm, Workspace, WorkspaceSpec, relay};
+use crate::ansible::{Network, OutputCap, Proxy, Serve, Toolchain, Warm, Workspace, WorkspaceSpec, relay};
 use crate::cluster::{Cluster, Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
@@ -377,14 +377,11 @@ impl Start {
 
 /// What playbooks and probes reach: the cluster, from its first node, which is where the published benchmark runs them.
 fn network_of(cluster: &Cluster) -> Network {
-    let Some(entrances) = cluster.entrances().cloned() else { return Network::default() };
-    let serve: Serve = Arc::new(move |address, listener| {
-        if entrances.has(address) {
-            return entrances.open(address, listener).map(|guard| Box::new(guard) as Serving);
-        }
-        relay(address, listener)
-    });
-    Network { address: cluster.node_address(), serve, proxy: None }
+    let Some(inside) = cluster.inside().cloned() else { return Network::default() };
+    let address = inside.node_address;
+    let serve: Serve =
+        Arc::new(move |address, listener| if inside.has(address) { inside.open(address, listener) } else { relay(address, listener) });
+    Network { address, serve, proxy: None }
 }
 
 fn never_began(spec: TrialSpec, stop: &Stop, total_s: f64) -> TrialFinished {
