@@ -370,7 +370,7 @@ class Controller:
                 list(getattr(loader, kind + "_loader").all())
             except Exception:
                 pass
-        for kind in ("shell", "become", "connection"):
+        for kind in ("shell", "become", "connection", "callback", "vars"):
             try:
                 list(getattr(loader, kind + "_loader").all(class_only=True))
             except Exception:
@@ -379,6 +379,15 @@ class Controller:
             Modules.bring("ansible." + name)
         Modules.bring("ansible.plugins.vars.host_group_vars")
         cli.PlaybookCLI(["ansible-playbook", "none"]).init_parser()
+        self.defaults = self.compiled()
+
+    def compiled(self):
+        """Defaults of settings that are templates, which take long to read."""
+        from jinja2.nativetypes import NativeEnvironment
+
+        definitions = self.constants.config.get_configuration_definitions().values()
+        texts = {d["default"] for d in definitions if isinstance(d.get("default"), str)}
+        return {t: NativeEnvironment().from_string(t) for t in texts if t.startswith("{{") and t.endswith("}}")}
 
     def configure(self):
         """Takes the settings of this trial; everything else was read before."""
@@ -391,8 +400,22 @@ class Controller:
         config._parse_config_file(config._config_file)
         values = vars(self.constants)
         before = dict(values)
-        for setting in config.get_configuration_definitions():
-            values[setting] = config.get_config_value(setting, variables=values)
+        plain = config.template_default
+
+        def template_default(value, variables, *args, **named):
+            template = self.defaults.get(value) if isinstance(value, str) and variables is not None else None
+            try:
+                return template.render(variables) if template is not None else plain(value, variables, *args, **named)
+            except Exception:
+                # It says what is wrong with it.
+                return plain(value, variables, *args, **named)
+
+        config.template_default = template_default
+        try:
+            for setting in config.get_configuration_definitions():
+                values[setting] = config.get_config_value(setting, variables=values)
+        finally:
+            del config.template_default
         self.move(before["ANSIBLE_HOME"], values["ANSIBLE_HOME"])
 
     def move(self, old, new):
