@@ -7,6 +7,7 @@ mod activity;
 mod blocked;
 mod child;
 mod events;
+mod machine;
 mod network;
 mod outcome;
 mod output;
@@ -22,6 +23,7 @@ mod workspace;
 
 pub use activity::Activity;
 pub use child::ChildError;
+pub use machine::Machine;
 pub use network::{Network, Serve, Serving, relay};
 pub use outcome::{CommandOutcome, Finish, HostStats, PlaybookOutcome, TaskOutcome};
 pub use output::OutputCap;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::{self, ChildError, ChildSpec, Launcher};
 use super::events::Events;
+use super::machine::{self, Machine};
 use super::network::{self, Network, Server};
 use super::outcome::{CommandOutcome, Finish, PlaybookOutcome};
 use super::output::OutputCap;
@@ -51,6 +52,8 @@ pub struct WorkspaceSpec {
     pub cap: OutputCap,
     /// Interpreters that playbooks are forks of, in the sandbox; none: each starts Ansible anew.
     pub warm: Option<Warm>,
+    /// What is known of this machine; none: facts ask each time.
+    pub machine: Option<Machine>,
     /// What children reach, where the sandbox has a network of its own.
     pub network: Network,
 }
@@ -66,6 +69,7 @@ impl WorkspaceSpec {
             sandbox: None,
             cap: OutputCap::default(),
             warm: None,
+            machine: None,
             network: Network::default(),
         }
     }
@@ -155,6 +159,26 @@ impl Workspace {
         time: &Timekeeping,
         cancel: &CancellationToken,
     ) -> Result<PlaybookOutcome, ChildError> {
+        let mut more: Vec<(String, OsString)> = Vec::new();
+        if let Some(machine) = self.spec.machine.as_ref().filter(|_| machine::gathers(playbook)) {
+            machine.ask();
+            more.extend(machine.known().map(|file| (machine::KNOWN.to_owned(), file.into())));
+        }
+        self.play(tools, playbook, &more, rules, time_limit, time, cancel).await
+    }
+
+    /// The same, with more in its environment.
+    #[expect(clippy::too_many_arguments, reason = "one more than its only other form")]
+    pub(super) async fn play(
+        &self,
+        tools: &Toolchain,
+        playbook: &str,
+        more: &[(String, OsString)],
+        rules: &Rules,
+        time_limit: Duration,
+        time: &Timekeeping,
+        cancel: &CancellationToken,
+    ) -> Result<PlaybookOutcome, ChildError> {
         let run = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let denied = Uses::of(playbook).denied(rules);
         if !denied.is_empty() {
@@ -169,6 +193,7 @@ impl Workspace {
         let args = rules.dry_run.then(|| "--check".into()).into_iter().chain([file.into()]).collect();
         let mut spec = self.child(&program, args, time_limit, time, tools, std::slice::from_ref(&events))?;
         spec.warm = self.warm().await;
+        spec.environment.extend_from_slice(more);
         spec.environment.push(("MICROREMED_EVENTS".to_owned(), events.clone().into()));
         let command = child::run(&spec, time, cancel).await?;
         let events = Events::parse(&read_start(&events, EVENTS_MAX)?);
@@ -274,6 +299,7 @@ impl Workspace {
         let policy_file = self.control().join("policy.json");
         let mut read = vec![self.spec.folder.clone(), tools.root().to_owned(), confinement.program.clone()];
         read.extend(tools.python_folders());
+        read.extend(self.spec.machine.as_ref().and_then(Machine::known).map(Path::to_owned));
         let mut servers: Vec<SocketAddr> = self.servers.iter().map(|s| s.address).chain(time.server()).collect();
         servers.extend(self.spec.network.proxy.as_ref().map(|p| p.address()));
         servers.sort_unstable();

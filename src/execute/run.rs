@@ -15,7 +15,7 @@ use super::spending::{Amount, Spending};
 use super::stop::Stop;
 use super::trial::{Parts, Trial};
 use crate::ansible::sandbox::Confinement;
-use crate::ansible::{Network, OutputCap, Proxy, Serve, Toolchain, Warm, Workspace, WorkspaceSpec, relay};
+use crate::ansible::{Machine, Network, OutputCap, Proxy, Serve, Toolchain, Warm, Workspace, WorkspaceSpec, relay};
 use crate::cluster::{Cluster, Target, connect};
 use crate::event::{Event, Outcome, RunStarted, Sink, TrialFinished};
 use crate::ids::TrialId;
@@ -100,6 +100,7 @@ pub(super) struct Shared {
     pub(super) approver: Option<Arc<dyn Approver>>,
     pub(super) sandbox: Option<Confinement>,
     pub(super) warm: Option<Warm>,
+    pub(super) machine: Option<Machine>,
     pub(super) proxy: Option<Arc<Proxy>>,
     pub(super) slots: Slots,
 }
@@ -157,9 +158,15 @@ async fn drive(request: RunRequest, events: &Events, end: &mut RunEnd) -> Result
         }
         Err(error) => return Err(Stop::Infra(format!("sandbox.hosts: {error}"))),
     };
+    let warm = warmed.then(|| Warm::begin(toolchain.clone(), simulated, work.as_std_path().to_owned()));
+    let machine = warm
+        .clone()
+        .zip(sandbox.clone())
+        .map(|(warm, sandbox)| Machine::begin(toolchain.clone(), warm, sandbox, work.as_std_path().to_owned(), cancel.clone()));
     let shared = Arc::new(Shared {
         proxy,
-        warm: warmed.then(|| Warm::begin(toolchain.clone(), simulated, work.as_std_path().to_owned())),
+        warm,
+        machine,
         slots: Slots::new(simulated && experiment.time.clock == "skip"),
         toolchain,
         cancel: cancel.clone(),
@@ -357,6 +364,7 @@ impl Start {
             sandbox: self.shared.sandbox.clone(),
             cap: OutputCap::default(),
             warm: self.shared.warm.clone(),
+            machine: self.shared.machine.clone(),
             network: Network { proxy: self.shared.proxy.clone(), ..network_of(&cluster) },
         };
         let workspace =

@@ -70,13 +70,14 @@ impl JournalWriter {
     }
 
     /// Continues the journal of an earlier start and returns what it holds. Half a line at its end is cut off, after a
-    /// copy went to events.torn.
+    /// copy went to events.torn; files that an earlier writer was killed over are removed.
     pub fn open(run: &RunDir, clock: Clock) -> Result<(Self, Journal), WriteError> {
         let path = run.events();
         let io = |source| WriteError::Io { path: path.clone(), source };
         let file = fs_err::OpenOptions::new().append(true).read(true).open(&path).map_err(io)?;
         // Locked before it is read: what a live writer is just writing would look torn.
         lock(&path, &file)?;
+        super::atomic::sweep(run.path()).map_err(io)?;
         let mut reader = JournalReader::open(&path).map_err(WriteError::Journal)?;
         let records = reader.by_ref().collect::<Result<Vec<_>, _>>().map_err(WriteError::Journal)?;
         let (length, next, torn) = (reader.good_bytes(), reader.next_number(), reader.torn());

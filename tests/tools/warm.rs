@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use microremed::ansible::sandbox::{Confinement, Limits, detect};
-use microremed::ansible::{PlaybookOutcome, Rules, Timekeeping, Warm, Workspace, WorkspaceSpec};
+use microremed::ansible::{Machine, PlaybookOutcome, Rules, Timekeeping, Warm, Workspace, WorkspaceSpec};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,11 @@ async fn a_fork_gives_what_a_new_start_gives() {
         let mut spec = WorkspaceSpec::plain(folder.path().join(name), "apiVersion: v1\nkind: Config\n".to_owned(), "k3s_control_plane");
         spec.shim_program = Some(program());
         spec.sandbox = Some(Confinement { layers, limits: Limits::default(), program: program() });
+        spec.machine = warm.clone().map(|warm| {
+            let place = folder.path().join("place");
+            std::fs::create_dir_all(&place).unwrap();
+            Machine::begin(tools.clone(), warm, spec.sandbox.clone().unwrap(), place, CancellationToken::new())
+        });
         spec.warm = warm;
         Workspace::create(spec, &tools).unwrap()
     };
@@ -66,6 +71,25 @@ async fn a_fork_gives_what_a_new_start_gives() {
         assert!(seen[0] == seen[1], "{}: anew\n{}\nforked\n{}", playbook.name, seen[0], seen[1]);
     }
     assert!(playbooks.len() >= 8);
+    // Once what stays the same of this machine is known, facts are the same still; and it is what is known that is told.
+    let known = folder.path().join("place/machine.json");
+    let until = Instant::now() + Duration::from_mins(2);
+    while !known.exists() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let facts = "- hosts: all\n  tasks:\n    - debug:\n        msg: \"{{ [ansible_processor, ansible_devices, ansible_distribution, ansible_lsb, ansible_facts.keys() | sort] | to_json }}\"\n";
+    let mut told = Vec::new();
+    for (workspace, name) in [(&anew, "anew"), (&forked, "forked")] {
+        let outcome = workspace.run_playbook(&tools, facts, &Rules::default(), Duration::from_mins(3), &time, &cancel).await.unwrap();
+        told.push(settled(&outcome, &folder.path().join(name)));
+    }
+    assert!(told[0] == told[1], "anew\n{}\nforked\n{}", told[0], told[1]);
+    let text = std::fs::read_to_string(&known).unwrap();
+    let mut all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    all["DistributionFactCollector.collect"]["distribution"] = "Known".into();
+    std::fs::write(&known, all.to_string()).unwrap();
+    let outcome = forked.run_playbook(&tools, facts, &Rules::default(), Duration::from_mins(3), &time, &cancel).await.unwrap();
+    assert!(outcome.command.stdout.contains("Known"), "{outcome:?}");
     // Without forks this test would compare a thing with itself: modules are children of what the interpreters' file names,
     // also one that is too long for a packet.
     let parent = format!(

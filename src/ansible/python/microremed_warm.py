@@ -317,6 +317,7 @@ class Modules:
         as_new()
         os.environ.clear()
         os.environ.update(message["environment"])
+        Machine.lay(os.environ.get("MICROREMED_MACHINE"), os.environ.get("MICROREMED_MACHINE_FOUND"))
         os.chdir(message["folder"])
         os.umask(message["umask"])
         with open(files[4], "rb") as packed:
@@ -330,6 +331,49 @@ class Modules:
         main.__builtins__ = __builtins__
         sys.modules["__main__"] = main
         run(lambda: exec(compile(source, "<stdin>", "exec"), main.__dict__))
+
+
+class Machine:
+    """Facts of the machine that stay the same for as long as a run lasts, and take long to find out."""
+
+    FACTS = "ansible.module_utils.facts."
+    PARTS = (
+        ("hardware.linux", "LinuxHardware", "get_cpu_facts get_dmi_facts get_sysinfo_facts get_device_facts get_lvm_facts"),
+        ("system.lsb", "LSBFactCollector", "collect"),
+        ("system.distribution", "DistributionFactCollector", "collect"),
+    )
+    known = None
+
+    @classmethod
+    def lay(cls, known, found):
+        """Answers from the file, or puts what was found down in the folder. Nothing happens until facts are gathered."""
+        if not known and not found:
+            return
+        for module, name, methods in cls.PARTS:
+            owner = getattr(sys.modules.get(cls.FACTS + module), name, None)
+            for method in methods.split():
+                plain = getattr(owner, method, None)
+                if plain is not None:
+                    setattr(owner, method, cls.instead(plain, name + "." + method, known, found))
+
+    @classmethod
+    def instead(cls, plain, name, known, found):
+        def method(self, *args, **named):
+            if known and cls.known is None:
+                try:
+                    with open(known, encoding="utf-8") as file:
+                        cls.known = json.load(file)
+                except (OSError, ValueError):
+                    cls.known = {}
+            if known and name in cls.known:
+                return cls.known[name]
+            value = plain(self, *args, **named)
+            if found:
+                with open(os.path.join(found, name), "w", encoding="utf-8") as file:
+                    json.dump(value, file)
+            return value
+
+        return method
 
 
 # ---------------------------------------------------------------------------------------------------- ansible-playbook
