@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use microremed::ansible::sandbox::{Confinement, Limits, detect};
-use microremed::ansible::{Rules, Timekeeping, Toolchain, Warm, Workspace, WorkspaceSpec};
+use microremed::ansible::{Machine, Rules, Timekeeping, Toolchain, Warm, Workspace, WorkspaceSpec};
 use tokio_util::sync::CancellationToken;
 
 #[path = "support/measured.rs"]
@@ -17,6 +17,8 @@ mod measured;
 use measured::{Problem, report};
 
 const REPEATS: u32 = 7;
+/// Commands for each time that a playbook is run.
+const COMMANDS: u32 = 5;
 const LIMIT: Duration = Duration::from_mins(2);
 /// What playbooks of models are made of.
 const PLAYBOOKS: [(&str, &str); 4] = [
@@ -42,10 +44,15 @@ async fn measure(repeats: u32) -> Result<String, Problem> {
     let warm = Warm::begin(tools.clone(), false, std::env::temp_dir());
     let workspace = |name: &str, warm: Option<Warm>| {
         let mut spec = WorkspaceSpec::plain(folder.path().join(name), "apiVersion: v1\nkind: Config\n".to_owned(), "k3s_control_plane");
-        spec.sandbox = Some(Confinement { layers, limits: Limits::default(), program: program() });
+        let confinement = Confinement { layers, limits: Limits::default(), program: program() };
+        let place = folder.path().to_owned();
+        spec.machine = warm.clone().map(|w| Machine::begin(tools.clone(), w, confinement.clone(), place, CancellationToken::new()));
+        spec.sandbox = Some(confinement);
         spec.warm = warm;
         Workspace::create(spec, &tools)
     };
+    let bare = WorkspaceSpec::plain(folder.path().join("bare"), "apiVersion: v1\nkind: Config\n".to_owned(), "k3s_control_plane");
+    let bare = Workspace::create(bare, &tools)?;
     let (anew, forked) = (workspace("anew", None)?, workspace("forked", Some(warm))?);
     let mut text = format!("medians of {repeats}, in milliseconds; sandbox: {}\n\n", layers.named());
     writeln!(text, "{:<30} {:>6} {:>9} {:>7} {:>12}", "playbook", "plain", "sandboxed", "forked", "plain/forked")?;
@@ -74,6 +81,18 @@ async fn measure(repeats: u32) -> Result<String, Problem> {
         let [plain, sandboxed, forked] = took.map(median);
         writeln!(text, "{name:<30} {plain:>6.0} {sandboxed:>9.0} {forked:>7.0} {:>12.1}", plain / forked)?;
     }
+    let mut took: [Vec<f64>; 2] = Default::default();
+    for round in 0..=repeats * COMMANDS {
+        for (workspace, took) in [&bare, &anew].into_iter().zip(&mut took) {
+            let begun = Instant::now();
+            workspace.run_command(&tools, "true", LIMIT, &time, &cancel).await?;
+            if round > 0 {
+                took.push(begun.elapsed().as_secs_f64() * 1000.0);
+            }
+        }
+    }
+    let [bare, sandboxed] = took.map(median);
+    writeln!(text, "\na shell command that does nothing: {bare:.1} without the sandbox, {sandboxed:.1} in it ({:+.1})", sandboxed - bare)?;
     Ok(text)
 }
 

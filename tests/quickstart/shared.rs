@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -73,9 +74,7 @@ fn on_shared(dir: &Path, experiment: &str) -> (Option<i32>, String, Vec<BTreeMap
 
 /// What is in the namespace: of every object that somebody made, the labels and what was asked for.
 async fn state(dir: &Path) -> BTreeMap<String, Value> {
-    let file = dir.join("kubeconfig").to_str().unwrap().to_owned();
-    let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None, account: false };
-    let cluster = microremed::cluster::connect(&target).await.unwrap();
+    let cluster = connected(dir).await;
     let mut found = BTreeMap::new();
     for (version, kind) in [
         ("apps/v1", "Deployment"),
@@ -105,11 +104,15 @@ async fn state(dir: &Path) -> BTreeMap<String, Value> {
     found
 }
 
-/// When the system's namespace was made.
-async fn uid(dir: &Path) -> String {
+async fn connected(dir: &Path) -> microremed::cluster::Cluster {
     let file = dir.join("kubeconfig").to_str().unwrap().to_owned();
     let target = microremed::cluster::Target::Kubeconfig { file: Some(file), context: None, agent: None, account: false };
-    let cluster = microremed::cluster::connect(&target).await.unwrap();
+    microremed::cluster::connect(&target).await.unwrap()
+}
+
+/// When the system's namespace was made.
+async fn uid(dir: &Path) -> String {
+    let cluster = connected(dir).await;
     let at = microremed::cluster::ObjectRef::new("v1", "Namespace", "", "their-shop");
     cluster.get(&at).await.unwrap().map_or(String::new(), |n| n["metadata"]["uid"].as_str().unwrap().to_owned())
 }
@@ -202,6 +205,26 @@ async fn what_a_killed_run_left_in_the_cluster_is_taken_back_before_it_goes_on()
     child.wait().unwrap();
     assert!(cordoned().await && !kinds(&out).contains(&"undo_paid".to_owned()));
     let run_folder = run_dir(&out);
+    // Something holds the namespace: taking back takes as long as that, and can be given up for now.
+    let held = microremed::cluster::ObjectRef::new("v1", "ConfigMap", "their-shop", "held");
+    let finalizers = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "held", "namespace": "their-shop", "finalizers": ["example.com/held"]}});
+    let cluster = connected(dir.path()).await;
+    cluster.create(&finalizers, "their-shop").await.unwrap();
+    let mut child = program().args(["resume", run_folder.to_str().unwrap()]).current_dir(dir.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let namespace = microremed::cluster::ObjectRef::new("v1", "Namespace", "", "their-shop");
+    let begun = Instant::now();
+    while cluster.get(&namespace).await.unwrap().is_none_or(|n| n["metadata"]["deletionTimestamp"].is_null()) {
+        assert!(begun.elapsed() < Duration::from_mins(2), "nothing was taken back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let stopped = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(stopped.code(), Some(130), "{said}");
+    assert!(!kinds(&out).contains(&"undo_paid".to_owned()), "{said}");
+    cluster.patch(&held, "merge", &serde_json::json!({"metadata": {"finalizers": null}})).await.unwrap();
     let resumed = run(&["resume", run_folder.to_str().unwrap()], dir.path());
     let row = &rows(&run_folder)[0];
     assert_eq!(row["outcome"], "not_recovered", "{}\n{row:?}", text(&resumed.stderr));
