@@ -44,7 +44,8 @@ mod tests {
 
     /// What is stored after a restart by that command, whose clock always shows the same second.
     async fn restart(c: &Client, command: &str) -> String {
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "2030-02-03T04:05:06Z"}}}}});
+        let patch =
+            json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "2030-02-03T04:05:06Z"}}}}});
         let head = [("content-type", "application/strategic-merge-patch+json"), ("kubectl-command", command)];
         let (code, _, text) = c.send("PATCH", &format!("{DEPLOYMENTS}/web"), &head, Some(patch.to_string())).await;
         assert_eq!(code, 200, "{text}");

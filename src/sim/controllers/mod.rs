@@ -232,6 +232,7 @@ pub fn happen(world: &mut World, event: Event) {
 }
 
 fn second(world: &mut World) {
+    world.store.settle();
     super::traffic::second(world);
     super::kubelet::second(world);
     if world.now.0.is_multiple_of(60_000) {

@@ -230,6 +230,21 @@ async fn what_the_image_lacks() {
 }
 
 #[tokio::test]
+async fn a_busy_loop_lets_others_have_their_turn() {
+    let turns = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counter = Arc::clone(&turns);
+    let other = tokio::spawn(async move {
+        loop {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    script(&Arc::new(Fake::new("busybox")), "while true; do :; done").await;
+    other.abort();
+    assert!(turns.load(std::sync::atomic::Ordering::Relaxed) > 100);
+}
+
+#[tokio::test]
 async fn everything_ends() {
     let host = Arc::new(Fake::new("busybox"));
     assert_eq!(script(&host, "while true; do :; done").await, "[sh: stopped: too many commands\n]Code(137)");
