@@ -196,12 +196,16 @@ impl Block {
     }
 }
 
+/// A state, and in which words watches have told of the change to it.
+type State = (Arc<Value>, Arc<Told>);
+
 /// A block as it is read: only the states that somebody asks for become values.
 #[derive(Debug)]
 struct Opened {
     last: u64,
     text: Vec<u8>,
-    states: Mutex<BTreeMap<usize, (Arc<Value>, Arc<Told>)>>,
+    /// By where their text begins.
+    states: Mutex<BTreeMap<usize, State>>,
 }
 
 /// About how many bytes a value takes. Maps are trees of nodes for eleven entries each, however few there are.
