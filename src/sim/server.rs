@@ -75,6 +75,7 @@ impl Sim {
         let identity = if config.tls { Some(Identity::new()?) } else { None };
         let onlooker = config.onlooker.clone();
         let engine = Engine::new(config);
+        engine.with(|w| w.authority = identity.as_ref().map(|i| Arc::clone(&i.signer)));
         engine.with(api::definitions::install);
         engine.with(custom::settle);
         engine.with(api::roles::install);

@@ -3,6 +3,7 @@
 pub mod autoscaler;
 pub mod bootstrap;
 pub mod budget;
+mod certificates;
 pub mod claims;
 mod credentials;
 pub mod cronjob;
@@ -133,6 +134,7 @@ fn react(world: &mut World, change: &Change) {
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
         | ("batch", "cronjobs")
         | ("policy", "poddisruptionbudgets")
+        | ("certificates.k8s.io", "certificatesigningrequests")
         | ("chaos-mesh.org", _) => {
             enqueue(world, key);
         }
@@ -255,6 +257,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
         ("policy", "poddisruptionbudgets") => budget::reconcile(world, key),
         ("", "resourcequotas") => quota::reconcile(world, key),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificates::reconcile(world, key),
         ("", "secrets") => credentials::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
