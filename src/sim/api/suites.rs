@@ -198,6 +198,7 @@ async fn an_approved_request_becomes_a_certificate_that_is_let_in() {
     assert_eq!(refused["status"]["conditions"][1]["reason"], "SignerValidationFailure");
     assert!(refused["status"]["certificate"].is_null());
     let signed = seen("jane").await;
+    assert_eq!(signed["spec"]["username"], "kubernetes-admin");
     let mut own = administrator;
     let user = own.auth_infos[0].auth_info.as_mut().unwrap();
     user.token = None;

@@ -405,6 +405,7 @@ async fn columns_of_ps_and_what_disks_and_memory_show() {
             ("ps -o user,ppid,rss -p 1", "USER        PPID   RSS\nroot           0 65536\n"),
             ("df -T / | awk '{print $1, $2, $NF}'; df -hT / | tail -n 1 | awk '{print $2, $7}'", "Filesystem Type on\noverlay overlay /\noverlay /\n"),
             ("df -i / | awk '{print $2, $3, $5}' | head -n 1; df -i / | awk 'NR == 2 {print ($3 > 61000), $6}'", "Inodes IUsed IUse%\n1 /\n"),
+            ("awk 'NR > 1 {print $2, $4}' /proc/net/tcp", "00000000:0050 0A\n"),
             ("[ $(free -k | awk '/Mem/ {print $4}') = $(awk '/MemFree/ {print $2}' /proc/meminfo) ] && echo same", "same\n"),
             ("kill -l | head -n 2", "HUP\nINT\n"),
             (

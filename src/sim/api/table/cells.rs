@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::selector::Selector;
-use super::{age, human, pod};
+use super::{age, certificate, human, pod};
 use crate::sim::catalog::{Column, Kind};
 use crate::sim::custom;
 use crate::sim::time::{SimTime, parse_rfc3339};
@@ -157,6 +157,7 @@ pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
             let role = format!("{}/{}", plain(&o["roleRef"]["kind"]), plain(&o["roleRef"]["name"]));
             vec![name, role.into(), old(), subjects("User"), subjects("Group"), subjects("ServiceAccount")]
         }
+        ("certificates.k8s.io", "certificatesigningrequests") => [name, old()].into_iter().chain(certificate::cells(o)).collect(),
         ("coordination.k8s.io", "leases") => vec![name, text(&spec["holderIdentity"], ""), old()],
         ("scheduling.k8s.io", "priorityclasses") => {
             vec![
