@@ -155,8 +155,7 @@ impl Sim {
             "users": [{"name": "microremed", "user": user}],
             "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
         });
-        // JSON is YAML; nothing here can fail to be written.
-        serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+        yaml(&config)
     }
 
     /// The address at which every request is that of `user`; the common one when the user has none.
@@ -174,7 +173,7 @@ impl Sim {
             "users": [{"name": "microremed", "user": {}}],
             "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
         });
-        serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+        yaml(&config)
     }
 
     /// The engine: for harness code that looks behind the API.
@@ -195,4 +194,11 @@ impl Drop for Sim {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// A kubeconfig's text. Whatever its length, a value stands on the line of its key: people and programs cut keys and certificates out by lines.
+fn yaml(config: &serde_json::Value) -> String {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    // JSON is YAML; nothing here can fail to be written.
+    serde_saphyr::to_string_with_options(config, options).unwrap_or_else(|_| config.to_string())
 }

@@ -102,6 +102,10 @@ async fn a_certificate_tells_who_asks() {
     let sim = Sim::start(SimConfig { tokens, rbac: true, tls: true, ..SimConfig::default() }).await.unwrap();
     assert!(sim.kubeconfig(Some("t")).contains("token"));
     let config = sim.administrator_kubeconfig("t").unwrap();
+    // Scripts cut keys out by lines.
+    for key in ["certificate-authority-data", "client-certificate-data", "client-key-data"] {
+        assert!(config.lines().any(|l| l.trim().split_once(": ").is_some_and(|(k, v)| k == key && v.len() > 100)), "{config}");
+    }
     let config: kube::config::Kubeconfig = serde_saphyr::from_str(&config).unwrap();
     let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap();
     let client = kube::Client::try_from(config).unwrap();
