@@ -220,6 +220,19 @@ async fn an_approved_request_becomes_a_certificate_that_is_let_in() {
 }
 
 #[tokio::test]
+async fn the_parts_of_the_control_plane_are_well() {
+    let c = Client::start().await;
+    let (_, list) = c.get("/api/v1/componentstatuses").await;
+    let names: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|o| &o["metadata"]["name"]).collect();
+    assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let (code, _, text) = c.send("GET", "/api/v1/componentstatuses/scheduler", &table, None).await;
+    assert!(code == 200 && text.contains(r#""cells":["scheduler","Healthy","ok",""]"#), "{text}");
+    assert_eq!(c.send("GET", "/api/v1/componentstatuses/other", JSON, None).await.0, 404);
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
 async fn reviews_of_tokens_name_the_audiences_that_they_hold_for() {
     let c = Client::start().await;
     assert_eq!(c.post("/api/v1/namespaces/demo/serviceaccounts", &json!({"metadata": {"name": "bot"}})).await.0, 201);

@@ -41,6 +41,7 @@ pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
             labels(&spec["selector"]).into(),
         ],
         ("", "endpoints") => vec![name, endpoints(o).into(), old()],
+        ("", "componentstatuses") => vec![name, "Healthy".into(), text(&o["conditions"][0]["message"], ""), "".into()],
         ("", "configmaps") => vec![name, count(&[&o["data"], &o["binaryData"]]), old()],
         ("", "secrets") => vec![name, o["type"].clone(), count(&[&o["data"]]), old()],
         ("", "serviceaccounts") => vec![name, old()],
