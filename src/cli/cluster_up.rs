@@ -85,6 +85,8 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
         let namespace = system.map_or(String::new(), |s| format!(" -n {}", s.namespace));
         tell(&format!("  kubectl --kubeconfig {path}{namespace} get pods"));
     }
+    // What it was made from is not needed while it is up.
+    drop(catalog);
     stop.cancelled().await;
     cluster.close().await;
     Ok(())

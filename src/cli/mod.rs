@@ -62,7 +62,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Cluster { .. }) {
+        // All requests meet at the cluster's lock. More threads would add little but an allocator's pool each.
+        builder.worker_threads(1);
+    }
+    let runtime = match builder.enable_all().build() {
         Ok(r) => r,
         Err(e) => return fail(&Failure::harness(format!("failed to start: {e}")), cli.json),
     };

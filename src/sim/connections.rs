@@ -225,16 +225,30 @@ impl<T> Drop for Stream<T> {
 
 /// What a connection tells of its client.
 pub(super) trait Client {
-    /// Whether the client has shown a certificate of the authority's, which can only be the administrator's.
+    /// Whether the client has shown a certificate of the authority's.
     fn is_certified(&self) -> bool;
+
+    /// Whom that certificate names.
+    fn subject(&self) -> Option<Subject> {
+        None
+    }
+}
+
+/// Whom a client's certificate names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// Its common name.
+    pub(super) user: String,
+    /// Its organisations.
+    pub(super) groups: Vec<String>,
 }
 
 /// How a request finds its connection.
 #[derive(Clone)]
 pub(super) struct Through {
     meter: Arc<Meter>,
-    /// See [`Client::is_certified`].
-    pub(super) certified: bool,
+    /// Whom the client's certificate names, if it has shown one.
+    pub(super) certified: Option<Subject>,
 }
 
 impl<L> Connected<IncomingStream<'_, Metered<L>>> for Through
@@ -244,7 +258,7 @@ where
 {
     fn connect_info(stream: IncomingStream<'_, Metered<L>>) -> Self {
         let io = stream.io();
-        Self { meter: Arc::clone(&io.meter), certified: io.io.is_certified() }
+        Self { meter: Arc::clone(&io.meter), certified: if io.io.is_certified() { io.io.subject() } else { None } }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
@@ -15,16 +15,16 @@ use flate2::write::DeflateEncoder;
 use serde_json::Value;
 
 use super::resource::{Key, Resource};
-use super::store::{Change, ChangeKind, Expired};
+use super::store::{Change, ChangeKind, Expired, Told};
 
 /// How many changes are kept, at least, unless they are too large together.
 pub(super) const CHANGES: usize = 20_000;
 /// How many bytes of old changes are kept, compressed.
 const COLD_MAX: usize = 6 << 20;
 /// So many changes are compressed together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
 /// So many bytes of young changes, as they lie in memory, are kept as they are.
-const WARM_MAX: usize = 4 << 20;
+const WARM_MAX: usize = 2 << 20;
 /// No state of an object is larger: a request body is not, either.
 const TEXT_MAX: u64 = 256 << 20;
 
@@ -36,6 +36,8 @@ pub(super) struct History {
     cold_changes: usize,
     warm: VecDeque<(Change, usize)>,
     warm_bytes: usize,
+    /// The block that was read last: watches that have fallen behind read the same ones, one after another.
+    opened: Mutex<Option<Arc<Opened>>>,
 }
 
 impl History {
@@ -68,7 +70,7 @@ impl History {
         }
         let first = self.cold.partition_point(|b| b.last() <= revision);
         let start = self.warm.partition_point(|(c, _)| c.revision <= revision);
-        let old = self.cold.range(first..).flat_map(move |b| b.open(revision, about));
+        let old = self.cold.range(first..).flat_map(move |b| b.changes(&self.open(b), revision, about));
         Ok(old.chain(self.warm.range(start..).map(|(c, _)| c).filter(move |c| about(&c.key)).cloned()))
     }
 
@@ -78,6 +80,18 @@ impl History {
         let young = self.warm.iter().rev().take_while(|(c, _)| c.revision > revision).map(|(c, _)| (c.revision, &c.key));
         let changed = young.chain(old).filter(|(r, _)| *r > revision).map(|(_, key)| &key.resource);
         (revision >= self.oldest(now)).then(|| changed.collect())
+    }
+
+    /// Forgets what was unpacked for readers.
+    pub(super) fn settle(&mut self) {
+        *self.opened.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn open(&self, block: &Block) -> Arc<Opened> {
+        let mut last = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.take().filter(|o| o.last == block.last());
+        // Where another block was open, its states go before this one's come.
+        Arc::clone(last.insert(known.unwrap_or_else(|| Arc::new(block.open()))))
     }
 
     /// About how many bytes it takes.
@@ -158,29 +172,40 @@ impl Block {
         self.packed.len() + self.entries.len() * size_of::<Entry>()
     }
 
-    fn open(&self, after: u64, about: impl Fn(&Key) -> bool) -> Vec<Change> {
-        let wanted: Vec<&Entry> = self.entries.iter().filter(|e| e.revision > after && about(&e.key)).collect();
-        if wanted.is_empty() {
-            return Vec::new();
-        }
+    fn open(&self) -> Opened {
         let mut text = Vec::new();
         // We packed it ourselves, and a test unpacks what was packed.
         let _read = DeflateDecoder::new(&*self.packed).take(TEXT_MAX).read_to_end(&mut text);
-        let mut states: BTreeMap<usize, Arc<Value>> = BTreeMap::new();
-        let mut state = |place: &Range<usize>| {
-            let read = || Arc::new(text.get(place.clone()).and_then(|t| serde_json::from_slice(t).ok()).unwrap_or_default());
-            Arc::clone(states.entry(place.start).or_insert_with(read))
-        };
-        let open = |e: &Entry| Change {
-            revision: e.revision,
-            kind: e.kind,
-            key: e.key.clone(),
-            object: state(&e.object),
-            previous: e.previous.as_ref().map(&mut state),
-            told: Arc::default(),
-        };
-        wanted.into_iter().map(open).collect()
+        Opened { last: self.last(), text, states: Mutex::default() }
     }
+
+    fn changes(&self, opened: &Opened, after: u64, about: impl Fn(&Key) -> bool) -> Vec<Change> {
+        let mut states = opened.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = |place: &Range<usize>| {
+            let read = || Arc::new(opened.text.get(place.clone()).and_then(|t| serde_json::from_slice(t).ok()).unwrap_or_default());
+            let (value, told) = states.entry(place.start).or_insert_with(|| (read(), Arc::default()));
+            (Arc::clone(value), Arc::clone(told))
+        };
+        let open = |e: &Entry| {
+            let previous = e.previous.as_ref().map(|place| state(place).0);
+            // A change has a state of its own, so that what is told of it can be kept with that.
+            let (object, told) = state(&e.object);
+            Change { revision: e.revision, kind: e.kind, key: e.key.clone(), object, previous, told }
+        };
+        self.entries.iter().filter(|e| e.revision > after && about(&e.key)).map(open).collect()
+    }
+}
+
+/// A state, and in which words watches have told of the change to it.
+type State = (Arc<Value>, Arc<Told>);
+
+/// A block as it is read: only the states that somebody asks for become values.
+#[derive(Debug)]
+struct Opened {
+    last: u64,
+    text: Vec<u8>,
+    /// By where their text begins.
+    states: Mutex<BTreeMap<usize, State>>,
 }
 
 /// About how many bytes a value takes. Maps are trees of nodes for eleven entries each, however few there are.
@@ -224,6 +249,25 @@ mod tests {
         }
         let some = store.changes_after(500, |k| k.resource == maps).unwrap();
         assert_eq!(some.count(), expected.iter().filter(|(r, k, _)| *r > 500 && k.resource == maps).count());
+    }
+
+    #[test]
+    fn readers_of_the_same_past_share_it() {
+        let key = Key::new(&Resource::new("", "pods"), "a", "x");
+        let mut store = Store::default();
+        for n in 0..200 {
+            store.put(&key, pod(n, ""));
+        }
+        let fifth = |store: &Store| store.changes_after(4, |_| true).unwrap().next().unwrap();
+        let (one, other) = (fifth(&store), fifth(&store));
+        assert!(Arc::ptr_eq(&one.object, &other.object) && Arc::ptr_eq(&one.told, &other.told));
+        let later = store.changes_after(40, |_| true).unwrap().next().unwrap();
+        assert_eq!((one.revision, later.revision), (5, 41));
+        assert!(!Arc::ptr_eq(&one.object, &fifth(&store).object));
+        let again = fifth(&store);
+        store.settle();
+        assert!(!Arc::ptr_eq(&again.object, &fifth(&store).object));
+        assert_eq!(again.object, fifth(&store).object);
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl Sim {
         let identity = if config.tls { Some(Identity::new()?) } else { None };
         let onlooker = config.onlooker.clone();
         let engine = Engine::new(config);
+        engine.with(|w| w.authority = identity.as_ref().map(|i| Arc::clone(&i.signer)));
         engine.with(api::definitions::install);
         engine.with(custom::settle);
         engine.with(api::roles::install);
@@ -164,8 +165,7 @@ impl Sim {
             "users": [{"name": "microremed", "user": user}],
             "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
         });
-        // JSON is YAML; nothing here can fail to be written.
-        serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+        yaml(&config)
     }
 
     /// The address at which every request is that of `user`; the common one when the user has none.
@@ -183,7 +183,7 @@ impl Sim {
             "users": [{"name": "microremed", "user": {}}],
             "contexts": [{"name": "microremed", "context": {"cluster": "microremed", "user": "microremed", "namespace": "default"}}],
         });
-        serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+        yaml(&config)
     }
 
     /// Ways in from other networks.
@@ -209,4 +209,11 @@ impl Drop for Sim {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// A kubeconfig's text. Whatever its length, a value stands on the line of its key: people and programs cut keys and certificates out by lines.
+fn yaml(config: &serde_json::Value) -> String {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    // JSON is YAML; nothing here can fail to be written.
+    serde_saphyr::to_string_with_options(config, options).unwrap_or_else(|_| config.to_string())
 }

@@ -199,6 +199,11 @@ impl Store {
         self.log.changed_after(revision, self.revision)
     }
 
+    /// Forgets what was unpacked of the past for readers.
+    pub fn settle(&mut self) {
+        self.log.settle();
+    }
+
     /// About how many bytes the change log takes.
     #[cfg(test)]
     pub(super) fn log_bytes(&self) -> usize {

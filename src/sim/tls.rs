@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
@@ -16,7 +19,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::arrivals::{Arriving, Door};
-use super::connections::Client;
+use super::connections::{Client, Subject};
+use super::time::SimTime;
 
 /// The names that the certificate is for.
 const NAMES: [&str; 6] = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
@@ -41,7 +45,7 @@ pub enum TlsError {
     Clients(#[from] VerifierBuilderError),
 }
 
-/// The user of the one client certificate that the authority gives out, named as kubeadm names it.
+/// The user of the client certificate that the authority gives out unasked, named as kubeadm names it.
 pub const ADMINISTRATOR: &str = "kubernetes-admin";
 
 /// A client's certificate and its key, as PEM.
@@ -51,12 +55,34 @@ pub(super) struct ClientCertificate {
     pub(super) key: String,
 }
 
+/// Signs certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// A client's certificate (PEM) for a request (PEM), between two moments.
+    pub(super) fn sign(&self, request: &str, (begins, ends): (SimTime, SimTime)) -> Result<String, TlsError> {
+        let mut request = CertificateSigningRequestParams::from_pem(request)?;
+        let moment = |at: SimTime| {
+            let seconds = u64::try_from(at.timestamp().as_second()).unwrap_or_default();
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+        };
+        let params = &mut request.params;
+        (params.not_before, params.not_after) = (moment(begins), moment(ends));
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        Ok(request.signed_by(&self.0)?.pem())
+    }
+}
+
 /// An authority and its certificate for this server.
 pub(super) struct Identity {
     /// The authority's certificate, as PEM.
     pub(super) authority: String,
     /// The administrator's certificate.
     pub(super) administrator: ClientCertificate,
+    /// The authority itself.
+    pub(super) signer: Arc<Authority>,
     config: Arc<ServerConfig>,
 }
 
@@ -92,7 +118,7 @@ impl Identity {
             .with_client_cert_verifier(clients)
             .with_single_cert(vec![certificate.der().clone()], private)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { authority: issuer.pem(), administrator, config: Arc::new(config) })
+        Ok(Self { authority: issuer.pem(), administrator, signer: Arc::new(Authority(issuer)), config: Arc::new(config) })
     }
 }
 
@@ -135,6 +161,14 @@ impl Client for TlsStream<Arriving> {
     /// The handshake has checked it.
     fn is_certified(&self) -> bool {
         self.get_ref().1.peer_certificates().is_some_and(|c| !c.is_empty())
+    }
+
+    fn subject(&self) -> Option<Subject> {
+        let certificate = self.get_ref().1.peer_certificates()?.first()?;
+        let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let name = read.subject();
+        let user = name.iter_common_name().next()?.as_str().ok()?.to_owned();
+        Some(Subject { user, groups: name.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect() })
     }
 }
 

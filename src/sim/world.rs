@@ -107,6 +107,8 @@ pub struct World {
     pub config: Arc<SimConfig>,
     /// Signs and reads tokens of service accounts.
     pub tokens: super::tokens::Tokens,
+    /// Signs certificates, where TLS is on.
+    pub authority: Option<Arc<super::tls::Authority>>,
     /// Every request served.
     pub audit: super::audit::Audit,
     /// What runs in the pods: not visible through the API, but what it reports.
@@ -139,6 +141,7 @@ impl World {
             agenda: Agenda::default(),
             config,
             tokens: super::tokens::Tokens::default(),
+            authority: None,
             audit: super::audit::Audit::default(),
             runtime: super::kubelet::Runtime::default(),
             controllers: super::controllers::State::default(),

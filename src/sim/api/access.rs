@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::sim::connections::Subject;
 use crate::sim::controllers::kinds::{PODS, SECRETS, SERVICE_ACCOUNTS};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
-use crate::sim::tls::ADMINISTRATOR;
 use crate::sim::tokens::ISSUER;
 use crate::sim::world::World;
 
@@ -37,10 +37,11 @@ impl Identity {
         Self { user: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()], ..Self::default() }
     }
 
-    /// The user of the administrator's certificate.
-    pub(super) fn administrator() -> Self {
-        let groups = [MASTERS, "system:authenticated"].map(str::to_owned).to_vec();
-        Self { user: ADMINISTRATOR.to_owned(), groups, ..Self::default() }
+    /// The user of a client's certificate.
+    pub(super) fn certified(subject: &Subject) -> Self {
+        let mut groups = subject.groups.clone();
+        groups.push("system:authenticated".to_owned());
+        Self { user: subject.user.clone(), groups, ..Self::default() }
     }
 
     /// The user of a token that is meant for one of `audiences`; `None`: nobody's.

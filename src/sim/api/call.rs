@@ -10,7 +10,6 @@ use crate::sim::catalog::{Catalog, Kind};
 use crate::sim::custom::Customs;
 use crate::sim::resource::Key;
 use crate::sim::status::Status;
-use crate::sim::world::World;
 
 /// A request without its body.
 #[derive(Debug, Clone)]
@@ -40,8 +39,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Takes a request apart; fails for unknown bearer tokens.
-    pub(super) fn new(method: Method, uri: &Uri, headers: &HeaderMap, world: &World) -> Result<Self, Status> {
+    /// Takes a request apart.
+    pub(super) fn new(who: Identity, method: Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let head = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let query = query(uri.query().unwrap_or_default());
         let agent = head(header::USER_AGENT).split(['/', ' ']).next().unwrap_or_default();
@@ -50,19 +49,19 @@ impl Call {
             .iter()
             .find(|(k, _)| k == "pretty")
             .map_or_else(|| ["curl", "Wget", "Mozilla"].contains(&agent), |(_, v)| !matches!(v.as_str(), "0" | "false" | "False"));
-        Ok(Self {
+        Self {
             pretty,
             path: uri.path().split('/').filter(|p| !p.is_empty()).map(|p| decode(p, false)).collect(),
             text: uri.path().to_owned(),
             accept: headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(","),
             content_type: head(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
-            who: Identity::of(headers, world)?,
+            who,
             impersonate: access::impersonated(headers),
             veil: Veil::default(),
             manager: if manager.is_empty() { "unknown".to_owned() } else { manager.to_owned() },
             query,
             method,
-        })
+        }
     }
 
     /// A query parameter that is not empty.

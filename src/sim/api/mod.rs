@@ -103,18 +103,20 @@ async fn serve(State((engine, stop)): State<(Arc<Engine>, CancellationToken)>, r
 async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request, hold: &mut Option<Hold>) -> Response {
     let (mut parts, body) = request.into_parts();
     let config = engine.with(|w| Arc::clone(&w.config));
-    let mut call = match engine.with(|w| Call::new(parts.method.clone(), &parts.uri, &parts.headers, w)) {
-        Ok(call) => call,
+    // A certificate counts before any token, also one that nobody has.
+    let certified = match parts.extensions.get() {
+        Some(ConnectInfo(Through { certified: Some(subject), .. })) => Some(access::Identity::certified(subject)),
+        _ => None,
+    };
+    let who = certified.map_or_else(|| engine.with(|w| access::Identity::of(&parts.headers, w)), Ok);
+    let mut call = match who {
+        Ok(who) => Call::new(who, parts.method.clone(), &parts.uri, &parts.headers),
         Err(status) => {
             let verb = parts.method.as_str().to_ascii_lowercase();
             engine.with(|w| w.audit.note(w.now, "", &verb, parts.uri.path(), status.code));
             return Answer::from(status).into_response();
         }
     };
-    if let Some(ConnectInfo(Through { certified: true, .. })) = parts.extensions.get() {
-        // Before any token, as a real server looks for them.
-        call.who = access::Identity::administrator();
-    }
     if let Some(Door(user)) = parts.extensions.get::<Door>()
         && call.who.user == ANONYMOUS
     {

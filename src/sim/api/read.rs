@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ use super::selector::Selector;
 use super::{table, versions};
 use crate::sim::catalog::Kind;
 use crate::sim::controllers::kinds::LEASES;
-use crate::sim::resource::Key;
+use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
 use crate::sim::store::Expired;
 use crate::sim::time::SimTime;
@@ -24,8 +24,23 @@ use crate::sim::world::World;
 /// One object.
 pub(super) fn get(world: &World, call: &Call, target: &Target) -> Result<Answer, Status> {
     let key = target.key();
-    let value = world.store.get(&key).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
+    let value = world.store.get(&key).or_else(|| components().get(&key)).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
     Ok(object(call, target, 200, &renewed(world, &key, value), world.now))
+}
+
+static COMPONENTS: LazyLock<Resource> = LazyLock::new(|| Resource::new("", "componentstatuses"));
+
+/// The parts of the control plane, which are not stored: a real server asks each when somebody wants to know.
+fn components() -> &'static BTreeMap<Key, Arc<Value>> {
+    static ALL: LazyLock<BTreeMap<Key, Arc<Value>>> = LazyLock::new(|| {
+        let one = |name: &str| {
+            let conditions = json!([{"type": "Healthy", "status": "True", "message": "ok"}]);
+            let object = json!({"apiVersion": "v1", "kind": "ComponentStatus", "metadata": {"name": name}, "conditions": conditions});
+            (Key::new(&COMPONENTS, "", name), Arc::new(object))
+        };
+        ["controller-manager", "etcd-0", "scheduler"].map(one).into()
+    });
+    &ALL
 }
 
 /// Kubelets renew their leases every ten seconds. That is not stored: it would be most of what happens in a cluster.
@@ -63,6 +78,7 @@ pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer
     let revision = wanted.unwrap_or(revision);
     let found: Box<dyn Iterator<Item = (&Key, &Arc<Value>)> + '_> = match &past {
         Some(past) => Box::new(past.iter()),
+        None if target.kind.resource == *COMPONENTS => Box::new(components().iter()),
         None => Box::new(world.store.list(&target.kind.resource, namespace)),
     };
     let mut all = found

@@ -102,6 +102,10 @@ async fn a_certificate_tells_who_asks() {
     let sim = Sim::start(SimConfig { tokens, rbac: true, tls: true, ..SimConfig::default() }).await.unwrap();
     assert!(sim.kubeconfig(Some("t")).contains("token"));
     let config = sim.administrator_kubeconfig("t").unwrap();
+    // Scripts cut keys out by lines.
+    for key in ["certificate-authority-data", "client-certificate-data", "client-key-data"] {
+        assert!(config.lines().any(|l| l.trim().split_once(": ").is_some_and(|(k, v)| k == key && v.len() > 100)), "{config}");
+    }
     let config: kube::config::Kubeconfig = serde_saphyr::from_str(&config).unwrap();
     let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap();
     let client = kube::Client::try_from(config).unwrap();
@@ -149,6 +153,82 @@ async fn requests_for_certificates_are_approved() {
     let (_, seen) = c.get(&format!("{path}/r/approval")).await;
     let condition = &seen["status"]["conditions"][0];
     assert!(condition["type"] == "Approved" && condition["lastUpdateTime"].is_string(), "{seen}");
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_approved_request_becomes_a_certificate_that_is_let_in() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // The TLS library checks certificates by the machine's clock.
+    let start = crate::sim::time::SimTime::of(jiff::Timestamp::now());
+    let sim = Sim::start(SimConfig { start, rbac: true, tls: true, ..SimConfig::default() }).await.unwrap();
+    let config = |text: &str| serde_saphyr::from_str::<kube::config::Kubeconfig>(text).unwrap();
+    let of = async |config: kube::config::Kubeconfig| {
+        kube::Client::try_from(kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap())
+            .unwrap()
+    };
+    let administrator = config(&sim.administrator_kubeconfig("t").unwrap());
+    let client = of(administrator.clone()).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut wanted = rcgen::CertificateParams::default();
+    wanted.distinguished_name = rcgen::DistinguishedName::new();
+    wanted.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+    wanted.distinguished_name.push(rcgen::DnType::OrganizationName, "developers");
+    let request = base64::engine::general_purpose::STANDARD.encode(wanted.serialize_request(&key).unwrap().pem().unwrap());
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let send = async |method: &str, path: &str, body: &Value| -> Value {
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+        client.request(request.body(body.to_string().into_bytes()).unwrap()).await.unwrap()
+    };
+    for (name, usage) in [("jane", "client auth"), ("server", "server auth")] {
+        let spec = json!({"request": request, "signerName": "kubernetes.io/kube-apiserver-client", "usages": [usage]});
+        send("POST", path, &json!({"metadata": {"name": name}, "spec": spec})).await;
+        let approval = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
+        send("PATCH", &format!("{path}/{name}/approval"), &approval).await;
+    }
+    let seen = async |name: &str| -> Value {
+        for _ in 0..50 {
+            let request = http::Request::get(format!("{path}/{name}")).body(Vec::new()).unwrap();
+            let seen: Value = client.request(request).await.unwrap();
+            if seen["status"]["certificate"].is_string() || seen["status"]["conditions"].as_array().is_some_and(|c| c.len() > 1) {
+                return seen;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{name} was not signed");
+    };
+    let refused = seen("server").await;
+    assert_eq!(refused["status"]["conditions"][1]["reason"], "SignerValidationFailure");
+    assert!(refused["status"]["certificate"].is_null());
+    let signed = seen("jane").await;
+    assert_eq!(signed["spec"]["username"], "kubernetes-admin");
+    let mut own = administrator;
+    let user = own.auth_infos[0].auth_info.as_mut().unwrap();
+    user.token = None;
+    user.client_certificate_data = Some(signed["status"]["certificate"].as_str().unwrap().to_owned());
+    user.client_key_data = Some(base64::engine::general_purpose::STANDARD.encode(key.serialize_pem()).into());
+    let jane = of(own).await;
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string().into_bytes();
+    let request = http::Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("content-type", "application/json");
+    let answer: Value = jane.request(request.body(review).unwrap()).await.unwrap();
+    let user = &answer["status"]["userInfo"];
+    assert_eq!((&user["username"], &user["groups"]), (&json!("jane"), &json!(["developers", "system:authenticated"])));
+    let refused = jane.request::<Value>(http::Request::get("/api/v1/secrets").body(Vec::new()).unwrap()).await.unwrap_err();
+    assert!(refused.to_string().contains("User \"jane\" cannot list resource"), "{refused}");
+    sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_parts_of_the_control_plane_are_well() {
+    let c = Client::start().await;
+    let (_, list) = c.get("/api/v1/componentstatuses").await;
+    let names: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|o| &o["metadata"]["name"]).collect();
+    assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let (code, _, text) = c.send("GET", "/api/v1/componentstatuses/scheduler", &table, None).await;
+    assert!(code == 200 && text.contains(r#""cells":["scheduler","Healthy","ok",""]"#), "{text}");
+    assert_eq!(c.send("GET", "/api/v1/componentstatuses/other", JSON, None).await.0, 404);
     c.sim.shutdown().await;
 }
 

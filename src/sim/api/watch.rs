@@ -28,7 +28,7 @@ use crate::sim::time::SimTime;
 use crate::sim::world::{Engine, World};
 
 /// A watch that begins in the past gets so many changes at a time: what waits for its client stays small.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 32;
 
 /// So many bytes are handed to the connection at a time, if there is more than one event.
 const PIECE: usize = 64 << 10;

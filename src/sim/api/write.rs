@@ -78,7 +78,12 @@ pub(super) fn create(world: &mut World, call: &Call, target: &Target, body: &[u8
         return Err(namespace_mismatch());
     }
     let warnings = known_fields(call, kind, &mut given)?;
-    let given = versions::to_stored(kind, given, None);
+    let mut given = versions::to_stored(kind, given, None);
+    if &*kind.resource.plural == "certificatesigningrequests" && kind.group == "certificates.k8s.io" {
+        // Whoever approves it must see who asked, whatever the request says of that.
+        given["spec"]["username"] = call.who.user.as_str().into();
+        given["spec"]["groups"] = json!(call.who.groups);
+    }
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, given)?;
     escalation::check(world, &call.who, &key, &made)?;
     let stored = if call.dry_run() { std::sync::Arc::new(made) } else { world.store.put(&key, made) };

@@ -3,6 +3,7 @@
 pub mod autoscaler;
 pub mod bootstrap;
 pub mod budget;
+mod certificates;
 pub mod claims;
 mod credentials;
 pub mod cronjob;
@@ -133,6 +134,7 @@ fn react(world: &mut World, change: &Change) {
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
         | ("batch", "cronjobs")
         | ("policy", "poddisruptionbudgets")
+        | ("certificates.k8s.io", "certificatesigningrequests")
         | ("chaos-mesh.org", _) => {
             enqueue(world, key);
         }
@@ -232,6 +234,7 @@ pub fn happen(world: &mut World, event: Event) {
 }
 
 fn second(world: &mut World) {
+    world.store.settle();
     super::traffic::second(world);
     super::kubelet::second(world);
     if world.now.0.is_multiple_of(60_000) {
@@ -254,6 +257,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
         ("policy", "poddisruptionbudgets") => budget::reconcile(world, key),
         ("", "resourcequotas") => quota::reconcile(world, key),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificates::reconcile(world, key),
         ("", "secrets") => credentials::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),

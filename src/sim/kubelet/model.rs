@@ -282,7 +282,7 @@ impl Probe {
 
 /// Commands that can be understood are; otherwise the configured profile decides; otherwise the image.
 ///
-/// Init containers, and containers of pods that are meant to end, do whatever else they do at once and successfully.
+/// Init containers, and containers of pods that are meant to end, do whatever else they do at once and successfully; but an endless loop stays one.
 fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init: bool) -> Behaviour {
     let image = c["image"].as_str().unwrap_or_default();
     if super::image::is_pause(image) {
@@ -292,7 +292,9 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
         return program;
     }
     if let Some(b) = understand(command) {
-        return if init && b == Behaviour::Sleep(None) { Behaviour::Exit(0, Vec::new()) } else { b };
+        // A loop that waits for something is left when it is there, which it is taken to be.
+        let leaves = command.iter().any(|w| ["break", "exit", "return"].iter().any(|way| w.contains(way)));
+        return if init && leaves && b == Behaviour::Sleep(None) { Behaviour::Exit(0, Vec::new()) } else { b };
     }
     let labels = &pod["metadata"]["labels"];
     let name = c["name"].as_str().unwrap_or_default();
@@ -408,10 +410,22 @@ fn understand(command: &[String]) -> Option<Behaviour> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn words(s: &[&str]) -> Vec<String> {
         s.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn an_init_container_that_never_ends_is_waited_for() {
+        let of = |script: &str| {
+            let c = json!({"name": "i", "image": "busybox"});
+            behaviour(&c, &words(&["/bin/sh", "-c", script]), &json!({}), &SimConfig::default(), true)
+        };
+        assert_eq!(of("while true;do date;sleep 5; done"), Behaviour::Sleep(None));
+        assert_eq!(of("while true; do nc -z db 5432 && break; sleep 1; done"), Behaviour::Exit(0, Vec::new()));
     }
 
     #[test]

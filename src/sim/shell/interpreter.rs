@@ -274,7 +274,7 @@ impl<H: Host> Shell<H> {
 
     fn command<'a>(&'a mut self, command: &'a Command) -> Borrowed<'a, Result<i32, Flow>> {
         Box::pin(async move {
-            self.process.machine.step();
+            self.process.machine.step().await;
             if self.process.halted() {
                 return Err(Flow::Exit(137));
             }
@@ -339,7 +339,7 @@ impl<H: Host> Shell<H> {
             Kind::While(until, condition, body) => {
                 let mut code = 0;
                 loop {
-                    self.process.machine.step();
+                    self.process.machine.step().await;
                     if self.process.halted() {
                         return Err(Flow::Exit(137));
                     }

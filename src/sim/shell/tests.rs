@@ -230,6 +230,21 @@ async fn what_the_image_lacks() {
 }
 
 #[tokio::test]
+async fn a_busy_loop_lets_others_have_their_turn() {
+    let turns = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counter = Arc::clone(&turns);
+    let other = tokio::spawn(async move {
+        loop {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    script(&Arc::new(Fake::new("busybox")), "while true; do :; done").await;
+    other.abort();
+    assert!(turns.load(std::sync::atomic::Ordering::Relaxed) > 100);
+}
+
+#[tokio::test]
 async fn everything_ends() {
     let host = Arc::new(Fake::new("busybox"));
     assert_eq!(script(&host, "while true; do :; done").await, "[sh: stopped: too many commands\n]Code(137)");
@@ -390,6 +405,7 @@ async fn columns_of_ps_and_what_disks_and_memory_show() {
             ("ps -o user,ppid,rss -p 1", "USER        PPID   RSS\nroot           0 65536\n"),
             ("df -T / | awk '{print $1, $2, $NF}'; df -hT / | tail -n 1 | awk '{print $2, $7}'", "Filesystem Type on\noverlay overlay /\noverlay /\n"),
             ("df -i / | awk '{print $2, $3, $5}' | head -n 1; df -i / | awk 'NR == 2 {print ($3 > 61000), $6}'", "Inodes IUsed IUse%\n1 /\n"),
+            ("awk 'NR > 1 {print $2, $4}' /proc/net/tcp", "00000000:0050 0A\n"),
             ("[ $(free -k | awk '/Mem/ {print $4}') = $(awk '/MemFree/ {print $2}' /proc/meminfo) ] && echo same", "same\n"),
             ("kill -l | head -n 2", "HUP\nINT\n"),
             (

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::selector::Selector;
-use super::{age, human, pod};
+use super::{age, certificate, human, pod};
 use crate::sim::catalog::{Column, Kind};
 use crate::sim::custom;
 use crate::sim::time::{SimTime, parse_rfc3339};
@@ -41,6 +41,7 @@ pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
             labels(&spec["selector"]).into(),
         ],
         ("", "endpoints") => vec![name, endpoints(o).into(), old()],
+        ("", "componentstatuses") => vec![name, "Healthy".into(), text(&o["conditions"][0]["message"], ""), "".into()],
         ("", "configmaps") => vec![name, count(&[&o["data"], &o["binaryData"]]), old()],
         ("", "secrets") => vec![name, o["type"].clone(), count(&[&o["data"]]), old()],
         ("", "serviceaccounts") => vec![name, old()],
@@ -157,6 +158,7 @@ pub(super) fn of(kind: &Kind, o: &Value, now: SimTime) -> Vec<Value> {
             let role = format!("{}/{}", plain(&o["roleRef"]["kind"]), plain(&o["roleRef"]["name"]));
             vec![name, role.into(), old(), subjects("User"), subjects("Group"), subjects("ServiceAccount")]
         }
+        ("certificates.k8s.io", "certificatesigningrequests") => [name, old()].into_iter().chain(certificate::cells(o)).collect(),
         ("coordination.k8s.io", "leases") => vec![name, text(&spec["holderIdentity"], ""), old()],
         ("scheduling.k8s.io", "priorityclasses") => {
             vec![

@@ -3,6 +3,7 @@
 //! Input: objects in wire form. Output: column definitions as recorded from a real server and one row an object.
 
 mod cells;
+mod certificate;
 mod pod;
 
 use std::time::Duration;

@@ -47,7 +47,7 @@ pub(crate) fn locate<H: Host>(process: &Process<H>) -> Result<(), bool> {
 /// Runs a program that [`locate`] found.
 pub(crate) fn start<H: Host>(mut process: Process<H>) -> Pending<i32> {
     boxed(async move {
-        process.machine.step();
+        process.machine.step().await;
         if process.halted() || process.depth > DEPTH_MAX {
             return 137;
         }
