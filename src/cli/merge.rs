@@ -6,8 +6,8 @@ use serde_json::json;
 use super::failure::{Failure, chain};
 use super::places::Global;
 use super::{print, report, tell};
-use crate::record::{MergeError, merge as join, read_journal};
-use crate::report::{Results, terminal_table, write_all};
+use crate::record::{MergeError, merge as join, read_state};
+use crate::report::{Results, terminal_table, write_results};
 
 pub(super) fn merge(global: &Global, run_dirs: &[Utf8PathBuf], out: &Utf8Path) -> Result<(), Failure> {
     let run = join(run_dirs, out).map_err(|e| {
@@ -20,12 +20,12 @@ pub(super) fn merge(global: &Global, run_dirs: &[Utf8PathBuf], out: &Utf8Path) -
             _ => failure,
         }
     })?;
-    let journal = read_journal(&run.events()).map_err(|e| Failure::harness(chain(&e)))?;
-    write_all(&run, &journal.records).map_err(|e| Failure::harness(chain(&e)))?;
+    let (state, _) = read_state(&run.events()).map_err(|e| Failure::harness(chain(&e)))?;
+    let results = Results::from_states([state]);
+    write_results(&run, &results).map_err(|e| Failure::harness(chain(&e)))?;
     if global.json {
         return print(&json!({"run": run.path()}).to_string());
     }
-    let results = Results::from_records(&journal.records);
     print(&terminal_table(&results, report::width(), console::colors_enabled()))?;
     tell(&format!("the joined run: {}", run.path()));
     Ok(())

@@ -8,9 +8,9 @@ use super::places::Global;
 use super::{print, tell};
 use crate::diagnostic::did_you_mean;
 use crate::event::Record;
-use crate::record::{RunDir, read_journal};
+use crate::record::{RunDir, RunState, read_journal, read_state};
 use crate::report::{
-    Format, GroupKey, Results, UnknownGroupKey, comparisons_between, render, render_comparison, terminal_table, trials_csv, write_all,
+    Format, GroupKey, Results, UnknownGroupKey, comparisons_between, render, render_comparison, terminal_table, trials_csv, write_results,
 };
 
 pub(super) fn report(
@@ -25,17 +25,17 @@ pub(super) fn report(
         return Err(Failure::input("--by groups trials, and --format trials prints each").help("leave out one of them"));
     }
     let keys: Vec<GroupKey> = by.iter().map(|k| key(k)).collect::<Result<_, _>>()?;
-    let mut runs: Vec<Vec<Record>> = Vec::new();
+    let mut runs = Vec::new();
     // All are read before anything is written.
-    let found = run_dirs.iter().map(|dir| read(dir)).collect::<Result<Vec<_>, _>>()?;
-    for (run, records) in found {
-        if let Err(e) = write_all(&run, &records) {
+    let found = run_dirs.iter().map(|dir| read_folded(dir)).collect::<Result<Vec<_>, _>>()?;
+    for (run, state) in found {
+        if let Err(e) = write_results(&run, &Results::from_states([state.clone()])) {
             // Somebody else's results, on a disk that cannot be written to, can still be read.
             tell(&format!("{}: the files of the report were not written: {}", run.path(), chain(&e)));
         }
-        runs.push(records);
+        runs.push(state);
     }
-    let results = Results::from_runs(runs.iter().map(Vec::as_slice));
+    let results = Results::from_states(runs);
     if let [one, other] = compare {
         return comparison(global, &results, one, other);
     }
@@ -103,15 +103,28 @@ fn draw(format: Format, results: &Results, by: &[GroupKey]) -> Result<String, Fa
     render(format, results, by).map_err(|e| Failure::input(chain(&e)))
 }
 
+/// A run folder and what its journal amounts to.
+pub(super) fn read_folded(dir: &Utf8Path) -> Result<(RunDir, RunState), Failure> {
+    let run = RunDir::open(dir).map_err(|e| Failure::input(chain(&e)).help(NAME_A_RUN))?;
+    let (state, torn) = read_state(&run.events()).map_err(|e| Failure::input(chain(&e)).help(NAME_A_RUN))?;
+    warn_if_torn(&run, torn);
+    Ok((run, state))
+}
+
 /// A run folder and its journal.
 pub(super) fn read(dir: &Utf8Path) -> Result<(RunDir, Vec<Record>), Failure> {
-    let help = "name the folder of a run: results/<experiment>-<time>";
-    let run = RunDir::open(dir).map_err(|e| Failure::input(chain(&e)).help(help))?;
-    let journal = read_journal(&run.events()).map_err(|e| Failure::input(chain(&e)).help(help))?;
-    if journal.torn {
+    let run = RunDir::open(dir).map_err(|e| Failure::input(chain(&e)).help(NAME_A_RUN))?;
+    let journal = read_journal(&run.events()).map_err(|e| Failure::input(chain(&e)).help(NAME_A_RUN))?;
+    warn_if_torn(&run, journal.torn);
+    Ok((run, journal.records))
+}
+
+const NAME_A_RUN: &str = "name the folder of a run: results/<experiment>-<time>";
+
+fn warn_if_torn(run: &RunDir, torn: bool) {
+    if torn {
         tell(&format!("{}: the last line of the journal was cut off by a crash and is left out", run.path()));
     }
-    Ok((run, journal.records))
 }
 
 /// Columns of the terminal.

@@ -17,13 +17,13 @@ use super::replies::{self, Opened};
 use super::work_folder::WorkFolder;
 use super::{ask, count, interrupt, load, plan as plan_command, print, report, sandbox, select, tell, tools};
 use crate::ansible::sandbox::Confinement;
-use crate::event::{CalibratedCell, Outcome, Record, ReferenceRole, RunStarted};
+use crate::event::{CalibratedCell, Outcome, ReferenceRole, RunStarted};
 use crate::execute::{Amount, Approver, ClusterChoice, Lease, Owed, RunEnd, RunRequest};
 use crate::ids::TrialId;
 use crate::manifest::{Catalog, Root};
 use crate::model::{Provider, Secrets};
 use crate::plan::Plan;
-use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, Whole, read_journal};
+use crate::record::{Artifacts, Earlier, JournalWriter, RunDir, RunHead, RunState, Whole, read_state};
 
 /// Trials in a row that cannot be run before a run without `--keep-going` stops.
 const GIVE_UP_AFTER: u32 = 5;
@@ -139,8 +139,7 @@ pub(super) async fn resume(global: &Global, dir: &Utf8Path, jobs: Option<usize>,
     let earlier = replies::earlier(&args)?;
     let (_, versions) = tools::ensure(&global, &cancel).await?;
     let plan = select::plan(&catalog, &args.select, &plan_command::identity(&versions.map()))?;
-    let (writer, journal) = JournalWriter::open(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
-    let state = RunState::from_records(&journal.records);
+    let (writer, state) = JournalWriter::open_folded(&run_dir, Box::new(jiff::Timestamp::now)).map_err(|e| Failure::input(chain(&e)))?;
     warn_of_changes(&plan, &state);
     Box::pin(go(
         &global,
@@ -239,8 +238,8 @@ fn finish(global: &Global, run_dir: &RunDir, end: &RunEnd) -> Result<(), Failure
         let dir = run_dir.path();
         return Err(Failure::harness(why.clone()).help(format!("what was finished is kept; microremed resume {dir} goes on from there")));
     }
-    let journal = read_journal(&run_dir.events()).map_err(|e| Failure::harness(chain(&e)))?;
-    show_report(global, run_dir, &journal.records)?;
+    let (state, _) = read_state(&run_dir.events()).map_err(|e| Failure::harness(chain(&e)))?;
+    show_report(global, run_dir, state)?;
     for one in &end.set_aside {
         tell(&format!("no further trials were run on {}: {}", one.context, one.why));
     }
@@ -265,12 +264,12 @@ fn finish(global: &Global, run_dir: &RunDir, end: &RunEnd) -> Result<(), Failure
     Ok(())
 }
 
-fn show_report(global: &Global, run_dir: &RunDir, records: &[Record]) -> Result<(), Failure> {
-    crate::report::write_all(run_dir, records).map_err(|e| Failure::harness(chain(&e)))?;
+fn show_report(global: &Global, run_dir: &RunDir, state: RunState) -> Result<(), Failure> {
+    let results = crate::report::Results::from_states([state]);
+    crate::report::write_results(run_dir, &results).map_err(|e| Failure::harness(chain(&e)))?;
     if global.json {
         return Ok(());
     }
-    let results = crate::report::Results::from_records(records);
     if results.method_roles.is_empty() {
         print(&crate::report::terminal_table(&results, report::width(), console::colors_enabled()))?;
     } else {
@@ -378,8 +377,8 @@ fn role_of(role: crate::model::ReferenceRole) -> ReferenceRole {
 /// What a calibration run has found, from its journal.
 fn earlier_calibration(args: &RunArgs, of_experiment: Option<&str>) -> Result<Vec<CalibratedCell>, Failure> {
     let Some(dir) = args.calibration.as_deref().or(of_experiment.map(Utf8Path::new)) else { return Ok(Vec::new()) };
-    let (_, records) = report::read(dir)?;
-    let cells = crate::report::calibrated_cells(&crate::report::Results::from_records(&records));
+    let (_, state) = report::read_folded(dir)?;
+    let cells = crate::report::calibrated_cells(&crate::report::Results::from_states([state]));
     if cells.is_empty() {
         let help = "microremed calibrate makes one; any run with reference models will do";
         return Err(Failure::input(format!("the run in {dir} says nothing about its cells")).help(help));

@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use camino::Utf8PathBuf;
 
+use super::fold::RunState;
 use super::layout::RunDir;
 use super::reader::{Journal, JournalError, JournalReader};
 use crate::event::{Event, Record};
@@ -72,6 +73,19 @@ impl JournalWriter {
     /// Continues the journal of an earlier start and returns what it holds. Half a line at its end is cut off, after a
     /// copy went to events.torn; files that an earlier writer was killed over are removed.
     pub fn open(run: &RunDir, clock: Clock) -> Result<(Self, Journal), WriteError> {
+        let mut records = Vec::new();
+        let (writer, torn) = Self::reopen(run, clock, |record| records.push(record))?;
+        Ok((writer, Journal { records, torn }))
+    }
+
+    /// The same, folded while it is read: a journal of any size can be continued.
+    pub fn open_folded(run: &RunDir, clock: Clock) -> Result<(Self, RunState), WriteError> {
+        let mut state = RunState::default();
+        let (writer, _) = Self::reopen(run, clock, |record| state.apply(&record.event))?;
+        Ok((writer, state))
+    }
+
+    fn reopen(run: &RunDir, clock: Clock, mut take: impl FnMut(Record)) -> Result<(Self, bool), WriteError> {
         let path = run.events();
         let io = |source| WriteError::Io { path: path.clone(), source };
         let file = fs_err::OpenOptions::new().append(true).read(true).open(&path).map_err(io)?;
@@ -79,12 +93,14 @@ impl JournalWriter {
         lock(&path, &file)?;
         super::atomic::sweep(run.path()).map_err(io)?;
         let mut reader = JournalReader::open(&path).map_err(WriteError::Journal)?;
-        let records = reader.by_ref().collect::<Result<Vec<_>, _>>().map_err(WriteError::Journal)?;
+        for record in reader.by_ref() {
+            take(record.map_err(WriteError::Journal)?);
+        }
         let (length, next, torn) = (reader.good_bytes(), reader.next_number(), reader.torn());
         if torn {
             keep_torn(run, &path, length).and_then(|()| file.set_len(length)).and_then(|()| file.sync_data()).map_err(io)?;
         }
-        Ok((Self { path, file, length, next, clock }, Journal { records, torn }))
+        Ok((Self { path, file, length, next, clock }, torn))
     }
 
     /// Records an event. It is with the system when this returns, and on the disk if losing it would hurt.

@@ -211,7 +211,8 @@ async fn what_a_killed_run_left_in_the_cluster_is_taken_back_before_it_goes_on()
         "metadata": {"name": "held", "namespace": "their-shop", "finalizers": ["example.com/held"]}});
     let cluster = connected(dir.path()).await;
     cluster.create(&finalizers, "their-shop").await.unwrap();
-    let mut child = program().args(["resume", run_folder.to_str().unwrap()]).current_dir(dir.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        program().args(["resume", run_folder.to_str().unwrap()]).current_dir(dir.path()).stderr(Stdio::piped()).spawn().unwrap();
     let namespace = microremed::cluster::ObjectRef::new("v1", "Namespace", "", "their-shop");
     let begun = Instant::now();
     while cluster.get(&namespace).await.unwrap().is_none_or(|n| n["metadata"]["deletionTimestamp"].is_null()) {
