@@ -3,6 +3,7 @@
 //! Inputs: a tools folder, a work folder, a playbook or a command line; outputs: what ran, as data. Knows nothing of
 //! faults, systems or models. [`Toolchain`] installs and finds the tools, [`Workspace`] is the sandbox of one trial.
 
+mod accept;
 mod activity;
 mod blocked;
 mod child;

@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::accept::serve_each;
 use super::proxy::Proxy;
 use super::sandbox::{ORDER_LIMIT, receive};
 
@@ -22,8 +22,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const TRY_LIMIT: Duration = Duration::from_secs(2);
 /// Connections to one server at a time.
 const MOST: usize = 512;
-/// After a connection could not be accepted: out of file handles, most likely, and others will end.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Somewhere outside: nothing is sent there.
 const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(8, 8, 8, 8), 53);
 
@@ -70,22 +68,7 @@ fn own_address() -> Option<Ipv4Addr> {
 pub fn relay(server: SocketAddr, listener: TcpListener) -> io::Result<Serving> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut all = JoinSet::new();
-    all.spawn(async move {
-        // Ends with the guard, and all connections with it.
-        let mut open = JoinSet::new();
-        loop {
-            while open.try_join_next().is_some() {}
-            if open.len() >= MOST {
-                let _ended = open.join_next().await;
-            }
-            match listener.accept().await {
-                Ok((inside, _)) => drop(open.spawn(pass_on(inside, server))),
-                Err(_) => sleep(PAUSE).await,
-            }
-        }
-    });
-    Ok(Box::new(all))
+    Ok(Box::new(serve_each(listener, MOST, move |inside| pass_on(inside, server))))
 }
 
 async fn pass_on(mut inside: tokio::net::TcpStream, server: SocketAddr) {

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
+
+use super::accept::serve_each;
 
 /// Of the head of a request, in bytes.
 const HEAD_MAX: usize = 32 * 1024;
@@ -26,8 +28,6 @@ const SILENCE_LIMIT: Duration = Duration::from_mins(5);
 const WAITED_FOR: Duration = Duration::from_secs(5);
 /// Connections at a time.
 const MOST: usize = 256;
-/// After a connection could not be accepted.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Of a host that is named without a port.
 const PORTS: [u16; 2] = [80, 443];
 
@@ -70,7 +70,7 @@ impl NamedHost {
     }
 }
 
-/// When something last moved, and how many wait for a connection.
+/// When something last moved.
 #[derive(Debug, Default)]
 struct State {
     moved: Mutex<Option<Instant>>,
@@ -100,28 +100,12 @@ impl Proxy {
     pub async fn start(hosts: Vec<NamedHost>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (address, hosts, state) = (listener.local_addr()?, Arc::new(hosts), Arc::new(State::default()));
-        let mut serving = JoinSet::new();
-        serving.spawn({
-            let state = Arc::clone(&state);
-            // Ends with the proxy, and all connections with it.
+        let served = Arc::clone(&state);
+        let serving = serve_each(listener, MOST, move |client| {
+            let (hosts, state) = (Arc::clone(&hosts), Arc::clone(&served));
             async move {
-                let mut open = JoinSet::new();
-                loop {
-                    while open.try_join_next().is_some() {}
-                    if open.len() >= MOST {
-                        let _ended = open.join_next().await;
-                    }
-                    match listener.accept().await {
-                        Ok((client, _)) => {
-                            let (hosts, state) = (Arc::clone(&hosts), Arc::clone(&state));
-                            open.spawn(async move {
-                                // Whoever is gone needs no answer.
-                                let _gone = serve(client, &hosts, &state).await;
-                            });
-                        }
-                        Err(_) => sleep(PAUSE).await,
-                    }
-                }
+                // Whoever is gone needs no answer.
+                let _gone = serve(client, &hosts, &state).await;
             }
         });
         Ok(Self { address, state, _serving: serving })
