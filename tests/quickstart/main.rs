@@ -278,6 +278,38 @@ fn a_folder_that_cannot_be_written_to_is_an_error_with_advice() {
     assert!(text(&done.stderr).contains("--out"), "{}", text(&done.stderr));
 }
 
+/// On a disk of its own, in namespaces of its own: first too small, then not.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_with_advice_and_the_run_goes_on_when_there_is_room() {
+    let apart = ["--user", "--map-root-user", "--mount"];
+    if !Command::new("unshare").args(apart).arg("true").status().is_ok_and(|s| s.success()) {
+        // Where nobody may make namespaces, nobody may mount a disk.
+        return;
+    }
+    let disk = tempfile::tempdir().unwrap();
+    let args = "quickstart --fault pod-fail --fault network-loss --method sologen --model gold --jobs 1";
+    // The first run is ended by the disk, whatever it had written by then; the second one ends by itself.
+    let script = format!(
+        "mount -t tmpfs -o size=64k tmpfs \"$DISK\" && \"$PROGRAM\" run {args} --out \"$DISK\"; echo \"first $?\"; \
+         mount -o remount,size=64m \"$DISK\" && \"$PROGRAM\" resume \"$DISK\"/quickstart-*; echo \"second $?\"; \
+         cat \"$DISK\"/quickstart-*/report/trials.csv"
+    );
+    let done = Command::new("unshare")
+        .args(apart)
+        .args(["sh", "-c", &script])
+        .current_dir(root())
+        .env("DISK", disk.path())
+        .env("PROGRAM", env!("CARGO_BIN_EXE_microremed"))
+        .env("MICROREMED_TOOLS", root().join("target/tools"))
+        .output()
+        .unwrap();
+    let (said, complained) = (text(&done.stdout), text(&done.stderr));
+    assert!(said.contains("first 1\n") && said.contains("second 0\n"), "{said}\n{complained}");
+    assert!(complained.contains("No space left on device") && complained.contains("goes on from there"), "{complained}");
+    assert_eq!(said.matches(",recovered,true,true,").count(), 2, "{said}\n{complained}");
+}
+
 /// A root with one model.
 fn root_with_model(dir: &Path, model: &str) {
     fs::create_dir_all(dir.join("models")).unwrap();

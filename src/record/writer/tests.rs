@@ -27,6 +27,23 @@ fn events_are_numbered_and_readable_while_the_writer_lives() {
 }
 
 #[test]
+fn a_clock_that_jumps_changes_no_order_and_loses_nothing() {
+    let (_keep, run) = run();
+    let jumping = |seconds: i64| -> Clock { Box::new(move || jiff::Timestamp::from_second(seconds).unwrap()) };
+    // Forty years ahead, back before the epoch, and on from there.
+    drop(JournalWriter::create(&run, jumping(1_800_000_000)).unwrap().append(end("interrupted")).unwrap());
+    for (seconds, how) in [(3_000_000_000, "interrupted"), (-5, "done")] {
+        let (mut writer, _) = JournalWriter::open(&run, jumping(seconds)).unwrap();
+        writer.append(end(how)).unwrap();
+    }
+    let (_, state) = JournalWriter::open_folded(&run, clock()).unwrap();
+    assert_eq!(state.ended.as_deref(), Some("done"));
+    let journal = read_journal(&run.events()).unwrap();
+    assert_eq!(journal.records.iter().map(|r| r.n).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(!journal.torn && journal.records[2].at.starts_with("1969-12-31"), "{:?}", journal.records);
+}
+
+#[test]
 fn a_second_writer_is_refused_until_the_first_is_gone() {
     let (_keep, run) = run();
     let writer = JournalWriter::create(&run, clock()).unwrap();
