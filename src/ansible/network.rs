@@ -20,6 +20,8 @@ use super::sandbox::{ORDER_LIMIT, receive};
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The same, where several addresses of one name are tried.
 const TRY_LIMIT: Duration = Duration::from_secs(2);
+/// Servers, where a kubeconfig does not say which: as many listeners as go into one packet, with room for the clock and the proxy.
+const MOST_SERVERS: usize = 8;
 /// Connections to one server at a time.
 const MOST: usize = 512;
 /// Somewhere outside: nothing is sent there.
@@ -94,10 +96,15 @@ pub(super) struct Server {
     pub(super) name: Option<String>,
 }
 
-/// The API servers that a kubeconfig names. One whose name means nothing is none: nobody could reach it either.
+/// The API server of a kubeconfig's current context; without one, those of all its clusters. One whose name means nothing is none:
+/// nobody could reach it either. Other clusters of a user are none of a trial's business.
 pub(super) fn servers(kubeconfig: &str) -> BTreeSet<Server> {
     let config = kube::config::Kubeconfig::from_yaml(kubeconfig).unwrap_or_default();
-    let servers = config.clusters.into_iter().filter_map(|c| c.cluster?.server);
+    let current = config.current_context.as_ref().and_then(|name| config.contexts.iter().find(|c| c.name == *name));
+    let cluster = current.and_then(|c| c.context.as_ref()).map(|c| c.cluster.clone());
+    let mut clusters = config.clusters;
+    clusters.retain(|c| cluster.as_ref().is_none_or(|name| c.name == *name));
+    let servers = clusters.into_iter().filter_map(|c| c.cluster?.server).take(MOST_SERVERS);
     servers.filter_map(|s| s.parse::<http::Uri>().ok()).filter_map(|uri| server(&uri)).collect()
 }
 
@@ -147,6 +154,17 @@ mod tests {
         assert_eq!(named.len(), 1);
         let named = named.first().unwrap();
         assert!(named.address.ip().is_loopback() && named.name.as_deref() == Some("localhost"), "{named:?}");
+    }
+
+    #[test]
+    fn only_the_current_context_counts() {
+        let two = "apiVersion: v1\nkind: Config\ncurrent-context: b\nclusters:\n- {name: one, cluster: {server: \"https://10.0.0.1\"}}\n\
+                   - {name: two, cluster: {server: \"https://10.0.0.2\"}}\ncontexts:\n- {name: a, context: {cluster: one}}\n\
+                   - {name: b, context: {cluster: two}}\n";
+        let all: Vec<SocketAddr> = servers(two).into_iter().map(|s| s.address).collect();
+        assert_eq!(all, ["10.0.0.2:443".parse().unwrap()]);
+        let many: Vec<String> = (1..20).map(|n| format!("https://10.0.1.{n}")).collect();
+        assert_eq!(servers(&config(&many.iter().map(String::as_str).collect::<Vec<_>>())).len(), MOST_SERVERS);
     }
 
     #[test]

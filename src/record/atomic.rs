@@ -39,7 +39,7 @@ fn replace(path: &Utf8Path, bytes: &[u8]) -> std::io::Result<()> {
     }
     let mut file = options.tempfile_in(folder)?;
     // Tells [`sweep`] that somebody is at it; where there are no locks, nothing is swept either.
-    let _none = file.as_file().lock();
+    let _none = file.as_file().try_lock();
     file.write_all(bytes)?;
     file.as_file().sync_data()?;
     file.persist(path).map_err(|e| e.error)?;

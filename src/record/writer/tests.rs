@@ -30,7 +30,7 @@ fn events_are_numbered_and_readable_while_the_writer_lives() {
 fn a_clock_that_jumps_changes_no_order_and_loses_nothing() {
     let (_keep, run) = run();
     let jumping = |seconds: i64| -> Clock { Box::new(move || jiff::Timestamp::from_second(seconds).unwrap()) };
-    // Forty years ahead, back before the epoch, and on from there.
+    // Forty years ahead, then back to before the epoch.
     drop(JournalWriter::create(&run, jumping(1_800_000_000)).unwrap().append(end("interrupted")).unwrap());
     for (seconds, how) in [(3_000_000_000, "interrupted"), (-5, "done")] {
         let (mut writer, _) = JournalWriter::open(&run, jumping(seconds)).unwrap();
