@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::network::Network;
@@ -33,9 +34,13 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// Of what is found; more is no machine.
 const LARGEST: u64 = 4 << 20;
 
-/// What is known of this machine, by everybody in a run.
+/// What is known of this machine, by everybody in a run. Whoever finds it out ends with the last of them: it has the warm interpreters,
+/// which are to end with the run.
 #[derive(Debug, Clone)]
-pub struct Machine(Arc<State>);
+pub struct Machine {
+    state: Arc<State>,
+    _learning: Arc<JoinSet<()>>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -46,31 +51,34 @@ struct State {
 impl Machine {
     /// Finds out when it is first asked to. `place`: a folder for what it needs.
     pub fn begin(tools: Toolchain, warm: Warm, sandbox: Confinement, place: PathBuf, cancel: CancellationToken) -> Self {
-        let machine = Self(Arc::new(State { asked: Notify::new(), known: OnceLock::new() }));
-        let state = Arc::clone(&machine.0);
-        tokio::spawn(async move {
-            tokio::select! {
-                () = state.asked.notified() => {}
-                () = cancel.cancelled() => return,
-            }
-            match learn(&tools, warm, sandbox, &place, &cancel).await {
-                Ok(file) => drop(state.known.set(file)),
-                Err(why) => tracing::debug!("{why}; facts are gathered anew each time"),
+        let state = Arc::new(State { asked: Notify::new(), known: OnceLock::new() });
+        let mut learning = JoinSet::new();
+        learning.spawn({
+            let state = Arc::clone(&state);
+            async move {
+                tokio::select! {
+                    () = state.asked.notified() => {}
+                    () = cancel.cancelled() => return,
+                }
+                match learn(&tools, warm, sandbox, &place, &cancel).await {
+                    Ok(file) => drop(state.known.set(file)),
+                    Err(why) => tracing::debug!("{why}; facts are gathered anew each time"),
+                }
             }
         });
-        machine
+        Self { state, _learning: Arc::new(learning) }
     }
 
     /// Somebody gathers facts: others will, too.
     pub(super) fn ask(&self) {
-        if self.0.known.get().is_none() {
-            self.0.asked.notify_one();
+        if self.state.known.get().is_none() {
+            self.state.asked.notify_one();
         }
     }
 
     /// What is known; none: nothing yet.
     pub(super) fn known(&self) -> Option<&Path> {
-        self.0.known.get().map(PathBuf::as_path)
+        self.state.known.get().map(PathBuf::as_path)
     }
 }
 

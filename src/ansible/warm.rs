@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
+use super::activity::with_environment;
 use super::sandbox::{pair, receive, send};
 use super::toolchain::Toolchain;
 use super::workspace::settings;
@@ -26,6 +27,8 @@ const SERVER: &str = include_str!("python/microremed_warm.py");
 /// Importing takes a second or two; on a starved machine longer.
 const READY_LIMIT: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Between the kill and the end; milliseconds, but for a starved machine.
+const GONE_LIMIT: Duration = Duration::from_secs(2);
 const FORK_LIMIT: Duration = Duration::from_secs(20);
 /// Of what it said before it ended.
 const SAID_MAX: usize = 2000;
@@ -105,21 +108,30 @@ impl Warm {
 pub struct WarmInterpreters {
     /// One request at a time; none: they have ended.
     requests: Arc<Mutex<Option<OwnedFd>>>,
-    /// What they read: settings that hold before a trial's own.
-    _folder: tempfile::TempDir,
+    // In the order in which they end: the folder goes when nobody is left who writes there.
     _group: Group,
     _server: Child,
+    /// What they read: settings that hold before a trial's own.
+    _folder: tempfile::TempDir,
 }
 
 /// Both of them: they end with it, also while they are still importing.
 #[derive(Debug)]
-struct Group(Option<Pid>);
+struct Group {
+    leader: Option<Pid>,
+    /// A setting that only they and their forks were started with.
+    marker: String,
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // No such group: all of it has ended, which is what we want.
-            let _gone = kill_process_group(leader, Signal::KILL);
+        let Some(leader) = self.leader else { return };
+        // No such group: all of it has ended, which is what we want.
+        let _gone = kill_process_group(leader, Signal::KILL);
+        // They have much memory to give back, and whoever looks after the run's end is to find nothing.
+        let until = Instant::now() + GONE_LIMIT;
+        while Instant::now() < until && !with_environment(std::slice::from_ref(&self.marker)).is_empty() {
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 }
@@ -144,7 +156,10 @@ impl WarmInterpreters {
         }
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::from(fs_err::File::create(&said)?.into_file()));
         let server = command.process_group(0).kill_on_drop(true).spawn()?;
-        let group = Group(server.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+        let group = Group {
+            leader: server.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw),
+            marker: format!("HOME={}", folder.path().display()),
+        };
         // Its end of the channel goes with it.
         drop(command);
         let requests = Arc::new(Mutex::new(Some(ours)));

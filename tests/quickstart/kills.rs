@@ -152,8 +152,7 @@ fn kill_and_resume(point: u32, moment: Moment, took: Duration, undisturbed: &Pat
     for trial in &finished {
         assert_eq!(all.iter().filter(|t| *t == trial).count(), 1, "{here}: {trial} ran again");
     }
-    // What was killed at its end takes a moment to be gone.
-    scene.nothing_is_left_running();
+    assert_eq!(processes_of(scene.temporary.path()), Vec::<String>::new(), "{here}");
     let left: Vec<PathBuf> = fs::read_dir(scene.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, Vec::<PathBuf>::new(), "{here}: left in the temporary folder");
     killed
