@@ -21,6 +21,13 @@ const SIMILAR_MAX: usize = 10;
 const SIMILAR_FOR: Duration = Duration::from_mins(10);
 const COMBINED: &str = "(combined from similar events): ";
 
+/// A reporter tells of so many events of one object at once, then of one every so often (client-go's `EventCorrelator`); it
+/// counts the others.
+const AT_ONCE: f64 = 25.0;
+const EVERY: Duration = Duration::from_mins(5);
+/// The scheduler speaks the newer events API, which has no such bound.
+const SCHEDULER: &str = "default-scheduler";
+
 /// Stands for some texts, which would be long to keep.
 type Digest = [u8; 16];
 
@@ -35,12 +42,43 @@ fn digest(texts: &[&str]) -> Digest {
     short
 }
 
-/// Which event object stands for what, and when it was last touched.
+/// What reporters remember: which event object stands for what, and how much of each object they have told.
 #[derive(Debug, Default)]
 pub struct Index {
-    seen: BTreeMap<Digest, (Key, SimTime)>,
+    seen: BTreeMap<Digest, Observed>,
     similar: BTreeMap<Digest, (BTreeSet<Digest>, SimTime)>,
+    told: BTreeMap<Digest, Allowance>,
     sequence: u64,
+}
+
+/// An event and its repetitions.
+#[derive(Debug)]
+struct Observed {
+    /// None: nobody was told.
+    event: Option<Key>,
+    count: i64,
+    first: SimTime,
+    last: SimTime,
+}
+
+/// How many events of an object may be told.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    at: SimTime,
+}
+
+impl Allowance {
+    fn left(&self, now: SimTime) -> f64 {
+        (self.left + now.since(self.at).as_secs_f64() / EVERY.as_secs_f64()).min(AT_ONCE)
+    }
+
+    fn take(&mut self, now: SimTime) -> bool {
+        let left = self.left(now);
+        let may = left >= 1.0;
+        *self = Self { left: if may { left - 1.0 } else { left }, at: now };
+        may
+    }
 }
 
 /// Who reports.
@@ -105,19 +143,29 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
         report.message = format!("{COMBINED}{}", report.message);
         COMBINED.clone_into(&mut text);
     }
-    let id = digest(&[object::uid(regarding), report.reason, source.component, &text]);
-    if let Some((event, at)) = world.controllers.events.seen.get_mut(&id) {
-        let event = event.clone();
-        *at = now;
-        if let Some(old) = world.store.get(&event) {
-            let mut new = (**old).clone();
-            new["count"] = (object::int(&old["count"], 1) + 1).into();
-            new["lastTimestamp"] = now.rfc3339().into();
-            new["message"] = report.message.into();
-            // The event may have been deleted in between: then there is nothing to count.
-            let _gone = registry::update(world, &event, new, Part::Main);
+    let uid = object::uid(regarding);
+    let id = digest(&[uid, report.reason, source.component, &text]);
+    let events = &mut world.controllers.events;
+    let observed = events.seen.entry(id).or_insert(Observed { event: None, count: 0, first: now, last: now });
+    observed.count += 1;
+    observed.last = now;
+    let (known, count, first) = (observed.event.clone(), observed.count, observed.first);
+    if source.component != SCHEDULER {
+        let of = digest(&[source.component, source.host, &key.resource.plural, &key.namespace, &key.name, uid]);
+        if !events.told.entry(of).or_insert(Allowance { left: AT_ONCE, at: now }).take(now) {
             return;
         }
+    }
+    if let Some(event) = known
+        && let Some(old) = world.store.get(&event)
+    {
+        let mut new = (**old).clone();
+        new["count"] = count.into();
+        new["lastTimestamp"] = now.rfc3339().into();
+        new["message"] = report.message.into();
+        // The event may have been deleted in between: then there is nothing to count.
+        let _gone = registry::update(world, &event, new, Part::Main);
+        return;
     }
     // A namespace that is going takes no new objects.
     let namespace = if key.namespace.is_empty() { "default" } else { &*key.namespace };
@@ -126,7 +174,7 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
         + world.controllers.events.sequence % 1_000_000;
     let name = format!("{}.{nanos:x}", key.name);
     let (version, kind) = kind_of(&key.resource);
-    let mut involved = json!({"apiVersion": version, "kind": kind, "name": &*key.name, "uid": object::uid(regarding)});
+    let mut involved = json!({"apiVersion": version, "kind": kind, "name": &*key.name, "uid": uid});
     if !key.namespace.is_empty() {
         involved["namespace"] = (&*key.namespace).into();
     }
@@ -143,8 +191,8 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
         "reportingComponent": source.component, "reportingInstance": source.host,
         "source": {"component": source.component},
     });
-    if source.component == "default-scheduler" {
-        // The scheduler speaks the newer events API: no counts, one moment with microseconds.
+    if source.component == SCHEDULER {
+        // No counts, one moment with microseconds.
         event["action"] = if report.warning { "Scheduling" } else { "Binding" }.into();
         event["eventTime"] = now.rfc3339_micro().into();
         event["reportingInstance"] = "default-scheduler-control-plane".into();
@@ -153,16 +201,18 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
         event["source"] = json!({});
     } else {
         event["eventTime"] = Value::Null;
-        event["count"] = 1.into();
-        event["firstTimestamp"] = now.rfc3339().into();
+        event["count"] = count.into();
+        event["firstTimestamp"] = first.rfc3339().into();
         event["lastTimestamp"] = now.rfc3339().into();
         if !source.host.is_empty() {
             event["source"]["host"] = source.host.into();
         }
     }
     // Fails only where the namespace is gone: as on a real cluster, the event is lost.
-    if registry::create(world, &EVENTS, namespace, event).is_ok() {
-        world.controllers.events.seen.insert(id, (Key::new(&EVENTS, namespace, &name), now));
+    if registry::create(world, &EVENTS, namespace, event).is_ok()
+        && let Some(observed) = world.controllers.events.seen.get_mut(&id)
+    {
+        observed.event = Some(Key::new(&EVENTS, namespace, &name));
     }
 }
 
@@ -186,11 +236,28 @@ fn combined(world: &mut World, regarding: &Value, source: Source<'_>, report: &R
 /// Drops events whose time is over.
 pub fn expire(world: &mut World) {
     let now = world.now;
-    let old: Vec<_> =
-        world.controllers.events.seen.iter().filter(|(_, (_, at))| now.since(*at) > TTL).map(|(id, (k, _))| (*id, k.clone())).collect();
-    world.controllers.events.similar.retain(|_, (_, at)| now.since(*at) <= SIMILAR_FOR);
+    let events = &mut world.controllers.events;
+    let old: Vec<_> = events.seen.iter().filter(|(_, o)| now.since(o.last) > TTL).map(|(id, o)| (*id, o.event.clone())).collect();
+    events.similar.retain(|_, (_, at)| now.since(*at) <= SIMILAR_FOR);
+    events.told.retain(|_, allowance| allowance.left(now) < AT_ONCE);
     for (id, key) in old {
         world.controllers.events.seen.remove(&id);
-        world.store.remove(&key);
+        if let Some(key) = key {
+            world.store.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reporter_tells_25_at_once_and_then_one_in_five_minutes() {
+        let mut allowance = Allowance { left: AT_ONCE, at: SimTime(0) };
+        assert_eq!((0..100).filter(|second| allowance.take(SimTime(second * 1000))).count(), 25);
+        assert_eq!((100..1000).filter(|second| allowance.take(SimTime(second * 1000))).count(), 3);
+        assert!(allowance.left(SimTime(7_000_000)) < AT_ONCE);
+        assert!(allowance.left(SimTime(9_000_000)) >= AT_ONCE);
     }
 }
