@@ -68,6 +68,9 @@ impl Judge<'_> {
         }
         let mut judgement = Judgement { passed: true, samples: Vec::new() };
         for (n, stage) in (0..).zip(&set.stages) {
+            if let Some(limit) = &stage.ready_wait {
+                self.wait_ready(span(limit)?, span(&set.ready_poll)?).await?;
+            }
             if !self.stage(n, stage, &mut judgement.samples).await? {
                 judgement.passed = false;
                 break;

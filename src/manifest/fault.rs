@@ -150,6 +150,9 @@ fn zero() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
+    /// Wait so long for the target's pods to be Ready before this stage; on expiry it runs all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_wait: Option<String>,
     /// How long it may take.
     pub window: String,
     /// Pause between samples.
@@ -226,9 +229,12 @@ pub struct UsageCheck {
     #[serde(default = "current")]
     pub limit: String,
     /// `fresh`: pods are listed for each sample, and one without metrics fails; `frozen`: pods are listed once, after the
-    /// ready wait, and rows of other pods are skipped; `each`: they are listed once, and each of them must have metrics.
+    /// ready wait, rows of other pods are skipped, and what has no row is not looked at.
     #[serde(default = "fresh")]
     pub pods: String,
+    /// Usage as `kubectl top` prints it: in whole millicores, rounded up; in whole mebibytes, rounded down.
+    #[serde(default)]
+    pub rounded: bool,
 }
 
 fn fail() -> String {

@@ -72,8 +72,9 @@ fn asking(model: &ModelSpec) -> Duration {
 }
 
 fn checking(set: &CheckSet) -> Duration {
-    let windows = set.stages.iter().map(|s| time(&s.window)).fold(Duration::ZERO, Duration::saturating_add);
-    set.ready_wait.as_deref().map_or(Duration::ZERO, time).saturating_add(time(&set.settle)).saturating_add(windows)
+    let waited = |limit: &Option<String>| limit.as_deref().map_or(Duration::ZERO, time);
+    let stages = set.stages.iter().flat_map(|s| [waited(&s.ready_wait), time(&s.window)]).fold(Duration::ZERO, Duration::saturating_add);
+    waited(&set.ready_wait).saturating_add(time(&set.settle)).saturating_add(stages)
 }
 
 impl Cell<'_> {

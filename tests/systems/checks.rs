@@ -20,10 +20,12 @@ fn in_facts(stage: &Stage) -> Value {
     assert_eq!((stage.need, stage.all.len()), (1, 1), "one clean round passes, and a round is one check");
     match &stage.all[0] {
         Check::Usage(u) => {
-            // A container without a limit is left out, the limit is the present one, pods are listed once.
-            // CPU is read for the selector, so that a pod without a row is not missed; memory is asked for pod by pod.
-            let pods = if u.resource == "cpu" { "frozen" } else { "each" };
+            // A container without a limit is left out, the limit is the present one, usage is what kubectl prints.
+            // CPU is read for the selector, of pods that are listed once, so that nobody misses a pod or container without a
+            // row; for memory pods are listed in each round and asked for one by one.
+            let pods = if u.resource == "cpu" { "frozen" } else { "fresh" };
             assert_eq!((u.without_limit.as_str(), u.limit.as_str(), u.pods.as_str()), ("skip", "current", pods));
+            assert!(u.rounded);
             assert_eq!(u.skip_containers, ["sidecar", "busybox"]);
             facts["usage"] = json!({"resource": u.resource, "below": u.below});
         }
@@ -69,6 +71,9 @@ fn compat_sets_have_the_published_thresholds_and_windows() {
         let stages: Vec<Value> = set.stages.iter().map(in_facts).collect();
         assert_eq!(Value::from(stages), wanted["stages"], "{name}");
         assert_eq!(seconds(&set.settle), 0, "{name}: nothing is waited for beforehand");
+        for stage in set.stages.iter().skip(1) {
+            assert_eq!(stage.ready_wait.as_deref().map(seconds), Some(300), "{name}: each check waits anew");
+        }
         let wait = set.ready_wait.as_deref().map(|w| (seconds(w), seconds(&set.ready_poll)));
         assert_eq!(wait, wanted["ready_wait"].as_bool().unwrap().then_some((300, 10)), "{name}: wait until ready");
     }

@@ -22,11 +22,6 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, f
     }
     let deployed = judge.baseline.containers(judge.target);
     let mut findings = Vec::new();
-    if check.pods == "each" {
-        // Each of those that were listed is asked for, whatever became of it.
-        let there = |name: &String| pods.iter().any(|p| p["metadata"]["name"] == name.as_str());
-        findings.extend(frozen.iter().filter(|n| !there(n)).map(|n| Finding::fail(n.clone(), None, "the pod is gone")));
-    }
     for pod in &pods {
         let name = text(&pod["metadata"]["name"]);
         if check.pods != "fresh" && !frozen.contains(&name) {
@@ -41,6 +36,10 @@ pub(in crate::execute) async fn measure(judge: &Judge<'_>, check: &UsageCheck, f
         for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
             let inner = text(&container["name"]);
             if check.skip_containers.iter().any(|s| inner.contains(s.as_str())) {
+                continue;
+            }
+            let measured = row["containers"].as_array().is_some_and(|all| all.iter().any(|c| c["name"] == container["name"]));
+            if !measured && check.pods == "frozen" {
                 continue;
             }
             let subject = format!("{name}/{inner}");
@@ -68,7 +67,8 @@ fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&V
         .flatten()
         .find(|c| c["name"] == container["name"])
         .and_then(|c| c["usage"][&check.resource].as_str())
-        .and_then(|t| quantity::parse(t).ok());
+        .and_then(|t| quantity::parse(t).ok())
+        .map(|used| if check.rounded { rounded(&check.resource, used) } else { used });
     let numbers = [("used", used), ("limit", current), ("deployed_limit", original)];
     let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let Some(limit) = limit.filter(|l| *l > 0.0) else {
@@ -86,6 +86,17 @@ fn one(check: &UsageCheck, subject: &str, container: &Value, deployed: Option<&V
         Finding::fail(subject, Some(ratio), format!("{:.0} % of the {} limit", ratio * 100.0, check.resource))
     };
     finding.with(numbers)
+}
+
+/// As `kubectl top` prints it: `MilliValue` of processors rounds up, the division by a mebibyte down.
+fn rounded(resource: &str, used: f64) -> f64 {
+    const MEBIBYTE: f64 = 1_048_576.0;
+    if resource == "memory" {
+        (used / MEBIBYTE).floor() * MEBIBYTE
+    } else {
+        // What a division left over is not another millicore.
+        (used * 1000.0 - 1e-6).ceil().max(0.0) / 1000.0
+    }
 }
 
 #[cfg(test)]
@@ -119,5 +130,15 @@ mod tests {
         ] {
             assert_eq!((compat(now, deployed), strict(now, deployed)), (by_compat, by_strict), "{now:?} of {deployed}");
         }
+    }
+
+    #[test]
+    fn usage_is_rounded_as_kubectl_prints_it() {
+        let same = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        same(rounded("cpu", 0.000_000_1), 0.001);
+        same(rounded("cpu", 0.0), 0.0);
+        same(rounded("cpu", 0.002), 0.002);
+        same(rounded("cpu", 0.002_1), 0.003);
+        same(rounded("memory", 2.9 * 1_048_576.0), 2.0 * 1_048_576.0);
     }
 }

@@ -100,6 +100,9 @@ fn check_set(s: &mut Subject<'_>, set: &CheckSet, path: &str, scope: &Value) {
     s.not_empty(&child(path, "stages"), set.stages.len(), "stage");
     for (i, stage) in set.stages.iter().enumerate() {
         let path = item(&child(path, "stages"), i);
+        if let Some(wait) = &stage.ready_wait {
+            s.duration(&child(&path, "ready_wait"), wait);
+        }
         s.pause(&child(&path, "window"), &stage.window);
         s.pause(&child(&path, "poll"), &stage.poll);
         s.not_empty(&child(&path, "all"), stage.all.len(), "check");
@@ -129,7 +132,7 @@ fn one_check(s: &mut Subject<'_>, check: &Check, path: &str, scope: &Value) {
             s.word(&at("resource"), &u.resource, &["cpu", "memory"]);
             s.word(&at("without_limit"), &u.without_limit, &["skip", "fail"]);
             s.word(&at("limit"), &u.limit, &["current", "deployed"]);
-            s.word(&at("pods"), &u.pods, &["fresh", "frozen", "each"]);
+            s.word(&at("pods"), &u.pods, &["fresh", "frozen"]);
             positive(s, at("below"), u.below);
         }
         Check::Ping(p) => {

@@ -58,7 +58,7 @@ fn an_undone_rollout_makes_the_old_set_the_newest_revision() {
 
 #[test]
 fn starved_of_cpu_a_pod_never_becomes_ready_while_the_old_one_stays() {
-    let profile = Profile { startup_cpu_s: 0.6, cpu_per_request_s: 0.002, ..Profile::default() };
+    let profile = Profile { startup_cpu_s: 10.0, cpu_per_request_s: 0.002, ..Profile::default() };
     let model = WorkloadModel { container: Some("web".to_owned()), profile, ..WorkloadModel::default() };
     let mut w = with(SimConfig { workloads: vec![model], ..SimConfig::default() });
     deploy(&mut w, "web", 1);

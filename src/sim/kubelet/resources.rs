@@ -12,6 +12,9 @@ use crate::sim::world::World;
 
 /// Cores that a container without a limit can use: those of a node.
 const NODE_CORES: f64 = 8.0;
+/// A limit is a quota of processor time in each 100 ms; no quota is less than 1 ms (kubelet's `minQuotaPeriod`, the kernel's own
+/// bound), so that a container with a smaller limit gets this.
+const LEAST_QUOTA: f64 = 0.01;
 /// Memory of a process that does nothing.
 const BARE_MEMORY: u64 = 400 << 10;
 
@@ -29,7 +32,7 @@ pub struct Share {
 /// Shares a container's CPU between its process and the stressors in its control group: everybody runnable gets the
 /// same, and what one leaves the others take. At the limit everybody is throttled.
 pub fn share(model: &ContainerModel, c: &Container) -> Share {
-    let limit = model.cpu_limit.unwrap_or(NODE_CORES).min(NODE_CORES);
+    let limit = model.cpu_limit.unwrap_or(NODE_CORES).clamp(LEAST_QUOTA, NODE_CORES);
     let (workers, wanted) = c.stress_demand();
     let main = if workers > 0.0 { (limit - wanted).max(limit / (1.0 + workers)) } else { limit };
     let demand = match (c.run(), model.profile()) {
@@ -128,6 +131,19 @@ mod tests {
     use crate::sim::kubelet::container::{Run, Stress};
     use crate::sim::resource::Resource;
     use serde_json::json;
+
+    #[test]
+    fn no_quota_is_less_than_a_millisecond() {
+        let pod = |limit: &str| {
+            json!({"metadata": {}, "spec": {"containers": [
+                {"name": "c", "image": "nginx", "resources": {"limits": {"cpu": limit}}}]}})
+        };
+        let main = |limit: &str| {
+            let model = super::super::model::PodModel::read(&pod(limit), &crate::sim::SimConfig::default());
+            share(&model.containers[0], &Container::default()).main
+        };
+        assert!((main("2m") - 0.01).abs() < 1e-12 && (main("11m") - 0.011).abs() < 1e-12, "{} {}", main("2m"), main("11m"));
+    }
 
     #[test]
     fn stress_throttles_the_process_at_the_limit() {

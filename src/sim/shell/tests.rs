@@ -284,6 +284,27 @@ async fn pings() {
         script(&host, "ping -c 2 -W 1 8.8.8.8").await,
         "PING 8.8.8.8 (8.8.8.8) 56(84) bytes of data.\n\n--- 8.8.8.8 ping statistics ---\n2 packets transmitted, 0 received, 100% packet loss, time 1002ms\n\nCode(1)"
     );
+    // How long the last reply is waited for hangs on what has come by the time the last request is sent.
+    let second = Some(1_000_400);
+    for (family, flags, replies, received, seconds) in [
+        ("busybox", "-c 3 -W 2", [Some(400), Some(400), None], "2 packets received", 3),
+        ("busybox", "-c 3 -W 2", [None, None, None], "0 packets received", 4),
+        ("busybox", "-c 3 -W 2", [second; 3], "2 packets received", 3),
+        ("busybox", "-c 3 -W 2", [Some(2_900_000); 3], "2 packets received", 4),
+        ("debian", "-c 3 -W 2", [Some(400), Some(400), None], "2 received", 3),
+        ("debian", "-c 3 -W 2", [None, None, None], "0 received", 4),
+        ("debian", "-c 3 -W 2", [second; 3], "3 received", 3),
+        ("debian", "-c 3 -i 0.2 -W 2", [Some(400), Some(400), None], "2 received", 0),
+        ("debian", "-c 2 -w 9", [Some(400), None, Some(400)], "2 received", 2),
+        ("debian", "-c 3 -w 2", [Some(400), None, Some(400)], "1 received", 2),
+    ] {
+        let host = Arc::new(Fake::new(family));
+        *host.pings.lock().unwrap() = replies.to_vec();
+        let shown = script(&host, &format!("ping {flags} 10.0.0.1; date +%s")).await;
+        let (began, case) = (1_772_600_767_i64, format!("{family} {flags} {replies:?}: {shown}"));
+        assert!(shown.contains(&format!(", {received}, ")), "{case}");
+        assert!(shown.trim_end().ends_with(&(began + seconds).to_string()), "{case}");
+    }
     check("debian", &[("ping -c 1 nowhere", "[ping: nowhere: Name or service not known\n]Code(2)")]).await;
 }
 

@@ -80,6 +80,26 @@ impl Probe {
         }
     }
 
+    /// When so many replies will have come, if no more requests are sent; `None`: never.
+    fn answered(&self, wanted: u32) -> Option<Duration> {
+        let missing = (wanted as usize).saturating_sub(self.received.len());
+        let mut arrivals: Vec<Duration> = self.flying.iter().map(|f| f.0).collect();
+        arrivals.sort_unstable();
+        if missing == 0 { Some(self.clock) } else { arrivals.get(missing - 1).copied() }
+    }
+
+    /// How long is waited after the last request, which has just been sent: if anything has come so far, for two of the longest
+    /// round trips; busybox counts them in whole seconds of 2^20 microseconds, one at least, iputils waits for one interval at least.
+    fn patience(&self, busybox: bool, linger: Duration, interval: Duration) -> Duration {
+        let Some(longest) = self.received.iter().copied().max_by(f64::total_cmp) else { return linger };
+        if busybox {
+            let seconds = (longest * 1000.0 / 524_288.0).floor().max(1.0);
+            Duration::from_secs_f64(seconds)
+        } else {
+            Duration::from_secs_f64(2.0 * longest / 1000.0).max(interval)
+        }
+    }
+
     fn summary(&self, busybox: bool, took: Duration) -> String {
         let (sent, got) = (self.sent, u32::try_from(self.received.len()).unwrap_or(u32::MAX));
         let lost = f64::from(sent.saturating_sub(got)) * 100.0 / f64::from(sent.max(1));
@@ -142,26 +162,35 @@ pub(super) async fn ping<H: Host>(p: &mut Process<H>) -> i32 {
     });
     let mut probe =
         Probe { name, address, quiet: options.has('q'), sent: 0, received: Vec::new(), flying: Vec::new(), clock: Duration::ZERO };
-    let mut last_sent = Duration::ZERO;
-    while probe.sent < count && probe.clock < stop {
+    // With a deadline, iputils counts replies and not requests.
+    let by_replies = !busybox && options.has('w') && options.has('c');
+    let mut last_sent;
+    loop {
         last_sent = probe.clock;
         if let Ping::Reply(rtt) = p.host().ping(address) {
             probe.flying.push((probe.clock + rtt, probe.sent, rtt));
         }
         probe.sent += 1;
-        if probe.sent < count && !probe.wait(p, (last_sent + interval).min(stop)).await {
+        if probe.sent >= count && !by_replies {
+            break;
+        }
+        let next = (last_sent + interval).min(stop);
+        let until = if by_replies { probe.answered(count).map_or(next, |at| at.min(next)) } else { next };
+        if !probe.wait(p, until).await {
             return 143;
         }
+        if probe.clock >= stop || by_replies && probe.received.len() >= count as usize {
+            break;
+        }
     }
-    // After the last request: until everything has been answered, or the time is over.
-    let all_flying = probe.flying.len() + probe.received.len() == probe.sent as usize;
-    let limit = (last_sent + linger).min(stop);
-    let end =
-        probe.flying.iter().map(|f| f.0).max().filter(|_| all_flying).unwrap_or(if all_flying { probe.clock } else { limit }).min(limit);
+    // After the last request: until as many replies have come as requests were sent, or the time is over.
+    let limit = (last_sent + probe.patience(busybox, linger, interval)).min(stop).max(probe.clock);
+    let wanted = if by_replies { count } else { probe.sent };
+    let end = probe.answered(wanted).map_or(limit, |at| at.min(limit));
     if !probe.wait(p, end.max(probe.clock)).await {
         return 143;
     }
     let text = probe.summary(busybox, last_sent + Duration::from_millis(u64::from(probe.sent)));
     p.print(text);
-    i32::from(probe.received.is_empty() || (options.has('w') && options.has('c') && probe.sent < count))
+    i32::from(probe.received.is_empty() || (options.has('w') && options.has('c') && probe.received.len() < count as usize))
 }
