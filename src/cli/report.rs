@@ -8,7 +8,7 @@ use super::places::Global;
 use super::{print, tell};
 use crate::diagnostic::did_you_mean;
 use crate::event::Record;
-use crate::record::{RunDir, RunState, read_journal, read_state};
+use crate::record::{JournalError, JournalReader, RunDir, RunState, read_state};
 use crate::report::{
     Format, GroupKey, Results, UnknownGroupKey, comparisons_between, render, render_comparison, terminal_table, trials_csv, write_results,
 };
@@ -111,12 +111,13 @@ pub(super) fn read_folded(dir: &Utf8Path) -> Result<(RunDir, RunState), Failure>
     Ok((run, state))
 }
 
-/// A run folder and its journal.
-pub(super) fn read(dir: &Utf8Path) -> Result<(RunDir, Vec<Record>), Failure> {
-    let run = RunDir::open(dir).map_err(|e| Failure::input(chain(&e)).help(NAME_A_RUN))?;
-    let journal = read_journal(&run.events()).map_err(|e| Failure::input(chain(&e)).help(NAME_A_RUN))?;
-    warn_if_torn(&run, journal.torn);
-    Ok((run, journal.records))
+/// Reads a run's journal, record by record.
+pub(super) fn each_record(run: &RunDir, mut read: impl FnMut(&Record) -> Result<(), Failure>) -> Result<(), Failure> {
+    let unreadable = |e: JournalError| Failure::input(chain(&e)).help(NAME_A_RUN);
+    for record in JournalReader::open(&run.events()).map_err(unreadable)? {
+        read(&record.map_err(unreadable)?)?;
+    }
+    Ok(())
 }
 
 const NAME_A_RUN: &str = "name the folder of a run: results/<experiment>-<time>";

@@ -8,7 +8,7 @@ use super::failure::{Failure, chain};
 use super::places::Global;
 use super::{count, print, report, tell};
 use crate::diagnostic::did_you_mean;
-use crate::report::{Change, RescoreError, rescore, terminal_table, write_into};
+use crate::report::{Change, RescoreError, Rescoring, Results, terminal_table, write_into};
 
 pub(super) fn rescore_run(
     global: &Global,
@@ -18,8 +18,10 @@ pub(super) fn rescore_run(
     out: Option<Utf8PathBuf>,
 ) -> Result<(), Failure> {
     let changes: Vec<Change> = settings.iter().map(|s| s.parse()).collect::<Result<_, RescoreError>>().map_err(|e| failure(&e))?;
-    let (run, records) = report::read(dir)?;
-    let rescored = rescore(&records, &changes, faults).map_err(|e| failure(&e))?;
+    let (run, state) = report::read_folded(dir)?;
+    let mut rescoring = Rescoring::new(Results::from_states([state]), &changes, faults).map_err(|e| failure(&e))?;
+    report::each_record(&run, |record| rescoring.read(record).map_err(|e| failure(&e)))?;
+    let rescored = rescoring.finish().map_err(|e| failure(&e))?;
     let out = out.unwrap_or_else(|| run.path().join("report-rescored"));
     write_into(&out, &rescored.results).map_err(|e| Failure::input(chain(&e)).help("--out names a folder that can be written to"))?;
     if global.json {

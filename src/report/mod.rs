@@ -34,7 +34,7 @@ pub use compare::{Axis, Comparison, comparisons, comparisons_between};
 pub use csv_files::{TRIAL_COLUMNS, trials_csv};
 pub use discriminate::{Misjudged, misjudged};
 pub use group::{GroupKey, UnknownGroupKey};
-pub use rescore::{Change, RescoreError, Rescored, rescore};
+pub use rescore::{Change, RescoreError, Rescored, Rescoring};
 pub use results::{Results, Verdict};
 pub use summary::{Summary, summary};
 pub use terminal::terminal_table;

@@ -1,7 +1,7 @@
 //! A run judged again by other thresholds. Inputs: its records and the changes wanted; output: its results as they would
 //! have been, and how many verdicts are others. Nothing is measured: what the samples cannot tell is left undecided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use indexmap::IndexMap;
@@ -142,74 +142,100 @@ pub struct Rescored {
 
 type Sets = IndexMap<String, CheckSet>;
 
-/// Judges again; only the trials of `faults`, where some are named.
-pub fn rescore(records: &[Record], changes: &[Change], faults: &[String]) -> Result<Rescored, RescoreError> {
-    let mut results = Results::from_records(records);
-    let touched = |row: &TrialFinished| faults.is_empty() || faults.contains(&row.spec.fault);
-    let all_faults: std::collections::BTreeSet<&str> = results.rows.iter().map(|r| r.spec.fault.as_str()).collect();
-    if let Some(fault) = faults.iter().find(|f| !all_faults.contains(f.as_str())) {
-        let known = all_faults.iter().map(|f| (*f).to_owned()).collect();
-        return Err(RescoreError::Unknown { what: "fault", name: fault.clone(), known });
+/// Judges a run again while its journal is read, which need not fit into memory.
+#[derive(Debug)]
+pub struct Rescoring<'a> {
+    results: Results,
+    changes: &'a [Change],
+    /// Trials of the faults that are asked for.
+    wanted: BTreeSet<TrialId>,
+    /// What trials under way are judged by.
+    sets: BTreeMap<TrialId, Sets>,
+    /// Names of all sets that were met.
+    names: Vec<String>,
+    /// Whether a change had something to change.
+    met: Vec<bool>,
+    verdicts: BTreeMap<(TrialId, String), Said>,
+}
+
+impl<'a> Rescoring<'a> {
+    /// Of these results; only the trials of `faults`, where some are named.
+    pub fn new(results: Results, changes: &'a [Change], faults: &[String]) -> Result<Self, RescoreError> {
+        let all: BTreeSet<&str> = results.rows.iter().map(|r| r.spec.fault.as_str()).collect();
+        if let Some(fault) = faults.iter().find(|f| !all.contains(f.as_str())) {
+            let known = all.iter().map(|f| (*f).to_owned()).collect();
+            return Err(RescoreError::Unknown { what: "fault", name: fault.clone(), known });
+        }
+        let touched = results.rows.iter().filter(|row| faults.is_empty() || faults.contains(&row.spec.fault));
+        let wanted = touched.map(|row| row.spec.id.clone()).collect();
+        let (sets, verdicts) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { results, changes, wanted, sets, names: Vec::new(), met: vec![false; changes.len()], verdicts })
     }
-    let wanted: BTreeMap<TrialId, bool> = results.rows.iter().map(|r| (r.spec.id.clone(), touched(r))).collect();
-    let mut sets: BTreeMap<&TrialId, &Sets> = BTreeMap::new();
-    let mut verdicts: BTreeMap<(TrialId, String), Said> = BTreeMap::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut met = vec![false; changes.len()];
-    for record in records {
+
+    /// Takes the next record of the journal.
+    pub fn read(&mut self, record: &Record) -> Result<(), RescoreError> {
         match &record.event {
-            Event::Checks { trial, sets: of_trial } => {
-                sets.insert(trial, of_trial);
-                names.extend(of_trial.keys().filter(|n| !names.contains(n)).cloned().collect::<Vec<_>>());
+            Event::Checks { trial, sets } => {
+                self.names.extend(sets.keys().filter(|n| !self.names.contains(n)).cloned().collect::<Vec<_>>());
+                self.sets.insert(trial.clone(), sets.clone());
             }
-            Event::Judged(judged) if judged.phase == FINAL && wanted.get(&judged.trial) == Some(&true) => {
-                let Some(taken_by) = sets.get(&judged.trial).and_then(|s| s.get(&judged.set)) else { continue };
+            Event::TrialFinished(row) => {
+                self.sets.remove(&row.spec.id);
+            }
+            Event::Judged(judged) if judged.phase == FINAL && self.wanted.contains(&judged.trial) => {
+                let Some(taken_by) = self.sets.get(&judged.trial).and_then(|s| s.get(&judged.set)) else { return Ok(()) };
                 let mut set = taken_by.clone();
-                for (change, met) in changes.iter().zip(&mut met).filter(|(c, _)| c.set == judged.set) {
+                for (change, met) in self.changes.iter().zip(&mut self.met).filter(|(c, _)| c.set == judged.set) {
                     let (changed, has) = change.apply(&set)?;
                     (set, *met) = (changed, *met || has);
                 }
-                verdicts.insert((judged.trial.clone(), judged.set.clone()), rejudge(&set, taken_by, judged));
+                self.verdicts.insert((judged.trial.clone(), judged.set.clone()), rejudge(&set, taken_by, judged));
                 let singles = single_checks(&set, &judged.samples);
-                results.single_checks.entry(judged.trial.clone()).or_default().insert(judged.set.clone(), singles);
+                self.results.single_checks.entry(judged.trial.clone()).or_default().insert(judged.set.clone(), singles);
             }
             _ => {}
         }
+        Ok(())
     }
-    if verdicts.is_empty() {
-        return Err(RescoreError::NoSets);
-    }
-    for (change, met) in changes.iter().zip(met) {
-        if !names.contains(&change.set) {
-            return Err(RescoreError::Unknown { what: "check set", name: change.set.clone(), known: names });
+
+    /// The results, once all records have been read.
+    pub fn finish(self) -> Result<Rescored, RescoreError> {
+        let Self { results, changes, names, met, verdicts, .. } = self;
+        if verdicts.is_empty() {
+            return Err(RescoreError::NoSets);
         }
-        if !met {
-            let message = format!("no check set `{}` of these trials has it", change.set);
-            return Err(RescoreError::Unfit { setting: change.text.clone(), message });
-        }
-    }
-    let mut rescored = Rescored { results, changed: BTreeMap::new(), undecided: 0, judged: verdicts.len() as u64 };
-    for row in &mut rescored.results.rows {
-        for verdict in Verdict::ALL {
-            let Some(said) = verdicts.get(&(row.spec.id.clone(), verdict.name().to_owned())) else { continue };
-            let now = match said {
-                Said::Passed => Some(true),
-                Said::Failed => Some(false),
-                Said::Undecided => None,
-            };
-            rescored.undecided += u64::from(now.is_none());
-            if now.is_some() && now != verdict.raw(row) {
-                let became = if now == Some(true) { "passed" } else { "failed" };
-                *rescored.changed.entry(format!("{} {became}", verdict.name())).or_default() += 1;
+        for (change, met) in changes.iter().zip(met) {
+            if !names.contains(&change.set) {
+                return Err(RescoreError::Unknown { what: "check set", name: change.set.clone(), known: names });
             }
-            match verdict {
-                Verdict::Strict => row.strict = now,
-                Verdict::Compat => row.compat = now,
+            if !met {
+                let message = format!("no check set `{}` of these trials has it", change.set);
+                return Err(RescoreError::Unfit { setting: change.text.clone(), message });
             }
         }
-        row.outcome = outcome(row);
+        let mut rescored = Rescored { results, changed: BTreeMap::new(), undecided: 0, judged: verdicts.len() as u64 };
+        for row in &mut rescored.results.rows {
+            for verdict in Verdict::ALL {
+                let Some(said) = verdicts.get(&(row.spec.id.clone(), verdict.name().to_owned())) else { continue };
+                let now = match said {
+                    Said::Passed => Some(true),
+                    Said::Failed => Some(false),
+                    Said::Undecided => None,
+                };
+                rescored.undecided += u64::from(now.is_none());
+                if now.is_some() && now != verdict.raw(row) {
+                    let became = if now == Some(true) { "passed" } else { "failed" };
+                    *rescored.changed.entry(format!("{} {became}", verdict.name())).or_default() += 1;
+                }
+                match verdict {
+                    Verdict::Strict => row.strict = now,
+                    Verdict::Compat => row.compat = now,
+                }
+            }
+            row.outcome = outcome(row);
+        }
+        Ok(rescored)
     }
-    Ok(rescored)
 }
 
 /// What the model did stays what it was; the strict verdict decides whether that recovered the system.
@@ -262,7 +288,10 @@ mod tests {
 
     fn again(settings: &[&str]) -> Result<Rescored, RescoreError> {
         let changes: Vec<Change> = settings.iter().map(|s| s.parse()).collect::<Result<_, _>>()?;
-        rescore(&records(), &changes, &[])
+        let records = records();
+        let mut rescoring = Rescoring::new(Results::from_records(&records), &changes, &[])?;
+        records.iter().try_for_each(|record| rescoring.read(record))?;
+        rescoring.finish()
     }
 
     #[test]
