@@ -1,11 +1,11 @@
 //! Whether trials that wait for a model wait side by side: trials at once against a server that takes its time for each
 //! answer, and how much longer they take than they must.
 //!
-//! `cargo bench --bench parallel [-- TRIALS]`. What they must take is the longer of two: the answers of one trial, one after
-//! the other, and what all trials take when answers come at once, with as many side by side as there are cores. Both are
-//! measured in the same sitting, so that a busy machine slows all of it down. Where all trials wait at the same time there is
-//! nothing to compute meanwhile, and each playbook comes after its trial's last answer: then no order of trials takes less than
-//! about the sum of both.
+//! `cargo bench --bench parallel [-- TRIALS]`. Two things are measured in the same sitting, so that a busy machine slows all of
+//! it down: what all trials take when answers come at once, with as many side by side as there are cores, and the processor
+//! time of that (`/proc/stat`, of everything that runs: the machine must be quiet). Where all trials wait at the same time there
+//! is nothing to compute meanwhile, and each playbook comes after its trial's last answer. The ideal is therefore the answers of
+//! one trial, and then all processor time spread evenly over the cores.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -108,6 +108,17 @@ fn write_root(root: &Path, address: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Seconds for which the processors of this machine have been busy since it started, over all of them.
+fn busy() -> Result<f64, Problem> {
+    /// Of the kernel's user interface, on every architecture that it still has.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let fields: Vec<f64> = text.lines().next().unwrap_or_default().split_whitespace().skip(1).map_while(|f| f.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq; what others took from a virtual machine is not ours.
+    let ours = [0, 1, 2, 5, 6].iter().filter_map(|i| fields.get(*i)).sum::<f64>();
+    Ok(ours / TICKS_A_SECOND)
+}
+
 /// Seconds that the trials take with so many answers each, so many side by side (none: as many as there are cores).
 async fn run(root: &Path, trials: u32, calls: u32, jobs: Option<u32>) -> Result<f64, Problem> {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_microremed"));
@@ -131,17 +142,24 @@ async fn compare(trials: u32) -> Result<String, Problem> {
     let root = tempfile::tempdir()?;
     write_root(root.path(), &address)?;
     let mut text = format!("{trials} trials at once, {} s an answer\n\n", ANSWER.as_secs());
-    writeln!(text, "answers a trial  together s  computing s  wall s  wall / longer  wall / sum  most at a time")?;
+    writeln!(text, "answers a trial  together s  computing s  busy s  wall s  wall / longer  wall / ideal  most at a time")?;
+    let cores = std::thread::available_parallelism()?.get();
     for calls in CALLS {
         seen.slow.store(false, Ordering::SeqCst);
+        let before = busy()?;
         let computing = run(root.path(), trials, calls, None).await?;
+        let busy = busy()? - before;
         seen.slow.store(true, Ordering::SeqCst);
         seen.peak.store(0, Ordering::SeqCst);
         let wall = run(root.path(), trials, calls, Some(trials)).await?;
         let together = ANSWER.as_secs_f64() * f64::from(calls);
-        let (ratio, of_sum) = (wall / together.max(computing), wall / (together + computing));
+        let ideal = together + busy / f64::from(u32::try_from(cores)?);
+        let (longer, of_ideal) = (wall / together.max(computing), wall / ideal);
         let peak = seen.peak.load(Ordering::SeqCst);
-        writeln!(text, "{calls:>15}  {together:>10.1}  {computing:>11.1}  {wall:>6.1}  {ratio:>13.2}  {of_sum:>10.2}  {peak:>14}")?;
+        writeln!(
+            text,
+            "{calls:>15}  {together:>10.1}  {computing:>11.1}  {busy:>6.1}  {wall:>6.1}  {longer:>13.2}  {of_ideal:>12.2}  {peak:>14}"
+        )?;
     }
     Ok(text)
 }
