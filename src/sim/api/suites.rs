@@ -66,7 +66,12 @@ async fn several_objects_can_be_edited_at_once() {
     let (code, kind, body) = c.send("GET", "/openapi/v2", &[("accept", super::discovery::SWAGGER_ASKED)], None).await;
     assert_eq!((code, kind.as_str()), (200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"));
     assert!(body.starts_with("\n\u{3}2.0") && body.ends_with("B\0J\0"), "{body:?}");
-    assert_eq!(c.send("GET", "/openapi/v2", &[], None).await.0, 404);
+    // Whoever wants JSON gets it whole.
+    let (code, kind, body) = c.send("GET", "/openapi/v2", &[("accept", "application/json")], None).await;
+    assert_eq!((code, kind.as_str()), (200, "application/json"));
+    for text in ["list of returned", "List of services", "Watch for changes to the described resources"] {
+        assert!(body.contains(text), "{text}");
+    }
     c.sim.shutdown().await;
 }
 

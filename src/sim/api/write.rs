@@ -81,8 +81,10 @@ pub(super) fn create(world: &mut World, call: &Call, target: &Target, body: &[u8
     let mut given = versions::to_stored(kind, given, None);
     if &*kind.resource.plural == "certificatesigningrequests" && kind.group == "certificates.k8s.io" {
         // Whoever approves it must see who asked, whatever the request says of that.
-        given["spec"]["username"] = call.who.user.as_str().into();
-        given["spec"]["groups"] = json!(call.who.groups);
+        if let (Some(spec), Value::Object(who)) = (given["spec"].as_object_mut(), call.who.info()) {
+            spec.retain(|field, _| !matches!(field.as_str(), "uid" | "extra"));
+            spec.extend(who);
+        }
     }
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, given)?;
     escalation::check(world, &call.who, &key, &made)?;
