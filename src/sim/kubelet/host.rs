@@ -17,7 +17,7 @@ use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Files;
-use crate::sim::shell::{ConnectError, Host, HttpAnswer, HttpCall, Pending, Ping, ProcessInfo, ResolveError};
+use crate::sim::shell::{ConnectError, CpuUse, Host, HttpAnswer, HttpCall, Pending, Ping, ProcessInfo, ResolveError};
 use crate::sim::status::Status;
 use crate::sim::traffic::{self, Ask, Failure, OUTSIDE_RTT, POD_RTT};
 use crate::sim::world::{Engine, World};
@@ -321,6 +321,12 @@ impl Host for ContainerHost {
 
     fn usage(&self) -> (f64, u64) {
         self.look(|_, _, _, c| (c.cpu, c.memory)).unwrap_or((0.0, 0))
+    }
+
+    fn cpu(&self) -> CpuUse {
+        let used =
+            |c: &Container| CpuUse { seconds: c.cpu_total, throttled: (c.throttled.periods, c.throttled.times, c.throttled.seconds) };
+        self.look(|_, _, _, c| used(c)).unwrap_or_default()
     }
 
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::container::{Container, Life, Next, ProbeState, Run};
+use super::container::{Container, Life, Next, ProbeState, Run, Throttled};
 use super::lifecycle::{BACK_OFF, finish, tell};
 use super::model::{Behaviour, ContainerModel, READINESS, STARTUP};
 use super::programs::Program;
@@ -140,6 +140,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     c.files = crate::sim::shell::files::Files::default();
     c.prepared = false;
     c.cpu_total = 0.0;
+    c.throttled = Throttled::default();
     c.scraped = None;
     c.sample = None;
     c.log.clear();

@@ -12,6 +12,8 @@ use crate::sim::world::World;
 
 /// Cores that a container without a limit can use: those of a node.
 const NODE_CORES: f64 = 8.0;
+/// Periods in which the kernel hands out a CPU quota, a second.
+const PERIODS: f64 = 10.0;
 /// Memory of a process that does nothing.
 const BARE_MEMORY: u64 = 400 << 10;
 
@@ -24,6 +26,8 @@ pub struct Share {
     pub used: f64,
     /// Cores that stressors use.
     pub stress: f64,
+    /// Cores that all of them would use without a limit.
+    pub wanted: f64,
 }
 
 /// Shares a container's CPU between its process and the stressors in its control group: everybody runnable gets the
@@ -39,7 +43,8 @@ pub fn share(model: &ContainerModel, c: &Container) -> Share {
         _ => 0.0,
     };
     let used = demand.min(main).min(limit);
-    Share { main, used, stress: if c.run().is_some() { wanted.min(limit - used) } else { 0.0 } }
+    let stress = if c.run().is_some() { wanted } else { 0.0 };
+    Share { main, used, stress: stress.min(limit - used), wanted: (demand + stress).min(NODE_CORES) }
 }
 
 /// Seconds that `cpu_s` of extra work take the main process now, with what is left beside its idle work.
@@ -69,6 +74,11 @@ fn resident(model: &ContainerModel, c: &Container) -> u64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "bytes are far below 2^53")]
 fn scale(bytes: u64, factor: f64) -> u64 {
     (bytes as f64 * factor) as u64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most ten")]
+fn whole(periods: f64) -> u64 {
+    periods as u64
 }
 
 /// Accounts one second for all containers.
@@ -107,6 +117,16 @@ fn account(model: &ContainerModel, c: &mut Container, now: SimTime, scrape: bool
     c.cpu_main = s.used;
     let lived = now.since(since).as_secs_f64().min(1.0);
     c.cpu_total += c.cpu * lived;
+    if let Some(limit) = model.cpu_limit
+        && c.cpu > 0.0
+    {
+        let periods = if lived < 1.0 { (lived * PERIODS).ceil() } else { PERIODS };
+        c.throttled.periods += whole(periods);
+        if s.wanted > limit {
+            c.throttled.times += whole(periods);
+            c.throttled.seconds += (s.wanted - limit) * lived;
+        }
+    }
     c.memory = resident(model, c) + c.stress_memory();
     if model.memory_limit.is_some_and(|l| c.memory > l) {
         return true;
@@ -149,5 +169,14 @@ mod tests {
         c.stress.push((key, Stress { cpu_workers: 10, cpu_load: 1.0, ..Stress::default() }));
         let s = share(&model.containers[0], &c);
         assert!((s.used + s.stress - 0.5).abs() < 1e-9 && s.main < 0.05, "{s:?}");
+        // Ten workers on eight processors want eight cores and get half a one.
+        for second in 1..=3 {
+            account(&model.containers[0], &mut c, SimTime(second * 1000), false);
+        }
+        assert_eq!((c.throttled.periods, c.throttled.times), (30, 30), "{:?}", c.throttled);
+        assert!((c.throttled.seconds - 22.5).abs() < 1e-6 && (c.cpu_total - 1.5).abs() < 1e-6, "{:?}", c.throttled);
+        c.stress.clear();
+        account(&model.containers[0], &mut c, SimTime(4000), false);
+        assert_eq!((c.throttled.periods, c.throttled.times), (40, 30));
     }
 }

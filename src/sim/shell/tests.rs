@@ -103,6 +103,9 @@ impl Host for Fake {
     fn usage(&self) -> (f64, u64) {
         (1.02, 128 << 20)
     }
+    fn cpu(&self) -> CpuUse {
+        CpuUse { seconds: 12.5, throttled: (120, 90, 4.25) }
+    }
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError> {
         match name {
             "db" | "db.default.svc.cluster.local" => Ok(Ipv4Addr::new(10, 96, 7, 7)),
@@ -406,6 +409,7 @@ async fn columns_of_ps_and_what_disks_and_memory_show() {
             ("df -T / | awk '{print $1, $2, $NF}'; df -hT / | tail -n 1 | awk '{print $2, $7}'", "Filesystem Type on\noverlay overlay /\noverlay /\n"),
             ("df -i / | awk '{print $2, $3, $5}' | head -n 1; df -i / | awk 'NR == 2 {print ($3 > 61000), $6}'", "Inodes IUsed IUse%\n1 /\n"),
             ("awk 'NR > 1 {print $2, $4}' /proc/net/tcp", "00000000:0050 0A\n"),
+            ("grep -E '^(usage|nr_|thr)' /sys/fs/cgroup/cpu.stat", "usage_usec 12500000\nnr_periods 120\nnr_throttled 90\nthrottled_usec 4250000\nnr_bursts 0\n"),
             ("[ $(free -k | awk '/Mem/ {print $4}') = $(awk '/MemFree/ {print $2}' /proc/meminfo) ] && echo same", "same\n"),
             ("kill -l | head -n 2", "HUP\nINT\n"),
             (
