@@ -313,3 +313,39 @@ async fn a_patch_that_changes_nothing_leaves_the_status_alone() {
     assert_eq!((code, &after["status"], &after["metadata"]), (200, &before["status"], &before["metadata"]));
     c.sim.shutdown().await;
 }
+
+#[tokio::test]
+async fn metrics_are_there_and_hide_what_a_user_is_not_to_see() {
+    use super::exposition::families;
+    use crate::sim::{Sim, SimConfig};
+    let mut c = Client::start().await;
+    let hidden = [("agent".to_owned(), vec!["chaos-mesh.org".to_owned()])].into();
+    let tokens = [("t1".to_owned(), "runner".to_owned()), ("t2".to_owned(), "agent".to_owned())].into();
+    c.sim.shutdown().await;
+    c.sim = Sim::start(SimConfig { tokens, hidden, ..SimConfig::default() }).await.unwrap();
+    assert_eq!(c.get("/apis/chaos-mesh.org/v1alpha1/stresschaos").await.0, 200);
+    assert_eq!(c.get("/api/v1/namespaces/none").await.0, 404);
+    let (code, kind, text) = c.send("GET", "/metrics", &[], None).await;
+    assert_eq!((code, kind.split(';').next()), (200, Some("text/plain")));
+    let metrics = families(&text);
+    let served = |group: &str, code: &str| {
+        let all = metrics["apiserver_request_total"].iter();
+        all.filter(|(l, _)| l.contains(&format!("group=\"{group}\"")) && l.contains(&format!("code=\"{code}\"")))
+            .map(|(_, n)| n)
+            .sum::<f64>()
+    };
+    assert_eq!((served("chaos-mesh.org", "200"), served("", "404")), (1.0, 1.0), "{text}");
+    let nodes = metrics["apiserver_resource_objects"].iter().find(|(l, _)| l == "group=\"\",resource=\"nodes\"").unwrap();
+    assert!((nodes.1 - 3.0).abs() < 0.1, "{nodes:?}");
+    // What a user is not to see is not counted for it either, and has no schema.
+    for path in ["/metrics", "/openapi/v2"] {
+        let r = reqwest::Client::new().get(format!("{}{path}", c.sim.url())).header("authorization", "Bearer t2").send().await.unwrap();
+        let text = r.text().await.unwrap();
+        assert!(text.len() > 1000 && !text.contains("chaos"), "{path}");
+    }
+    let (code, _, text) = c.send("GET", "/.sim/metrics", &[], None).await;
+    assert_eq!((code, families(&text).len()), (200, 7));
+    let (code, _, text) = c.send("GET", "/api/v1/nodes/nope/proxy/metrics", &[], None).await;
+    assert_eq!(code, 404, "{text}");
+    c.sim.shutdown().await;
+}
