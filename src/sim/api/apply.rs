@@ -17,6 +17,11 @@ pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body:
     let kind = &target.kind;
     let Some(manager) = call.param("fieldManager") else { return Err(no_manager()) };
     let text = body::yaml(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+    if let Some(version) = text["apiVersion"].as_str().filter(|v| *v != kind.api_version()) {
+        let expected = kind.api_version();
+        let why = "Incorrect version specified in apply patch. Specified patch version";
+        return Err(Status::bad_request(format!("{why}: {version}, expected: {expected}")));
+    }
     let mut wanted = body::of_kind("application/json", text.to_string().as_bytes(), kind)?;
     let key = target.key();
     for (field, value) in [("apiVersion", kind.api_version()), ("kind", kind.kind.clone())] {

@@ -179,6 +179,8 @@ async fn an_approved_request_becomes_a_certificate_that_is_let_in() {
     wanted.distinguished_name = rcgen::DistinguishedName::new();
     wanted.distinguished_name.push(rcgen::DnType::CommonName, "jane");
     wanted.distinguished_name.push(rcgen::DnType::OrganizationName, "developers");
+    // The same attribute once more, by its number: the library has one place for each name.
+    wanted.distinguished_name.push(rcgen::DnType::CustomDnType(vec![2, 5, 4, 10]), "testers");
     let request = base64::engine::general_purpose::STANDARD.encode(wanted.serialize_request(&key).unwrap().pem().unwrap());
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let send = async |method: &str, path: &str, body: &Value| -> Value {
@@ -218,7 +220,7 @@ async fn an_approved_request_becomes_a_certificate_that_is_let_in() {
     let request = http::Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("content-type", "application/json");
     let answer: Value = jane.request(request.body(review).unwrap()).await.unwrap();
     let user = &answer["status"]["userInfo"];
-    assert_eq!((&user["username"], &user["groups"]), (&json!("jane"), &json!(["developers", "system:authenticated"])));
+    assert_eq!((&user["username"], &user["groups"]), (&json!("jane"), &json!(["developers", "testers", "system:authenticated"])));
     let refused = jane.request::<Value>(http::Request::get("/api/v1/secrets").body(Vec::new()).unwrap()).await.unwrap_err();
     assert!(refused.to_string().contains("User \"jane\" cannot list resource"), "{refused}");
     sim.shutdown().await;

@@ -11,7 +11,7 @@ use super::disk::{self, PodFaults};
 use super::model::{Behaviour, ContainerModel};
 use super::network::{egress, ingress, join};
 use super::runtime::PodRun;
-use super::{environment, files, lifecycle, names, probe};
+use super::{environment, files, image, lifecycle, names, probe};
 use crate::sim::clock::Hold;
 use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
@@ -35,6 +35,7 @@ pub struct ContainerHost {
     container: String,
     family: String,
     programs: Vec<String>,
+    image: String,
     environment: Vec<(String, String)>,
     node: String,
     address: Ipv4Addr,
@@ -47,13 +48,14 @@ pub struct ContainerHost {
 /// The container of a pod for one `exec`; an empty name stands for the pod's only or first container.
 pub fn exec_host(engine: &Arc<Engine>, key: &Key, container: &str) -> Result<ContainerHost, Status> {
     let hold = engine.clock.hold();
-    let (container, family, programs, environment, node, address, workdir) = engine.with(|w| describe(w, key, container))?;
+    let (container, family, (programs, image), environment, node, address, workdir) = engine.with(|w| describe(w, key, container))?;
     Ok(ContainerHost {
         engine: Arc::clone(engine),
         key: key.clone(),
         container,
         family,
         programs,
+        image,
         environment,
         node,
         address,
@@ -63,7 +65,7 @@ pub fn exec_host(engine: &Arc<Engine>, key: &Key, container: &str) -> Result<Con
     })
 }
 
-type Description = (String, String, Vec<String>, Vec<(String, String)>, String, Ipv4Addr, String);
+type Description = (String, String, (Vec<String>, String), Vec<(String, String)>, String, Ipv4Addr, String);
 
 fn describe(w: &mut World, key: &Key, container: &str) -> Result<Description, Status> {
     let Some(stored) = w.store.get(key).cloned() else { return Err(Status::not_found(&PODS, &key.name)) };
@@ -83,10 +85,19 @@ fn describe(w: &mut World, key: &Key, container: &str) -> Result<Description, St
         return Err(Status::new(500, "InternalError", format!("container not found (\"{}\")", model.name)));
     }
     let environment = environment::environment(&w.store, key, pod, model);
-    let programs = model.profile().filter(|_| c.image == model.image).map(|p| p.programs.clone()).unwrap_or_default();
+    let mut programs = model.profile().filter(|_| c.image == model.image).map(|p| p.programs.clone()).unwrap_or_default();
+    programs.extend(image::programs(&c.image).iter().map(|p| (*p).to_owned()));
     let workdir = model.workdir.clone().unwrap_or_else(|| "/".to_owned());
     let address = pod.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok((model.name.clone(), files::family(model, &c.image), programs, environment, pod.model.node.clone(), address, workdir))
+    Ok((
+        model.name.clone(),
+        files::family(model, &c.image),
+        (programs, c.image.clone()),
+        environment,
+        pod.model.node.clone(),
+        address,
+        workdir,
+    ))
 }
 
 /// The main process and what else runs in a container.
@@ -244,6 +255,10 @@ impl Host for ContainerHost {
 
     fn programs(&self) -> Vec<String> {
         self.programs.clone()
+    }
+
+    fn image(&self) -> String {
+        self.image.clone()
     }
 
     fn environment(&self) -> Vec<(String, String)> {

@@ -113,6 +113,8 @@ pub trait Host: Send + Sync + 'static {
     fn family(&self) -> String;
     /// Programs that this image has beyond its family's.
     fn programs(&self) -> Vec<String>;
+    /// The image's name, as the pod has it.
+    fn image(&self) -> String;
     /// Environment of a new process.
     fn environment(&self) -> Vec<(String, String)>;
     /// Host name: the pod's name.

@@ -43,6 +43,9 @@ impl Host for Fake {
     fn programs(&self) -> Vec<String> {
         self.programs.clone()
     }
+    fn image(&self) -> String {
+        "python:3.9-slim".to_owned()
+    }
     fn environment(&self) -> Vec<(String, String)> {
         vec![
             ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
@@ -182,6 +185,10 @@ async fn the_language() {
         "debian-slim",
         &[
             ("echo a  b 'c  d' \"e$((1+2))\"", "a b c  d e3\n"),
+            (
+                "bash -c 'echo $((2**3 ** 2))'; sh -c 'echo $((2**3))'; echo $?",
+                "512\n2\n[sh: 1: arithmetic expression: expecting primary: \"2**3\"\n]",
+            ),
             ("x=5; y=$x$x; echo ${y} ${#y} ${z:-none} ${x:+set}", "55 2 none set\n"),
             ("f=/a/b.tar.gz; echo ${f##*/} ${f%.*} ${f%%.*} ${f#/a}", "b.tar.gz /a/b.tar /a/b /b.tar.gz\n"),
             ("for i in 1 2 3; do if [ $i -eq 2 ]; then continue; fi; echo $i; done", "1\n3\n"),
@@ -288,6 +295,13 @@ async fn pings() {
         "PING 8.8.8.8 (8.8.8.8) 56(84) bytes of data.\n\n--- 8.8.8.8 ping statistics ---\n2 packets transmitted, 0 received, 100% packet loss, time 1002ms\n\nCode(1)"
     );
     check("debian", &[("ping -c 1 nowhere", "[ping: nowhere: Name or service not known\n]Code(2)")]).await;
+}
+
+#[tokio::test]
+async fn python_tells_the_version_of_its_image() {
+    let mut host = Fake::new("debian-slim");
+    host.programs = vec!["python3".to_owned()];
+    assert_eq!(script(&Arc::new(host), "python3 --version && python3 -V | cut -d. -f1,2").await, "Python 3.9.25\nPython 3.9\n");
 }
 
 #[tokio::test]
