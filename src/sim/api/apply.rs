@@ -58,6 +58,7 @@ pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body:
     }
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, new)?;
     escalation::check(world, &call.who, &key, &made)?;
+    let warnings = warnings.into_iter().chain(registry::security::warning(world, &key.resource, &key.namespace, &made)).collect();
     let stored = if call.dry_run() { Arc::new(made) } else { world.store.put(&key, made) };
     let mut answer = object(call, target, 201, &stored, world.now);
     answer.warnings = warnings;

@@ -351,3 +351,28 @@ async fn metrics_are_there_and_hide_what_a_user_is_not_to_see() {
     assert_eq!(code, 404, "{text}");
     c.sim.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_namespace_may_ask_for_a_pod_security_standard() {
+    let c = Client::start().await;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
+    c.post("/api/v1/namespaces", &json!({"metadata": {"name": "safe", "labels": labels}})).await;
+    let pods = "/api/v1/namespaces/safe/pods";
+    let pod = |name: &str, spec: Value| {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        pod["spec"]["containers"] = json!([{"name": "c", "image": "nginx"}]);
+        pod
+    };
+    let (code, refused) = c.post(pods, &pod("bold", json!({"hostNetwork": true}))).await;
+    let text = "pods \"bold\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)";
+    assert_eq!((code, &refused["reason"], &refused["message"]), (403, &json!("Forbidden"), &json!(text)));
+    let body = pod("plain", json!({})).to_string();
+    let r = reqwest::Client::new().post(format!("{}{pods}", c.sim.url())).header("authorization", "Bearer t1").body(body).send().await;
+    let r = r.unwrap();
+    let warned = r.headers().get("warning").unwrap().to_str().unwrap().to_owned();
+    assert!(r.status().as_u16() == 201 && warned.contains("would violate PodSecurity \\\"restricted:latest\\\": allowPriv"), "{warned}");
+    let debug = json!({"spec": {"ephemeralContainers": [{"name": "d", "image": "busybox", "securityContext": {"privileged": true}}]}});
+    let (code, refused) = c.patch(&format!("{pods}/plain/ephemeralcontainers"), "application/strategic-merge-patch+json", &debug).await;
+    assert!(code == 403 && refused["message"].as_str().unwrap().contains("privileged (container \"d\""), "{refused}");
+    c.sim.shutdown().await;
+}

@@ -11,7 +11,7 @@ use super::{escalation, read, versions};
 use crate::sim::catalog::Kind;
 use crate::sim::custom;
 use crate::sim::patch;
-use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation};
+use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation, security};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::schema;
 use crate::sim::status::Status;
@@ -88,6 +88,7 @@ pub(super) fn create(world: &mut World, call: &Call, target: &Target, body: &[u8
     }
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, given)?;
     escalation::check(world, &call.who, &key, &made)?;
+    let warnings = warnings.into_iter().chain(security::warning(world, &key.resource, &key.namespace, &made)).collect();
     let stored = if call.dry_run() { std::sync::Arc::new(made) } else { world.store.put(&key, made) };
     let mut answer = object(call, target, 201, &stored, world.now);
     answer.warnings = warnings;
@@ -148,6 +149,7 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
         Some("ephemeralcontainers") => {
             if let Some(old) = world.store.get(&key) {
                 given = only_ephemeral_containers(old, given);
+                security::enforce(world, &key, &given)?;
             }
         }
         Some("approval") => {
@@ -162,6 +164,9 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
         }
         _ => {}
     }
+    // Of a pod's own specification, only ephemeral containers can change what its level looks at.
+    let looked_at = part == Part::Main && (&*key.resource.plural != "pods" || target.subresource.is_some());
+    let warning = if looked_at { security::warning(world, &key.resource, &key.namespace, &given) } else { None };
     let mut answer = if call.dry_run() {
         let missing = || Status::not_found(&key.resource, &key.name);
         let would = match registry::prepare_update(world, &key, given, part)? {
@@ -173,7 +178,7 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
         let stored = registry::update(world, &key, given, part)?;
         object(call, target, 200, &stored, world.now)
     };
-    answer.warnings = warnings;
+    answer.warnings = warnings.into_iter().chain(warning).collect();
     Ok(answer)
 }
 
