@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SigningKey as _,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
@@ -17,6 +19,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
 
 use super::arrivals::{Arriving, Door};
 use super::connections::{Client, Subject};
@@ -60,8 +64,8 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     /// A client's certificate (PEM) for a request (PEM), between two moments.
-    pub(super) fn sign(&self, request: &str, (begins, ends): (SimTime, SimTime)) -> Result<String, TlsError> {
-        let mut request = CertificateSigningRequestParams::from_pem(request)?;
+    pub(super) fn sign(&self, text: &str, (begins, ends): (SimTime, SimTime)) -> Result<String, TlsError> {
+        let mut request = CertificateSigningRequestParams::from_pem(text)?;
         let moment = |at: SimTime| {
             let seconds = u64::try_from(at.timestamp().as_second()).unwrap_or_default();
             rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
@@ -71,8 +75,48 @@ impl Authority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        Ok(request.signed_by(&self.0)?.pem())
+        let signed = request.signed_by(&self.0)?;
+        Ok(self.in_all_groups(signed.der(), text).unwrap_or_else(|| signed.pem()))
     }
+
+    /// The certificate with the whole subject of a request that names several organisations: of those, the library keeps one.
+    fn in_all_groups(&self, signed: &[u8], request: &str) -> Option<String> {
+        let (_, request) = x509_parser::pem::parse_x509_pem(request.as_bytes()).ok()?;
+        let (_, request) = X509CertificationRequest::from_der(&request.contents).ok()?;
+        let wanted = &request.certification_request_info.subject;
+        if wanted.iter_organization().count() < 2 {
+            return None;
+        }
+        let (_, certificate) = x509_parser::parse_x509_certificate(signed).ok()?;
+        let (body, subject) = (certificate.tbs_certificate.as_ref(), certificate.tbs_certificate.subject.as_raw());
+        let head = |element: &[u8]| element.get(1).map_or(0, |length| if length & 0x80 == 0 { 2 } else { 2 + usize::from(length & 0x7f) });
+        let at = body.windows(subject.len()).position(|w| w == subject)?;
+        let body = element(0x30, &[body.get(head(body)..at)?, wanted.as_raw(), body.get(at + subject.len()..)?]);
+        // The algorithm stands between the body and the signature.
+        let rest = signed.get(head(signed) + certificate.tbs_certificate.as_ref().len()..)?;
+        let signature = element(0x03, &[&[0], &certificate.signature_value.data]);
+        let algorithm = rest.get(..rest.len().checked_sub(signature.len())?)?;
+        let signature = element(0x03, &[&[0], &self.0.key().sign(&body).ok()?]);
+        let text = STANDARD.encode(element(0x30, &[&body, algorithm, &signature]));
+        let lines: Vec<&str> = (0..text.len()).step_by(64).filter_map(|at| text.get(at..(at + 64).min(text.len()))).collect();
+        Some(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n")))
+    }
+}
+
+/// An element of DER: tag, length, contents.
+fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
+    let length = contents.iter().map(|part| part.len()).sum::<usize>();
+    let mut out = vec![tag];
+    match u8::try_from(length) {
+        Ok(short) if short < 0x80 => out.push(short),
+        _ => {
+            let bytes: Vec<u8> = length.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+            out.push(0x80 | u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+            out.extend(bytes);
+        }
+    }
+    out.extend(contents.concat());
+    out
 }
 
 /// An authority and its certificate for this server.

@@ -17,6 +17,11 @@ pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body:
     let kind = &target.kind;
     let Some(manager) = call.param("fieldManager") else { return Err(no_manager()) };
     let text = body::yaml(body).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+    if let Some(version) = text["apiVersion"].as_str().filter(|v| *v != kind.api_version()) {
+        let expected = kind.api_version();
+        let why = "Incorrect version specified in apply patch. Specified patch version";
+        return Err(Status::bad_request(format!("{why}: {version}, expected: {expected}")));
+    }
     let mut wanted = body::of_kind("application/json", text.to_string().as_bytes(), kind)?;
     let key = target.key();
     for (field, value) in [("apiVersion", kind.api_version()), ("kind", kind.kind.clone())] {
@@ -53,6 +58,7 @@ pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body:
     }
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, new)?;
     escalation::check(world, &call.who, &key, &made)?;
+    let warnings = warnings.into_iter().chain(registry::security::warning(world, &key.resource, &key.namespace, &made)).collect();
     let stored = if call.dry_run() { Arc::new(made) } else { world.store.put(&key, made) };
     let mut answer = object(call, target, 201, &stored, world.now);
     answer.warnings = warnings;

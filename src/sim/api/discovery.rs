@@ -43,15 +43,27 @@ pub(super) fn version() -> Value {
     })
 }
 
+/// All groups, by priority: the server's own, then those of definitions by name, then the metrics server's. Of resources that share
+/// a short name, clients take the first.
+pub(super) fn groups(customs: &Customs) -> Vec<(String, Vec<String>)> {
+    let catalog = Catalog::get();
+    let defined = |(group, versions): &(String, Vec<String>)| versions.iter().all(|v| catalog.of_version(group, v).all(|k| k.custom()));
+    let mut all = catalog.groups.clone();
+    let first = all.iter().position(defined).unwrap_or(all.len());
+    let mut late = all.split_off(first);
+    let after = late.iter().position(|g| !defined(g)).unwrap_or(late.len());
+    let last = late.split_off(after);
+    late.extend(customs.groups());
+    late.sort();
+    all.into_iter().chain(late).chain(last).collect()
+}
+
 /// Aggregated document of `/api` (core) or `/apis` (all others).
 pub(super) fn aggregated(core: bool, customs: &Customs) -> Value {
     let catalog = Catalog::get();
-    let defined = if core { Vec::new() } else { customs.groups() };
-    let items: Vec<Value> = catalog
-        .groups
+    let items: Vec<Value> = groups(customs)
         .iter()
         .filter(|(g, _)| g.is_empty() == core)
-        .chain(&defined)
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
@@ -104,17 +116,14 @@ pub(super) fn api_versions() -> Value {
 
 /// Legacy `/apis`.
 pub(super) fn group_list(customs: &Customs) -> Value {
-    let defined = customs.groups();
-    let groups: Vec<Value> =
-        Catalog::get().groups.iter().chain(&defined).filter(|(g, _)| !g.is_empty()).map(|(g, vs)| group(g, vs)).collect();
+    let groups: Vec<Value> = groups(customs).iter().filter(|(g, _)| !g.is_empty()).map(|(g, vs)| group(g, vs)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// Legacy `/apis/GROUP`.
 pub(super) fn one_group(name: &str, customs: &Customs) -> Option<Value> {
-    let defined = customs.groups();
-    let (g, vs) = Catalog::get().groups.iter().chain(&defined).find(|(g, _)| g == name)?;
-    let mut v = group(g, vs);
+    let (g, vs) = groups(customs).into_iter().find(|(g, _)| g == name)?;
+    let mut v = group(&g, &vs);
     v["kind"] = "APIGroup".into();
     v["apiVersion"] = "v1".into();
     Some(v)

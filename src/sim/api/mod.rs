@@ -17,9 +17,11 @@ pub(crate) mod definitions;
 mod discovery;
 mod escalation;
 mod exec;
+mod exposition;
 mod forward;
 mod logs;
 mod metrics;
+mod node;
 mod order;
 mod pod;
 mod proxy;
@@ -31,8 +33,10 @@ pub(crate) mod roles;
 pub use roles::install_roles;
 mod scale;
 mod selector;
+mod server_metrics;
 mod table;
 mod time;
+mod traffic_metrics;
 mod veil;
 mod versions;
 mod watch;
@@ -72,7 +76,10 @@ const ANONYMOUS: &str = "system:anonymous";
 ///
 /// Streams that never end by themselves end when `stop` is cancelled.
 pub fn router(engine: Arc<Engine>, stop: CancellationToken) -> Router {
-    clock_router(Arc::clone(&engine), stop.clone()).fallback_service(Router::new().fallback(serve).with_state((engine, stop)))
+    let metrics = axum::routing::get(serve).with_state((Arc::clone(&engine), stop.clone()));
+    clock_router(Arc::clone(&engine), stop.clone())
+        .route("/.sim/metrics", metrics)
+        .fallback_service(Router::new().fallback(serve).with_state((engine, stop)))
 }
 
 /// A user that requests without a token are taken for. kubectl sends no token over plain HTTP.
@@ -363,6 +370,12 @@ fn plain(call: &Call, customs: &Customs, world: &World) -> Answer {
         ["apis", group] => found(discovery::one_group(group, customs)),
         ["apis", group, version] => found(discovery::resource_list(group, version, customs)),
         ["openapi", "v2"] if call.accept.contains(discovery::SWAGGER_ASKED) => discovery::swagger(),
+        ["openapi", "v2"] => {
+            let versions = customs.groups();
+            let versions = versions.iter().flat_map(|(group, all)| all.iter().map(move |version| (group, version)));
+            let documents: Vec<Value> = versions.map(|(g, v)| custom::document(&customs.of_version(g, v).collect::<Vec<_>>())).collect();
+            Answer { code: 200, content_type: "application/json", body: schema::swagger(&documents), warnings: Vec::new() }
+        }
         ["openapi", "v3"] => Answer::json(200, &openapi_index(customs)),
         ["openapi", "v3", "apis", group, version] if customs.of_version(group, version).next().is_some() => {
             Answer::json(200, &custom::document(&customs.of_version(group, version).collect::<Vec<_>>()))
@@ -371,11 +384,14 @@ fn plain(call: &Call, customs: &Customs, world: &World) -> Answer {
             Some(document) => Answer { code: 200, content_type: "application/json", body: document, warnings: Vec::new() },
             None => Answer::no_page(),
         },
+        ["metrics"] => node::exposed(server_metrics::text(world)),
+        [".sim", "metrics"] => node::exposed(traffic_metrics::text(world)),
         [".well-known", "openid-configuration"] => Answer::json(200, &tokens::configuration()),
         ["openid", "v1", "jwks"] => Answer::json(200, &world.tokens.public()),
-        [] => {
-            Answer::json(200, &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}))
-        }
+        [] => Answer::json(
+            200,
+            &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+        ),
         _ => Answer::no_page(),
     }
 }

@@ -1,18 +1,18 @@
 //! `proxy` of pods, services and nodes: what the processes behind them answer over HTTP.
 //!
-//! Pods and services answer as the traffic model has it; nodes answer a part of what a kubelet does.
+//! Pods and services answer as the traffic model has it; nodes answer as their kubelet does ([`node`]).
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{Call, Target};
+use super::node;
 use crate::sim::clock::{self, Hold};
 use crate::sim::controllers::kinds::{ENDPOINTS, PODS};
-use crate::sim::kubelet;
 use crate::sim::resource::Key;
 use crate::sim::status::Status;
 use crate::sim::traffic::{self, Ask, Failure};
@@ -34,7 +34,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: &Call, target: &Target, h
     let path = path(call);
     let key = Key::new(&target.kind.resource, &target.namespace, name);
     if target.kind.plural == "nodes" {
-        return engine.with(|w| node(w, &key, &path));
+        return engine.with(|w| node::answer(w, &key, &path));
     }
     let (address, port) = engine.with(|w| place(w, &key, port))?;
     let ask = Ask { from: None, address, port, path: &path, timeout: PATIENCE, weight: 1.0 };
@@ -51,7 +51,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: &Call, target: &Target, h
     }
 }
 
-fn unavailable(message: impl Into<String>) -> Status {
+pub(super) fn unavailable(message: impl Into<String>) -> Status {
     Status::new(503, "ServiceUnavailable", message)
 }
 
@@ -110,48 +110,4 @@ fn place(world: &World, key: &Key, port: &str) -> Result<(Ipv4Addr, u16), Status
         Some((s["addresses"].get(0)?["ip"].as_str()?.parse().ok()?, number(&port["port"])?))
     });
     behind.ok_or_else(|| unavailable(format!("no endpoints available for service {name:?}")))
-}
-
-/// What a kubelet answers.
-fn node(world: &World, key: &Key, path: &str) -> Result<Answer, Status> {
-    if world.store.get(key).is_none() {
-        return Err(Status::not_found(&key.resource, &key.name));
-    }
-    let pods = || world.store.list(&PODS, None).filter(|(_, p)| p["spec"]["nodeName"] == *key.name);
-    match path.split('?').next().unwrap_or(path).trim_end_matches('/') {
-        "/healthz" => Ok(Answer::text(200, "ok")),
-        "/pods" => {
-            let items: Vec<&Value> = pods().map(|(_, p)| &**p).collect();
-            Ok(Answer::json(200, &json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
-        }
-        "/stats/summary" => {
-            let Some(sample) = kubelet::node_metrics(world, &key.name) else {
-                return Err(unavailable("the node has not been measured yet"));
-            };
-            let at = sample.at.rfc3339();
-            let measured = |cpu: f64, memory: u64| {
-                (json!({"time": at, "usageNanoCores": nano(cpu)}), json!({"time": at, "usageBytes": memory, "workingSetBytes": memory}))
-            };
-            let each = pods().filter_map(|(k, p)| {
-                let containers = kubelet::metrics(world, k)?.containers;
-                let shown = containers.iter().map(|(name, cpu, memory)| {
-                    let (cpu, memory) = measured(*cpu, *memory);
-                    json!({"name": name, "startTime": p["status"]["startTime"], "cpu": cpu, "memory": memory})
-                });
-                let (cpu, memory) = measured(containers.iter().map(|c| c.1).sum(), containers.iter().map(|c| c.2).sum());
-                let reference = json!({"name": &*k.name, "namespace": &*k.namespace, "uid": p["metadata"]["uid"]});
-                Some(json!({"podRef": reference, "startTime": p["status"]["startTime"], "containers": shown.collect::<Vec<_>>(),
-                    "cpu": cpu, "memory": memory}))
-            });
-            let each: Vec<Value> = each.collect();
-            let (cpu, memory) = measured(sample.cpu, sample.memory);
-            Ok(Answer::json(200, &json!({"node": {"nodeName": &*key.name, "cpu": cpu, "memory": memory}, "pods": each})))
-        }
-        _ => Ok(Answer::no_page()),
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a usage in nanocores is positive and fits")]
-fn nano(cpu: f64) -> u64 {
-    (cpu * 1e9).round().max(0.0) as u64
 }

@@ -66,7 +66,12 @@ async fn several_objects_can_be_edited_at_once() {
     let (code, kind, body) = c.send("GET", "/openapi/v2", &[("accept", super::discovery::SWAGGER_ASKED)], None).await;
     assert_eq!((code, kind.as_str()), (200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"));
     assert!(body.starts_with("\n\u{3}2.0") && body.ends_with("B\0J\0"), "{body:?}");
-    assert_eq!(c.send("GET", "/openapi/v2", &[], None).await.0, 404);
+    // Whoever wants JSON gets it whole.
+    let (code, kind, body) = c.send("GET", "/openapi/v2", &[("accept", "application/json")], None).await;
+    assert_eq!((code, kind.as_str()), (200, "application/json"));
+    for text in ["list of returned", "List of services", "Watch for changes to the described resources"] {
+        assert!(body.contains(text), "{text}");
+    }
     c.sim.shutdown().await;
 }
 
@@ -174,6 +179,8 @@ async fn an_approved_request_becomes_a_certificate_that_is_let_in() {
     wanted.distinguished_name = rcgen::DistinguishedName::new();
     wanted.distinguished_name.push(rcgen::DnType::CommonName, "jane");
     wanted.distinguished_name.push(rcgen::DnType::OrganizationName, "developers");
+    // The same attribute once more, by its number: the library has one place for each name.
+    wanted.distinguished_name.push(rcgen::DnType::CustomDnType(vec![2, 5, 4, 10]), "testers");
     let request = base64::engine::general_purpose::STANDARD.encode(wanted.serialize_request(&key).unwrap().pem().unwrap());
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let send = async |method: &str, path: &str, body: &Value| -> Value {
@@ -213,7 +220,7 @@ async fn an_approved_request_becomes_a_certificate_that_is_let_in() {
     let request = http::Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("content-type", "application/json");
     let answer: Value = jane.request(request.body(review).unwrap()).await.unwrap();
     let user = &answer["status"]["userInfo"];
-    assert_eq!((&user["username"], &user["groups"]), (&json!("jane"), &json!(["developers", "system:authenticated"])));
+    assert_eq!((&user["username"], &user["groups"]), (&json!("jane"), &json!(["developers", "testers", "system:authenticated"])));
     let refused = jane.request::<Value>(http::Request::get("/api/v1/secrets").body(Vec::new()).unwrap()).await.unwrap_err();
     assert!(refused.to_string().contains("User \"jane\" cannot list resource"), "{refused}");
     sim.shutdown().await;
@@ -306,5 +313,66 @@ async fn a_patch_that_changes_nothing_leaves_the_status_alone() {
     let (code, _, text) = c.send("PATCH", path, &[("content-type", "application/json-patch+json")], Some(same)).await;
     let after: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &after["status"], &after["metadata"]), (200, &before["status"], &before["metadata"]));
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn metrics_are_there_and_hide_what_a_user_is_not_to_see() {
+    use super::exposition::families;
+    use crate::sim::{Sim, SimConfig};
+    let mut c = Client::start().await;
+    let hidden = [("agent".to_owned(), vec!["chaos-mesh.org".to_owned()])].into();
+    let tokens = [("t1".to_owned(), "runner".to_owned()), ("t2".to_owned(), "agent".to_owned())].into();
+    c.sim.shutdown().await;
+    c.sim = Sim::start(SimConfig { tokens, hidden, ..SimConfig::default() }).await.unwrap();
+    assert_eq!(c.get("/apis/chaos-mesh.org/v1alpha1/stresschaos").await.0, 200);
+    assert_eq!(c.get("/api/v1/namespaces/none").await.0, 404);
+    let (code, kind, text) = c.send("GET", "/metrics", &[], None).await;
+    assert_eq!((code, kind.split(';').next()), (200, Some("text/plain")));
+    let metrics = families(&text);
+    let served = |group: &str, code: &str| {
+        let all = metrics["apiserver_request_total"].iter();
+        all.filter(|(l, _)| l.contains(&format!("group=\"{group}\"")) && l.contains(&format!("code=\"{code}\"")))
+            .map(|(_, n)| n)
+            .sum::<f64>()
+    };
+    assert_eq!((served("chaos-mesh.org", "200"), served("", "404")), (1.0, 1.0), "{text}");
+    let nodes = metrics["apiserver_resource_objects"].iter().find(|(l, _)| l == "group=\"\",resource=\"nodes\"").unwrap();
+    assert!((nodes.1 - 3.0).abs() < 0.1, "{nodes:?}");
+    // What a user is not to see is not counted for it either, and has no schema.
+    for path in ["/metrics", "/openapi/v2"] {
+        let r = reqwest::Client::new().get(format!("{}{path}", c.sim.url())).header("authorization", "Bearer t2").send().await.unwrap();
+        let text = r.text().await.unwrap();
+        assert!(text.len() > 1000 && !text.contains("chaos"), "{path}");
+    }
+    let (code, _, text) = c.send("GET", "/.sim/metrics", &[], None).await;
+    assert_eq!((code, families(&text).len()), (200, 7));
+    let (code, _, text) = c.send("GET", "/api/v1/nodes/nope/proxy/metrics", &[], None).await;
+    assert_eq!(code, 404, "{text}");
+    c.sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_namespace_may_ask_for_a_pod_security_standard() {
+    let c = Client::start().await;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
+    c.post("/api/v1/namespaces", &json!({"metadata": {"name": "safe", "labels": labels}})).await;
+    let pods = "/api/v1/namespaces/safe/pods";
+    let pod = |name: &str, spec: Value| {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        pod["spec"]["containers"] = json!([{"name": "c", "image": "nginx"}]);
+        pod
+    };
+    let (code, refused) = c.post(pods, &pod("bold", json!({"hostNetwork": true}))).await;
+    let text = "pods \"bold\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)";
+    assert_eq!((code, &refused["reason"], &refused["message"]), (403, &json!("Forbidden"), &json!(text)));
+    let body = pod("plain", json!({})).to_string();
+    let r = reqwest::Client::new().post(format!("{}{pods}", c.sim.url())).header("authorization", "Bearer t1").body(body).send().await;
+    let r = r.unwrap();
+    let warned = r.headers().get("warning").unwrap().to_str().unwrap().to_owned();
+    assert!(r.status().as_u16() == 201 && warned.contains("would violate PodSecurity \\\"restricted:latest\\\": allowPriv"), "{warned}");
+    let debug = json!({"spec": {"ephemeralContainers": [{"name": "d", "image": "busybox", "securityContext": {"privileged": true}}]}});
+    let (code, refused) = c.patch(&format!("{pods}/plain/ephemeralcontainers"), "application/strategic-merge-patch+json", &debug).await;
+    assert!(code == 403 && refused["message"].as_str().unwrap().contains("privileged (container \"d\""), "{refused}");
     c.sim.shutdown().await;
 }

@@ -232,6 +232,10 @@ async fn applied_configuration_is_merged_and_pruned() {
     c.patch(&format!("{MAPS}/ssa"), MERGE, &json!({"data": {"c": "3"}})).await;
     let (code, again) = c.patch(&path, kind, &map(json!({"a": "1"}))).await;
     assert_eq!((code, &again["data"]), (200, &json!({"a": "1", "c": "3"})));
+    let other = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}});
+    let (code, refused) = c.patch("/api/v1/namespaces/demo/pods/x?fieldManager=me", kind, &other).await;
+    let text = "Incorrect version specified in apply patch. Specified patch version: apps/v1, expected: v1";
+    assert_eq!((code, &refused["message"]), (400, &json!(text)));
 }
 
 #[tokio::test]

@@ -142,7 +142,18 @@ impl Veil {
         if call.path.iter().any(|part| self.group(part)) {
             return Answer::no_page();
         }
-        let Ok(mut document) = serde_json::from_slice::<Value>(&answer.body) else { return answer };
+        let Ok(mut document) = serde_json::from_slice::<Value>(&answer.body) else {
+            // Metrics are counted by group, a line each.
+            if answer.content_type.starts_with("text/plain") {
+                let text = String::from_utf8_lossy(&answer.body);
+                let lines: Vec<&str> = text.split_inclusive('\n').filter(|line| !self.named(line)).collect();
+                answer.body = lines.concat().into_bytes();
+            }
+            return answer;
+        };
+        if let Some(definitions) = document["definitions"].as_object_mut() {
+            definitions.retain(|name, _| !self.named(name));
+        }
         if let Some(groups) = document["groups"].as_array_mut() {
             groups.retain(|g| !g["name"].as_str().is_some_and(|n| self.group(n)));
         }

@@ -11,7 +11,7 @@ use super::{escalation, read, versions};
 use crate::sim::catalog::Kind;
 use crate::sim::custom;
 use crate::sim::patch;
-use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation};
+use crate::sim::registry::{self, DeleteOptions, Deletion, Part, Propagation, security};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::schema;
 use crate::sim::status::Status;
@@ -81,11 +81,14 @@ pub(super) fn create(world: &mut World, call: &Call, target: &Target, body: &[u8
     let mut given = versions::to_stored(kind, given, None);
     if &*kind.resource.plural == "certificatesigningrequests" && kind.group == "certificates.k8s.io" {
         // Whoever approves it must see who asked, whatever the request says of that.
-        given["spec"]["username"] = call.who.user.as_str().into();
-        given["spec"]["groups"] = json!(call.who.groups);
+        if let (Some(spec), Value::Object(who)) = (given["spec"].as_object_mut(), call.who.info()) {
+            spec.retain(|field, _| !matches!(field.as_str(), "uid" | "extra"));
+            spec.extend(who);
+        }
     }
     let (key, made) = registry::prepare_create(world, &kind.resource, &target.namespace, given)?;
     escalation::check(world, &call.who, &key, &made)?;
+    let warnings = warnings.into_iter().chain(security::warning(world, &key.resource, &key.namespace, &made)).collect();
     let stored = if call.dry_run() { std::sync::Arc::new(made) } else { world.store.put(&key, made) };
     let mut answer = object(call, target, 201, &stored, world.now);
     answer.warnings = warnings;
@@ -146,6 +149,7 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
         Some("ephemeralcontainers") => {
             if let Some(old) = world.store.get(&key) {
                 given = only_ephemeral_containers(old, given);
+                security::enforce(world, &key, &given)?;
             }
         }
         Some("approval") => {
@@ -160,6 +164,9 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
         }
         _ => {}
     }
+    // Of a pod's own specification, only ephemeral containers can change what its level looks at.
+    let looked_at = part == Part::Main && (&*key.resource.plural != "pods" || target.subresource.is_some());
+    let warning = if looked_at { security::warning(world, &key.resource, &key.namespace, &given) } else { None };
     let mut answer = if call.dry_run() {
         let missing = || Status::not_found(&key.resource, &key.name);
         let would = match registry::prepare_update(world, &key, given, part)? {
@@ -171,7 +178,7 @@ pub(super) fn finish(world: &mut World, call: &Call, target: &Target, given: Val
         let stored = registry::update(world, &key, given, part)?;
         object(call, target, 200, &stored, world.now)
     };
-    answer.warnings = warnings;
+    answer.warnings = warnings.into_iter().chain(warning).collect();
     Ok(answer)
 }
 

@@ -57,6 +57,11 @@ pub fn reconcile(world: &mut World, key: &Key) {
         due(world, key, &cron, &mut status, &next);
         if let Some(at) = next(world.now) {
             world.agenda.at(at, Event::Reconcile(key.clone()));
+        } else {
+            // A 31 February: the real controller compares two times that it does not find.
+            let why = "time difference between two schedules is less than 1 second";
+            let text = format!("invalid schedule: {} : {why}", cron["spec"]["schedule"].as_str().unwrap_or_default());
+            events::emit(world, key, &cron, SELF, Report::warning("InvalidSchedule", text));
         }
     }
     if status["active"].as_array().is_some_and(Vec::is_empty)
@@ -184,6 +189,20 @@ mod tests {
             status["lastScheduleTime"].is_string() && status["lastSuccessfulTime"].is_string() && status["active"].is_null(),
             "{status}"
         );
+    }
+
+    #[test]
+    fn a_day_that_never_comes_is_told() {
+        let mut w = world();
+        let mut never = cron("Allow", "echo hi");
+        never["spec"]["schedule"] = "59 23 31 2 *".into();
+        registry::create(&mut w, &CRON_JOBS, NS, never).unwrap();
+        w.settle();
+        advance(&mut w, 1.0);
+        let events = crate::sim::resource::Resource::new("", "events");
+        let told: Vec<String> = w.store.list(&events, Some(NS)).map(|(_, e)| format!("{} {}", e["reason"], e["message"])).collect();
+        let text = "invalid schedule: 59 23 31 2 * : time difference between two schedules is less than 1 second";
+        assert_eq!(told, [format!("\"InvalidSchedule\" \"{text}\"")]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Container {
     pub arrived: f64,
     /// CPU seconds used so far in this run.
     pub cpu_total: f64,
+    /// How often and for how long it was held back at its CPU limit in this run.
+    pub throttled: Throttled,
     /// CPU use now, in cores.
     pub cpu: f64,
     /// Part of it that the main process uses.
@@ -62,6 +64,17 @@ pub struct Container {
     pub files: Files,
     /// Whether the files of this run have been laid out.
     pub prepared: bool,
+}
+
+/// What the kernel counts where there is a CPU limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Throttled {
+    /// Periods of 100 ms in which something ran.
+    pub periods: u64,
+    /// Of these, those in which the quota was used up.
+    pub times: u64,
+    /// For how long threads that wanted to run did not, added up over processors, in seconds.
+    pub seconds: f64,
 }
 
 /// What a container does.

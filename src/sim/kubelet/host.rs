@@ -11,13 +11,13 @@ use super::disk::{self, PodFaults};
 use super::model::{Behaviour, ContainerModel};
 use super::network::{egress, ingress, join};
 use super::runtime::PodRun;
-use super::{environment, files, lifecycle, names, probe};
+use super::{environment, files, image, lifecycle, names, probe};
 use crate::sim::clock::Hold;
 use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Files;
-use crate::sim::shell::{ConnectError, Host, HttpAnswer, HttpCall, Pending, Ping, ProcessInfo, ResolveError};
+use crate::sim::shell::{ConnectError, CpuUse, Host, HttpAnswer, HttpCall, Pending, Ping, ProcessInfo, ResolveError};
 use crate::sim::status::Status;
 use crate::sim::traffic::{self, Ask, Failure, OUTSIDE_RTT, POD_RTT};
 use crate::sim::world::{Engine, World};
@@ -35,6 +35,7 @@ pub struct ContainerHost {
     container: String,
     family: String,
     programs: Vec<String>,
+    image: String,
     environment: Vec<(String, String)>,
     node: String,
     address: Ipv4Addr,
@@ -47,13 +48,14 @@ pub struct ContainerHost {
 /// The container of a pod for one `exec`; an empty name stands for the pod's only or first container.
 pub fn exec_host(engine: &Arc<Engine>, key: &Key, container: &str) -> Result<ContainerHost, Status> {
     let hold = engine.clock.hold();
-    let (container, family, programs, environment, node, address, workdir) = engine.with(|w| describe(w, key, container))?;
+    let (container, family, (programs, image), environment, node, address, workdir) = engine.with(|w| describe(w, key, container))?;
     Ok(ContainerHost {
         engine: Arc::clone(engine),
         key: key.clone(),
         container,
         family,
         programs,
+        image,
         environment,
         node,
         address,
@@ -63,7 +65,7 @@ pub fn exec_host(engine: &Arc<Engine>, key: &Key, container: &str) -> Result<Con
     })
 }
 
-type Description = (String, String, Vec<String>, Vec<(String, String)>, String, Ipv4Addr, String);
+type Description = (String, String, (Vec<String>, String), Vec<(String, String)>, String, Ipv4Addr, String);
 
 fn describe(w: &mut World, key: &Key, container: &str) -> Result<Description, Status> {
     let Some(stored) = w.store.get(key).cloned() else { return Err(Status::not_found(&PODS, &key.name)) };
@@ -83,10 +85,19 @@ fn describe(w: &mut World, key: &Key, container: &str) -> Result<Description, St
         return Err(Status::new(500, "InternalError", format!("container not found (\"{}\")", model.name)));
     }
     let environment = environment::environment(&w.store, key, pod, model);
-    let programs = model.profile().filter(|_| c.image == model.image).map(|p| p.programs.clone()).unwrap_or_default();
+    let mut programs = model.profile().filter(|_| c.image == model.image).map(|p| p.programs.clone()).unwrap_or_default();
+    programs.extend(image::programs(&c.image).iter().map(|p| (*p).to_owned()));
     let workdir = model.workdir.clone().unwrap_or_else(|| "/".to_owned());
     let address = pod.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok((model.name.clone(), files::family(model, &c.image), programs, environment, pod.model.node.clone(), address, workdir))
+    Ok((
+        model.name.clone(),
+        files::family(model, &c.image),
+        (programs, c.image.clone()),
+        environment,
+        pod.model.node.clone(),
+        address,
+        workdir,
+    ))
 }
 
 /// The main process and what else runs in a container.
@@ -246,6 +257,10 @@ impl Host for ContainerHost {
         self.programs.clone()
     }
 
+    fn image(&self) -> String {
+        self.image.clone()
+    }
+
     fn environment(&self) -> Vec<(String, String)> {
         self.environment.clone()
     }
@@ -321,6 +336,12 @@ impl Host for ContainerHost {
 
     fn usage(&self) -> (f64, u64) {
         self.look(|_, _, _, c| (c.cpu, c.memory)).unwrap_or((0.0, 0))
+    }
+
+    fn cpu(&self) -> CpuUse {
+        let used =
+            |c: &Container| CpuUse { seconds: c.cpu_total, throttled: (c.throttled.periods, c.throttled.times, c.throttled.seconds) };
+        self.look(|_, _, _, c| used(c)).unwrap_or_default()
     }
 
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError> {

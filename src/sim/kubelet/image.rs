@@ -101,6 +101,11 @@ pub fn is_shell(image: &str) -> bool {
     )
 }
 
+/// What a well-known image brings beyond the programs of its system.
+pub fn programs(image: &str) -> &'static [&'static str] {
+    if repository(image).rsplit('/').next() == Some("python") { &["python", "python3"] } else { &[] }
+}
+
 /// The port that a well-known server's image listens on when nothing else is said.
 pub fn own_port(image: &str) -> Option<u16> {
     Some(match repository(image).rsplit('/').next()? {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::container::{Container, Life, Next, ProbeState, Run};
+use super::container::{Container, Life, Next, ProbeState, Run, Throttled};
 use super::lifecycle::{BACK_OFF, finish, tell};
 use super::model::{Behaviour, ContainerModel, READINESS, STARTUP};
 use super::programs::Program;
@@ -12,6 +12,9 @@ use crate::sim::controllers::events::Report;
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
+
+/// How often the kubelet looks which containers run.
+const RELIST: Duration = Duration::from_secs(1);
 
 /// CPU work of starting any container, in its own control group.
 pub(super) const START_CPU: f64 = 0.1;
@@ -135,16 +138,19 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         }
         Behaviour::Sleep(None) | Behaviour::Pause => {}
     }
+    let brief = run.ends.is_some_and(|(at, _)| at < now.after(RELIST));
     c.life = Life::Running(run);
     c.stress.clear();
     c.files = crate::sim::shell::files::Files::default();
     c.prepared = false;
     c.cpu_total = 0.0;
+    c.throttled = Throttled::default();
     c.scraped = None;
     c.sample = None;
     c.log.clear();
     c.written = 0;
-    c.started = model.probes[STARTUP].is_none();
+    // Whoever has ended before the kubelet looks again was never seen to run.
+    c.started = model.probes[STARTUP].is_none() && !brief;
     c.ready = c.started && model.probes[READINESS].is_none();
     for (state, probe) in c.probes.iter_mut().zip(&model.probes) {
         *state = ProbeState { next: probe.as_ref().map(|p| now.after(p.initial_delay)), successes: 0, failures: 0 };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::container::Throttled;
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
@@ -36,6 +37,51 @@ pub struct NodeMetrics {
     pub memory: u64,
 }
 
+/// What a container has used since it started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Used {
+    /// Its pod.
+    pub pod: Key,
+    /// Its name.
+    pub name: String,
+    /// Its image and its id.
+    pub image: String,
+    /// Identifier of the run.
+    pub id: String,
+    /// When it started.
+    pub since: SimTime,
+    /// CPU seconds.
+    pub cpu_s: f64,
+    /// Memory in use now, in bytes.
+    pub memory: u64,
+    /// CPU limit in cores, and memory limit in bytes.
+    pub limits: (Option<f64>, Option<u64>),
+    /// Being held back at the CPU limit.
+    pub throttled: Throttled,
+}
+
+/// The running containers of a node, by pod.
+pub fn used(world: &World, node: &str) -> Vec<Used> {
+    let mut out = Vec::new();
+    for (key, pod) in world.runtime.pods.iter().filter(|(_, p)| p.model.node == node) {
+        for (model, c) in pod.model.containers.iter().zip(&pod.containers) {
+            let Some(run) = c.run() else { continue };
+            out.push(Used {
+                pod: key.clone(),
+                name: model.name.clone(),
+                image: c.image.clone(),
+                id: c.id.clone(),
+                since: run.since,
+                cpu_s: c.cpu_total,
+                memory: c.memory,
+                limits: (model.cpu_limit, model.memory_limit),
+                throttled: c.throttled,
+            });
+        }
+    }
+    out
+}
+
 /// The last sample of a pod; `None` while there is none for one of its running containers.
 pub fn metrics(world: &World, key: &Key) -> Option<PodMetrics> {
     let pod = world.runtime.pods.get(key)?;
@@ -68,4 +114,11 @@ pub fn node_metrics(world: &World, node: &str) -> Option<NodeMetrics> {
         }
     }
     Some(out)
+}
+
+/// CPU seconds that a node has used since the cluster began, and memory in use now, of its running containers and the system.
+pub fn node_used(world: &World, containers: &[Used]) -> (f64, u64) {
+    let up = world.now.since(world.config.start).as_secs_f64();
+    let cpu = SYSTEM_CPU * up + containers.iter().map(|c| c.cpu_s).sum::<f64>();
+    (cpu, SYSTEM_MEMORY + containers.iter().map(|c| c.memory).sum::<u64>())
 }

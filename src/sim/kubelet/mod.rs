@@ -29,7 +29,7 @@ pub use files::web_page;
 pub use host::{ContainerHost, exec_host};
 pub use lifecycle::{kill, pod_changed, step};
 pub use logs::{LogLine, logs};
-pub use metrics::{NodeMetrics, PodMetrics, metrics, node_metrics};
+pub use metrics::{NodeMetrics, PodMetrics, Used, metrics, node_metrics, node_used, used};
 pub use probe::{accepts, status_of};
 pub use resources::{second, share, work_time};
 pub use runtime::{PodRun, Runtime};

@@ -15,6 +15,8 @@ const NODE_CORES: f64 = 8.0;
 /// A limit is a quota of processor time in each 100 ms; no quota is less than 1 ms (kubelet's `minQuotaPeriod`, the kernel's own
 /// bound), so that a container with a smaller limit gets this.
 const LEAST_QUOTA: f64 = 0.01;
+/// Periods in which the kernel hands out a CPU quota, a second.
+const PERIODS: f64 = 10.0;
 /// Memory of a process that does nothing.
 const BARE_MEMORY: u64 = 400 << 10;
 
@@ -27,12 +29,19 @@ pub struct Share {
     pub used: f64,
     /// Cores that stressors use.
     pub stress: f64,
+    /// Cores that all of them would use without a limit.
+    pub wanted: f64,
+}
+
+/// The cores that a container's limit leaves it.
+fn quota(model: &ContainerModel) -> Option<f64> {
+    model.cpu_limit.map(|limit| limit.clamp(LEAST_QUOTA, NODE_CORES))
 }
 
 /// Shares a container's CPU between its process and the stressors in its control group: everybody runnable gets the
 /// same, and what one leaves the others take. At the limit everybody is throttled.
 pub fn share(model: &ContainerModel, c: &Container) -> Share {
-    let limit = model.cpu_limit.unwrap_or(NODE_CORES).clamp(LEAST_QUOTA, NODE_CORES);
+    let limit = quota(model).unwrap_or(NODE_CORES);
     let (workers, wanted) = c.stress_demand();
     let main = if workers > 0.0 { (limit - wanted).max(limit / (1.0 + workers)) } else { limit };
     let demand = match (c.run(), model.profile()) {
@@ -42,7 +51,8 @@ pub fn share(model: &ContainerModel, c: &Container) -> Share {
         _ => 0.0,
     };
     let used = demand.min(main).min(limit);
-    Share { main, used, stress: if c.run().is_some() { wanted.min(limit - used) } else { 0.0 } }
+    let stress = if c.run().is_some() { wanted } else { 0.0 };
+    Share { main, used, stress: stress.min(limit - used), wanted: (demand + stress).min(NODE_CORES) }
 }
 
 /// Seconds that `cpu_s` of extra work take the main process now, with what is left beside its idle work.
@@ -72,6 +82,11 @@ fn resident(model: &ContainerModel, c: &Container) -> u64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "bytes are far below 2^53")]
 fn scale(bytes: u64, factor: f64) -> u64 {
     (bytes as f64 * factor) as u64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most ten")]
+fn whole(periods: f64) -> u64 {
+    periods as u64
 }
 
 /// Accounts one second for all containers.
@@ -110,6 +125,16 @@ fn account(model: &ContainerModel, c: &mut Container, now: SimTime, scrape: bool
     c.cpu_main = s.used;
     let lived = now.since(since).as_secs_f64().min(1.0);
     c.cpu_total += c.cpu * lived;
+    if let Some(limit) = quota(model)
+        && c.cpu > 0.0
+    {
+        let periods = if lived < 1.0 { (lived * PERIODS).ceil() } else { PERIODS };
+        c.throttled.periods += whole(periods);
+        if s.wanted > limit {
+            c.throttled.times += whole(periods);
+            c.throttled.seconds += (s.wanted - limit) * lived;
+        }
+    }
     c.memory = resident(model, c) + c.stress_memory();
     if model.memory_limit.is_some_and(|l| c.memory > l) {
         return true;
@@ -165,5 +190,14 @@ mod tests {
         c.stress.push((key, Stress { cpu_workers: 10, cpu_load: 1.0, ..Stress::default() }));
         let s = share(&model.containers[0], &c);
         assert!((s.used + s.stress - 0.5).abs() < 1e-9 && s.main < 0.05, "{s:?}");
+        // Ten workers on eight processors want eight cores and get half a one.
+        for second in 1..=3 {
+            account(&model.containers[0], &mut c, SimTime(second * 1000), false);
+        }
+        assert_eq!((c.throttled.periods, c.throttled.times), (30, 30), "{:?}", c.throttled);
+        assert!((c.throttled.seconds - 22.5).abs() < 1e-6 && (c.cpu_total - 1.5).abs() < 1e-6, "{:?}", c.throttled);
+        c.stress.clear();
+        account(&model.containers[0], &mut c, SimTime(4000), false);
+        assert_eq!((c.throttled.periods, c.throttled.times), (40, 30));
     }
 }

@@ -62,6 +62,15 @@ fn a_bad_image_waits_and_a_killed_container_comes_back() {
     let (_, p) = pods(&w, "good").remove(0);
     assert_eq!(p["status"]["containerStatuses"][0]["restartCount"], 1);
     assert!(object::ready(&p), "{:#}", p["status"]);
+    // What ends at once was never seen to be ready.
+    registry::create(&mut w, &PODS, NS, pod("brief", "busybox")).unwrap();
+    for _ in 0..100 {
+        w.settle();
+        advance(&mut w, 0.1);
+        assert!(!object::ready(&pods(&w, "brief").remove(0).1));
+    }
+    let (_, p) = pods(&w, "brief").remove(0);
+    assert!(p["status"]["containerStatuses"][0]["restartCount"].as_u64() >= Some(1), "{:#}", p["status"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod immutable;
 mod kinds;
 mod limits;
 mod quota;
+pub mod security;
 
 use std::sync::Arc;
 
@@ -196,6 +197,9 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     }
     if kind.namespaced {
         limits::check(world, &kind, namespace, &object)?;
+    }
+    if *resource == Resource::new("", "pods") {
+        security::enforce(world, &key, &object)?;
     }
     if world.store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &key.name));

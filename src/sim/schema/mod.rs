@@ -8,6 +8,7 @@ mod fields;
 mod openapi;
 mod protobuf;
 pub mod quantity;
+mod swagger;
 pub mod table;
 mod validate;
 
@@ -15,6 +16,7 @@ pub use defaults::defaults;
 pub use fields::{missing_required, prune, unknown_fields};
 pub use openapi::{openapi_index, openapi_v3};
 pub use protobuf::decode_protobuf;
+pub use swagger::swagger;
 pub use validate::{Cause, decode_error, summary, validate, validate_update};
 
 #[cfg(test)]

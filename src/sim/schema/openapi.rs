@@ -86,6 +86,23 @@ const RESOURCES: &[(&str, &str, &str, bool)] = &[
     ("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses", false),
 ];
 const CHAOS: &str = "chaos-mesh.org/v1alpha1";
+/// What lists take: name, type, what it is.
+const LISTING: &[(&str, &str, &str)] = &[
+    ("allowWatchBookmarks", "boolean", "allowWatchBookmarks requests watch events with type \"BOOKMARK\"."),
+    ("continue", "string", "The continue option should be set when retrieving more results from the server."),
+    ("fieldSelector", "string", "A selector to restrict the list of returned objects by their fields. Defaults to everything."),
+    ("labelSelector", "string", "A selector to restrict the list of returned objects by their labels. Defaults to everything."),
+    ("limit", "integer", "limit is a maximum number of responses to return for a list call."),
+    ("resourceVersion", "string", "resourceVersion sets a constraint on what resource versions a request may be served from."),
+    ("resourceVersionMatch", "string", "resourceVersionMatch determines how resourceVersion is applied to list calls."),
+    ("sendInitialEvents", "boolean", "`sendInitialEvents=true` may be set together with `watch=true`."),
+    ("timeoutSeconds", "integer", "Timeout for the list/watch call."),
+    (
+        "watch",
+        "boolean",
+        "Watch for changes to the described resources and return them as a stream of add, update, and remove notifications.",
+    ),
+];
 
 /// The index at `/openapi/v3`.
 pub fn openapi_index() -> Value {
@@ -192,11 +209,15 @@ fn add_paths(paths: &mut Map<String, Value>, version: &str, kind: &str, plural: 
     };
     let body = json!({"schema": {"$ref": reference(entry)}});
     let operation = |action: &str, writes: bool| {
-        let mut parameters = vec![query("pretty", "If 'true', then the output is pretty printed.")];
+        let text = |name: &str, description: &str| query(name, "string", description);
+        let mut parameters = vec![text("pretty", "If 'true', then the output is pretty printed.")];
         if writes {
-            parameters.push(query("dryRun", "When present, indicates that modifications should not be persisted."));
-            parameters.push(query("fieldManager", "The name of the actor or entity that is making these changes."));
-            parameters.push(query("fieldValidation", "What the server does with unknown or duplicate fields: Ignore, Warn or Strict."));
+            parameters.push(text("dryRun", "When present, indicates that modifications should not be persisted."));
+            parameters.push(text("fieldManager", "The name of the actor or entity that is making these changes."));
+            parameters.push(text("fieldValidation", "What the server does with unknown or duplicate fields: Ignore, Warn or Strict."));
+        }
+        if action == "list" {
+            parameters.extend(LISTING.iter().map(|(name, kind, description)| query(name, kind, description)));
         }
         json!({"x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk, "parameters": parameters,
             "responses": {"200": {"description": "OK", "content": {"application/json": body}}}})
@@ -226,8 +247,8 @@ fn set(target: &mut Value, key: &str, value: Value) {
     }
 }
 
-fn query(name: &str, description: &str) -> Value {
-    json!({"name": name, "in": "query", "description": description, "schema": {"type": "string", "uniqueItems": true}})
+fn query(name: &str, kind: &str, description: &str) -> Value {
+    json!({"name": name, "in": "query", "description": description, "schema": {"type": kind, "uniqueItems": true}})
 }
 
 /// The name a real server gives a structure.

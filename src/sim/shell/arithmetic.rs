@@ -12,11 +12,13 @@ struct Evaluator<'a> {
     at: usize,
     depth: usize,
     values: &'a mut Values,
+    /// Whether the shell knows `**`.
+    powers: bool,
 }
 
-/// Evaluates an expression; the error is the message without the shell's name.
-pub(crate) fn evaluate(text: &str, values: &mut Values) -> Result<i64, String> {
-    let mut evaluator = Evaluator { text: text.chars().collect(), at: 0, depth: 0, values };
+/// Evaluates an expression, with `**` where the shell knows it; the error is the message without the shell's name.
+pub(crate) fn evaluate(text: &str, values: &mut Values, powers: bool) -> Result<i64, String> {
+    let mut evaluator = Evaluator { text: text.chars().collect(), at: 0, depth: 0, values, powers };
     evaluator.blanks();
     if evaluator.at == evaluator.text.len() {
         return Ok(0);
@@ -107,7 +109,7 @@ impl Evaluator<'_> {
     }
 
     fn binary(&mut self, level: usize) -> Result<i64, String> {
-        let Some(operators) = LEVELS.get(level) else { return self.unary() };
+        let Some(operators) = LEVELS.get(level) else { return self.power() };
         let mut left = self.binary(level + 1)?;
         loop {
             self.blanks();
@@ -123,6 +125,33 @@ impl Evaluator<'_> {
             let right = self.binary(level + 1)?;
             left = apply(operator, left, right)?;
         }
+    }
+
+    /// Powers, from the right; a sign before the base belongs to it.
+    fn power(&mut self) -> Result<i64, String> {
+        let base = self.unary()?;
+        self.blanks();
+        if !self.powers || !self.looking_at("**") {
+            return Ok(base);
+        }
+        self.at += 2;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err("arithmetic expression: nested too deeply".to_owned());
+        }
+        let exponent = self.power()?;
+        self.depth -= 1;
+        let Ok(mut left) = u64::try_from(exponent) else { return Err("exponent less than 0".to_owned()) };
+        // By squares, and modulo 2^64 as the shells have it.
+        let (mut value, mut square) = (1_i64, base);
+        while left > 0 {
+            if left & 1 == 1 {
+                value = value.wrapping_mul(square);
+            }
+            square = square.wrapping_mul(square);
+            left >>= 1;
+        }
+        Ok(value)
     }
 
     fn unary(&mut self) -> Result<i64, String> {
@@ -230,12 +259,17 @@ mod tests {
             ("0x10", 16),
             ("", 0),
             ("y = x * 2", 10),
+            ("2**3", 8),
+            ("2 ** 3 ** 2", 512),
+            ("-2**2 + 2*3", 10),
+            ("3**0", 1),
         ] {
-            assert_eq!(evaluate(text, &mut values), Ok(expected), "{text}");
+            assert_eq!(evaluate(text, &mut values, true), Ok(expected), "{text}");
         }
         assert_eq!(values.get("y").map(String::as_str), Some("10"));
-        assert!(evaluate("1 / 0", &mut values).is_err());
-        assert!(evaluate("1 +", &mut values).is_err());
-        assert!(evaluate(&"(".repeat(500), &mut values).is_err());
+        for text in ["1 / 0", "1 +", &"(".repeat(500), "2 ** -1", &"1**".repeat(500)] {
+            assert!(evaluate(text, &mut values, true).is_err(), "{text}");
+        }
+        assert!(evaluate("2**3", &mut values, false).is_err());
     }
 }

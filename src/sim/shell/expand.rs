@@ -213,7 +213,9 @@ impl<H: Host> Shell<H> {
     }
 
     pub(crate) async fn arithmetic(&mut self, text: &str) -> Result<i64, Flow> {
-        match arithmetic::evaluate(text, &mut self.variables) {
+        // dash does not know powers.
+        let powers = self.name.ends_with("bash") || self.process.machine.busybox();
+        match arithmetic::evaluate(text, &mut self.variables, powers) {
             Ok(value) => Ok(value),
             Err(message) => {
                 self.complain(&message).await;

@@ -26,6 +26,15 @@ pub enum Exit {
     NotFound(String),
 }
 
+/// What the kernel counts of a control group's CPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CpuUse {
+    /// Seconds used.
+    pub seconds: f64,
+    /// Periods, those of them in which it was held back at its limit, and for how many seconds.
+    pub throttled: (u64, u64, f64),
+}
+
 /// A process in the container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessInfo {
@@ -104,6 +113,8 @@ pub trait Host: Send + Sync + 'static {
     fn family(&self) -> String;
     /// Programs that this image has beyond its family's.
     fn programs(&self) -> Vec<String>;
+    /// The image's name, as the pod has it.
+    fn image(&self) -> String;
     /// Environment of a new process.
     fn environment(&self) -> Vec<(String, String)>;
     /// Host name: the pod's name.
@@ -140,6 +151,8 @@ pub trait Host: Send + Sync + 'static {
     fn limits(&self) -> (Option<f64>, Option<u64>);
     /// CPU in cores and memory in bytes in use now.
     fn usage(&self) -> (f64, u64);
+    /// What the control group has used since the container started.
+    fn cpu(&self) -> CpuUse;
     /// Resolves a name as the pod's resolver would (search domains, Services, pods); dotted addresses are not passed here.
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError>;
     /// One echo request to an address, with its faults.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub use host::{ConnectError, Exit, Host, HttpAnswer, HttpCall, Output, Pending, Ping, ProcessInfo, ResolveError};
+pub use host::{ConnectError, CpuUse, Exit, Host, HttpAnswer, HttpCall, Output, Pending, Ping, ProcessInfo, ResolveError};
 use process::{Io, Machine, Process, Sink, Source};
 
 /// Parses a script and drops it.

@@ -66,7 +66,6 @@ pub(crate) fn refresh<H: Host>(machine: &Arc<Machine<H>>) {
     let (_, memory) = machine.host.usage();
     let up = uptime(machine);
     let (one, five, fifteen) = load(machine);
-    let cpu_seconds: f64 = processes.iter().map(|p| p.cpu * p.age.as_secs_f64()).sum();
     let kib = |bytes: u64| bytes / 1024;
     let available = NODE_MEMORY.saturating_sub(NODE_MEMORY / 4).saturating_sub(memory);
     let meminfo = format!(
@@ -84,7 +83,9 @@ pub(crate) fn refresh<H: Host>(machine: &Arc<Machine<H>>) {
             "processor\t: {cpu}\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) Processor\ncpu MHz\t\t: 2600.000\ncache size\t: 32768 KB\n\n"
         );
     }
-    let usec = format!("{:.0}", cpu_seconds * 1e6);
+    let cpu = machine.host.cpu();
+    let (periods, times, held_back) = cpu.throttled;
+    let (usec, held_back) = (format!("{:.0}", cpu.seconds * 1e6), format!("{:.0}", held_back * 1e6));
     let mut texts = vec![
         ("/proc/meminfo".to_owned(), meminfo),
         ("/proc/cpuinfo".to_owned(), cpuinfo),
@@ -102,7 +103,10 @@ pub(crate) fn refresh<H: Host>(machine: &Arc<Machine<H>>) {
         ),
         (
             "/sys/fs/cgroup/cpu.stat".to_owned(),
-            format!("usage_usec {usec}\nuser_usec {usec}\nsystem_usec 0\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n"),
+            format!(
+                "usage_usec {usec}\nuser_usec {usec}\nsystem_usec 0\ncore_sched.force_idle_usec 0\nnr_periods {periods}\nnr_throttled {times}\n\
+                 throttled_usec {held_back}\nnr_bursts 0\nburst_usec 0\n"
+            ),
         ),
         ("/sys/fs/cgroup/pids.current".to_owned(), format!("{}\n", processes.len())),
         ("/sys/fs/cgroup/memory.events".to_owned(), "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n".to_owned()),

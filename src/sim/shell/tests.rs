@@ -43,6 +43,9 @@ impl Host for Fake {
     fn programs(&self) -> Vec<String> {
         self.programs.clone()
     }
+    fn image(&self) -> String {
+        "python:3.9-slim".to_owned()
+    }
     fn environment(&self) -> Vec<(String, String)> {
         vec![
             ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
@@ -102,6 +105,9 @@ impl Host for Fake {
     }
     fn usage(&self) -> (f64, u64) {
         (1.02, 128 << 20)
+    }
+    fn cpu(&self) -> CpuUse {
+        CpuUse { seconds: 12.5, throttled: (120, 90, 4.25) }
     }
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError> {
         match name {
@@ -179,6 +185,10 @@ async fn the_language() {
         "debian-slim",
         &[
             ("echo a  b 'c  d' \"e$((1+2))\"", "a b c  d e3\n"),
+            (
+                "bash -c 'echo $((2**3 ** 2))'; sh -c 'echo $((2**3))'; echo $?",
+                "512\n2\n[sh: 1: arithmetic expression: expecting primary: \"2**3\"\n]",
+            ),
             ("x=5; y=$x$x; echo ${y} ${#y} ${z:-none} ${x:+set}", "55 2 none set\n"),
             ("f=/a/b.tar.gz; echo ${f##*/} ${f%.*} ${f%%.*} ${f#/a}", "b.tar.gz /a/b.tar /a/b /b.tar.gz\n"),
             ("for i in 1 2 3; do if [ $i -eq 2 ]; then continue; fi; echo $i; done", "1\n3\n"),
@@ -309,6 +319,13 @@ async fn pings() {
 }
 
 #[tokio::test]
+async fn python_tells_the_version_of_its_image() {
+    let mut host = Fake::new("debian-slim");
+    host.programs = vec!["python3".to_owned()];
+    assert_eq!(script(&Arc::new(host), "python3 --version && python3 -V | cut -d. -f1,2").await, "Python 3.9.25\nPython 3.9\n");
+}
+
+#[tokio::test]
 async fn dd_takes_the_time_of_the_disk() {
     let mut host = Fake::new("debian-slim");
     host.disk = Ok(Duration::from_secs(2));
@@ -427,6 +444,7 @@ async fn columns_of_ps_and_what_disks_and_memory_show() {
             ("df -T / | awk '{print $1, $2, $NF}'; df -hT / | tail -n 1 | awk '{print $2, $7}'", "Filesystem Type on\noverlay overlay /\noverlay /\n"),
             ("df -i / | awk '{print $2, $3, $5}' | head -n 1; df -i / | awk 'NR == 2 {print ($3 > 61000), $6}'", "Inodes IUsed IUse%\n1 /\n"),
             ("awk 'NR > 1 {print $2, $4}' /proc/net/tcp", "00000000:0050 0A\n"),
+            ("grep -E '^(usage|nr_|thr)' /sys/fs/cgroup/cpu.stat", "usage_usec 12500000\nnr_periods 120\nnr_throttled 90\nthrottled_usec 4250000\nnr_bursts 0\n"),
             ("[ $(free -k | awk '/Mem/ {print $4}') = $(awk '/MemFree/ {print $2}' /proc/meminfo) ] && echo same", "same\n"),
             ("kill -l | head -n 2", "HUP\nINT\n"),
             (

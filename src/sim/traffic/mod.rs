@@ -31,12 +31,13 @@ pub struct Traffic {
     stale: bool,
     graph: Graph,
     series: BTreeMap<(String, String), VecDeque<Point>>,
+    totals: BTreeMap<(String, String), Total>,
     current: BTreeMap<(String, String), Tally>,
     carry: Vec<f64>,
 }
 
 /// One second of one service.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Point {
     /// The second, from the cluster's epoch.
     pub second: u64,
@@ -48,6 +49,19 @@ pub struct Point {
     pub latency_ms: f64,
     /// Its 95th percentile.
     pub p95_ms: f64,
+}
+
+/// All seconds of one service.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Total {
+    /// Requests.
+    pub requests: f64,
+    /// Of these, without an answer or with one of 500 and above.
+    pub errors: f64,
+    /// Time to the answers, in seconds.
+    pub seconds: f64,
+    /// The last second that had requests.
+    pub last: Point,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +76,11 @@ impl Traffic {
     pub fn series(&self, namespace: &str, service: &str, from: SimTime, to: SimTime) -> Vec<Point> {
         let all = self.series.get(&(namespace.to_owned(), service.to_owned()));
         all.into_iter().flatten().filter(|p| p.second * 1000 >= from.0 && p.second * 1000 < to.0).copied().collect()
+    }
+
+    /// What each service, by namespace and name, has had since the start.
+    pub fn totals(&self) -> impl Iterator<Item = (&(String, String), &Total)> {
+        self.totals.iter()
     }
 }
 
@@ -140,6 +159,11 @@ fn close(world: &mut World) {
         let n = t.took.len().max(1) as f64;
         let p95 = t.took.get(((n * 0.95).ceil() as usize).saturating_sub(1)).copied().unwrap_or(0.0);
         let point = Point { second, requests: t.requests, errors: t.errors, latency_ms: t.took.iter().sum::<f64>() / n, p95_ms: p95 };
+        let total = world.traffic.totals.entry(service.clone()).or_default();
+        total.requests += point.requests;
+        total.errors += point.errors;
+        total.seconds += point.requests * point.latency_ms / 1000.0;
+        total.last = point;
         let series = world.traffic.series.entry(service).or_default();
         if series.len() == SECONDS {
             series.pop_front();

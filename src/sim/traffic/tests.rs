@@ -54,6 +54,10 @@ fn requests_flow_to_the_services_behind() {
     assert!((requests - 200.0).abs() <= 10.0 && errors < 1e-9, "{requests} {errors}");
     assert!(latency > 5.0 && latency < 100.0, "{latency}");
     assert!((last(&w, "back").0 - 200.0).abs() <= 10.0);
+    let totals: std::collections::BTreeMap<&str, _> = w.traffic.totals().map(|((_, service), total)| (service.as_str(), *total)).collect();
+    let (front, back) = (totals["front"], totals["back"]);
+    assert!(front.requests > 300.0 && (front.requests - front.errors - back.requests).abs() < 5.0, "{totals:?}");
+    assert!(front.seconds > back.seconds && front.last.requests > 5.0, "{totals:?}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Conversion {
             'c' => (self.pad(argument.chars().take(1).collect()).into_bytes(), None),
             'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
                 let value = character.or_else(|| trimmed.parse().ok()).or_else(|| {
-                    arithmetic::evaluate(trimmed, &mut BTreeMap::new())
+                    arithmetic::evaluate(trimmed, &mut BTreeMap::new(), false)
                         .ok()
                         .filter(|_| trimmed.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
                 });

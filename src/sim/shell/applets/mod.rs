@@ -155,6 +155,7 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "base64" => small::base64(p).await,
         "gzip" | "gunzip" | "zcat" => small::gzip(p).await,
         "cmp" | "diff" => small::compare(p).await,
+        "python" | "python3" if p.args.get(1).is_some_and(|a| matches!(a.as_str(), "--version" | "-V")) => small::python(p),
         other => {
             let what = if other.starts_with("python") { "Python code" } else { "this program" };
             let text = format!("{other}: this modelled container cannot run {what}\n");

@@ -281,3 +281,20 @@ pub(super) async fn compare<H: Host>(p: &mut Process<H>) -> i32 {
     }
     1
 }
+
+/// The last releases of Python, by minor version.
+const PYTHONS: [&str; 7] = ["3.14.0", "3.13.9", "3.12.12", "3.11.14", "3.10.19", "3.9.25", "3.8.20"];
+
+/// `python3 --version`: what the tag of an image that is called after Python says, else that of a recent one.
+pub(super) fn python<H: Host>(p: &mut Process<H>) -> i32 {
+    let image = p.host().image();
+    let tag = image.rsplit('/').next().and_then(|name| name.strip_prefix("python:")).unwrap_or_default();
+    let asked = tag.split('-').next().unwrap_or_default();
+    let minor = |release: &str| release.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let version = match asked.split('.').count() {
+        3 => asked,
+        _ => PYTHONS.iter().find(|release| minor(release)).copied().unwrap_or("3.12.12"),
+    };
+    p.line(format!("Python {version}"));
+    0
+}
