@@ -15,6 +15,7 @@ pub mod garbage;
 pub mod job;
 pub mod kinds;
 pub mod namespace;
+mod nodes;
 pub mod object;
 pub mod quota;
 pub mod replicaset;
@@ -264,6 +265,7 @@ fn reconcile(world: &mut World, key: &Key) {
         _ if key.resource == *PODS => scheduler::schedule(world, key),
         _ if key.resource == *NODES => {
             taints::reconcile(world, key);
+            nodes::reconcile(world, key);
             retry_scheduling(world);
         }
         _ => {}

@@ -11,7 +11,7 @@ use super::disk::{self, PodFaults};
 use super::model::{Behaviour, ContainerModel};
 use super::network::{egress, ingress, join};
 use super::runtime::PodRun;
-use super::{environment, files, image, lifecycle, names, probe};
+use super::{environment, files, image, lifecycle, names, probe, qdisc};
 use crate::sim::clock::Hold;
 use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
@@ -346,6 +346,14 @@ impl Host for ContainerHost {
 
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError> {
         self.with(|w| names::resolve(w, &self.key, name))
+    }
+
+    fn qdiscs(&self) -> Vec<String> {
+        self.with(|w| w.runtime.pods.get(&self.key).map(|pod| qdisc::show(w, pod)).unwrap_or_default())
+    }
+
+    fn drop_qdiscs(&self) -> Option<bool> {
+        self.with(|w| qdisc::remove(w, &self.key, &self.container))
     }
 
     fn ping(&self, address: Ipv4Addr) -> Ping {

@@ -18,6 +18,7 @@ mod names;
 pub mod network;
 mod probe;
 pub mod programs;
+mod qdisc;
 pub mod quantity;
 mod resources;
 mod runtime;

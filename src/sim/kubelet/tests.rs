@@ -167,6 +167,43 @@ async fn ping_shows_loss_and_delay_only_while_they_last() {
 }
 
 #[tokio::test]
+async fn tc_finds_the_disciplines_of_faults_and_whoever_may_removes_them() {
+    let (engine, key, stop) = engine();
+    let shown = || engine.with(|w| super::qdisc::show(w, w.runtime.pod(&key).unwrap()));
+    let none = ["noqueue 0: root refcnt 2 "];
+    assert_eq!(shown(), none);
+    let delay = json!({"action": "delay", "delay": {"latency": "1000ms", "jitter": "10ms"}, "direction": "to"});
+    let fault = inject(&engine, "NetworkChaos", delay);
+    assert_eq!(shown(), ["netem 1: root refcnt 2 limit 1000 delay 1s  10ms"]);
+    assert_eq!(engine.with(|w| super::qdisc::remove(w, &key, "sidecar-busybox")), None);
+    let slow = run(&engine, &key, "sidecar-busybox", "ping -c 3 -W 2 8.8.8.8").await;
+    engine.with(|w| {
+        let mut pod = (**w.store.get(&key).unwrap()).clone();
+        for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+            container["securityContext"] = json!({"capabilities": {"add": ["NET_ADMIN"]}});
+        }
+        w.store.put(&key, pod);
+    });
+    assert_eq!(engine.with(|w| super::qdisc::remove(w, &key, "sidecar-busybox")), Some(true));
+    assert_eq!(engine.with(|w| super::qdisc::remove(w, &key, "sidecar-busybox")), Some(false));
+    let fast = run(&engine, &key, "sidecar-busybox", "ping -c 3 -W 2 8.8.8.8").await;
+    assert!(slow.2 > fast.2 + Duration::from_millis(500), "{slow:?} {fast:?}");
+    assert_eq!(shown(), none);
+    undo(&engine, &fault);
+    // A fault on some peers stands below a class of its own; a partition is a packet filter.
+    let some = json!({"action": "loss", "loss": {"loss": "50"}, "direction": "to", "externalTargets": ["8.8.8.8"]});
+    let fault = inject(&engine, "NetworkChaos", some);
+    let lines = shown();
+    assert!(lines.len() == 5 && lines[0].starts_with("prio 1: root refcnt 2 bands 4 "), "{lines:?}");
+    assert_eq!(lines[4], "netem 5: parent 1:4 limit 1000 loss 50%");
+    undo(&engine, &fault);
+    let fault = inject(&engine, "NetworkChaos", json!({"action": "partition", "direction": "both"}));
+    assert_eq!(shown(), none);
+    undo(&engine, &fault);
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn disk_writes_are_slow_while_the_fault_lasts() {
     let (engine, key, stop) = engine();
     let line = "dd if=/dev/zero of=/var/log/mysql/t.tmp bs=1M count=10 oflag=direct";

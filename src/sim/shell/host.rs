@@ -155,6 +155,10 @@ pub trait Host: Send + Sync + 'static {
     fn cpu(&self) -> CpuUse;
     /// Resolves a name as the pod's resolver would (search domains, Services, pods); dotted addresses are not passed here.
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError>;
+    /// The queueing disciplines of its interface, as `tc` writes them without the device.
+    fn qdiscs(&self) -> Vec<String>;
+    /// Removes them; `None` where the container may not, `false` where there is none.
+    fn drop_qdiscs(&self) -> Option<bool>;
     /// One echo request to an address, with its faults.
     fn ping(&self, address: Ipv4Addr) -> Ping;
     /// Opens a TCP connection: how long it took.

@@ -116,6 +116,12 @@ impl Host for Fake {
             _ => Err(ResolveError::NoSuchName),
         }
     }
+    fn qdiscs(&self) -> Vec<String> {
+        vec!["netem 1: root refcnt 2 limit 1000 delay 1s".to_owned()]
+    }
+    fn drop_qdiscs(&self) -> Option<bool> {
+        None
+    }
     fn ping(&self, _: Ipv4Addr) -> Ping {
         let mut pings = self.pings.lock().unwrap();
         let next = if pings.is_empty() { Some(250) } else { pings.remove(0) };
@@ -316,6 +322,21 @@ async fn pings() {
         assert!(shown.trim_end().ends_with(&(began + seconds).to_string()), "{case}");
     }
     check("debian", &[("ping -c 1 nowhere", "[ping: nowhere: Name or service not known\n]Code(2)")]).await;
+}
+
+#[tokio::test]
+async fn tc_shows_what_shapes_the_network() {
+    check(
+        "debian",
+        &[
+            ("tc qdisc show dev eth0", "qdisc netem 1: root refcnt 2 limit 1000 delay 1s\n"),
+            ("tc -s qd", "qdisc noqueue 0: dev lo root refcnt 2 \n Sent 0 bytes 0 pkt (dropped 0, overlimits 0 requeues 0) \n backlog 0b 0p requeues 0\nqdisc netem 1: dev eth0 root refcnt 2 limit 1000 delay 1s\n Sent 0 bytes 0 pkt (dropped 0, overlimits 0 requeues 0) \n backlog 0b 0p requeues 0\n"),
+            ("tc qdisc del dev eth0 root; echo $?", "2\n[RTNETLINK answers: Operation not permitted\n]"),
+            ("tc qdisc show dev eth7", "[Cannot find device \"eth7\"\n]Code(1)"),
+        ],
+    )
+    .await;
+    check("debian-slim", &[("tc qdisc", "[sh: 1: tc: not found\n]Code(127)")]).await;
 }
 
 #[tokio::test]

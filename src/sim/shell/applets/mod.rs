@@ -12,6 +12,7 @@ mod network;
 mod options;
 mod ping;
 mod processes;
+mod qdisc;
 mod regexes;
 mod sed;
 mod shell;
@@ -141,6 +142,7 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "curl" => network::curl(p).await,
         "ip" | "ifconfig" => network::addresses(p),
         "ss" => sockets::ss(p),
+        "tc" => qdisc::tc(p),
         "netstat" => sockets::netstat(p),
         "ps" => processes::ps(p),
         "top" => processes::top(p).await,
