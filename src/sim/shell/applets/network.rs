@@ -435,10 +435,11 @@ pub(super) fn addresses<H: Host>(p: &mut Process<H>) -> i32 {
     if object.starts_with('r') {
         p.print(format!("default via {net}.1 dev eth0 \n{net}.0/24 dev eth0 proto kernel scope link src {address} \n"));
     } else {
+        let qdisc = p.host().qdiscs().first().and_then(|q| q.split(' ').next().map(str::to_owned)).unwrap_or_else(|| "noqueue".to_owned());
         let inet = |text: String| if object.starts_with('l') { String::new() } else { text };
         p.print(format!(
             "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n{}\
-             2: eth0@if12: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue state UP group default \n    link/ether {mac} brd ff:ff:ff:ff:ff:ff link-netnsid 0\n{}",
+             2: eth0@if12: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc {qdisc} state UP group default \n    link/ether {mac} brd ff:ff:ff:ff:ff:ff link-netnsid 0\n{}",
             inet("    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n".to_owned()),
             inet(format!("    inet {address}/24 brd {net}.255 scope global eth0\n       valid_lft forever preferred_lft forever\n"))
         ));
