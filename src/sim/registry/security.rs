@@ -156,8 +156,8 @@ fn host_ports(all: &[&Value]) -> Option<String> {
     (!who.is_empty()).then(|| format!("hostPort ({} {verb} {what} {})", called("container", &who), found.join(", ")))
 }
 
-fn unconfined(pod: &Value, all: &[&Value]) -> Option<String> {
-    let bad = |context: &Value| context["seccompProfile"]["type"] == "Unconfined";
+/// The pod and the containers whose security contexts are bad, as they are called.
+fn culprits(pod: &Value, all: &[&Value], bad: impl Fn(&Value) -> bool) -> Vec<String> {
     let mut who = Vec::new();
     if bad(pod) {
         who.push("pod".to_owned());
@@ -166,6 +166,11 @@ fn unconfined(pod: &Value, all: &[&Value]) -> Option<String> {
     if !containers.is_empty() {
         who.push(called("container", &containers));
     }
+    who
+}
+
+fn unconfined(pod: &Value, all: &[&Value]) -> Option<String> {
+    let who = culprits(pod, all, |context| context["seccompProfile"]["type"] == "Unconfined");
     (!who.is_empty())
         .then(|| format!("seccompProfile ({} must not set securityContext.seccompProfile.type to \"Unconfined\")", who.join(" and ")))
 }
@@ -210,15 +215,7 @@ fn restrict(spec: &Value, all: &[&Value], volumes: &[&Value], out: &mut Vec<Stri
     } else if !unsaid.is_empty() && pod["runAsNonRoot"] != true {
         out.push(format!("runAsNonRoot != true (pod or {} must set securityContext.runAsNonRoot=true)", called("container", &unsaid)));
     }
-    let zero = |context: &Value| context["runAsUser"] == 0;
-    let mut who = Vec::new();
-    if zero(pod) {
-        who.push("pod".to_owned());
-    }
-    let containers = those(all, zero);
-    if !containers.is_empty() {
-        who.push(called("container", &containers));
-    }
+    let who = culprits(pod, all, |context| context["runAsUser"] == 0);
     if !who.is_empty() {
         out.push(format!("runAsUser=0 ({} must not set runAsUser=0)", who.join(" and ")));
     }
