@@ -6,6 +6,7 @@ mod checks;
 pub mod container;
 mod disk;
 mod environment;
+mod fields;
 mod files;
 mod host;
 pub mod image;
@@ -16,6 +17,7 @@ mod metrics;
 pub mod model;
 mod names;
 pub mod network;
+mod node_files;
 mod probe;
 pub mod programs;
 mod qdisc;
@@ -25,6 +27,7 @@ mod runtime;
 mod status;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use files::web_page;
 pub use host::{ContainerHost, exec_host};
