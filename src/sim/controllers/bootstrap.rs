@@ -55,8 +55,8 @@ pub fn bootstrap(world: &mut World) {
         "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
     });
     put(world, &SLICES, "default", slice);
-    // The name server is part of the model, not a pod: it has a Service and no selector.
-    let dns = json!({
+    // Without its pods the name server is part of the model: it has a Service and no selector.
+    let mut dns = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kube-dns", "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},
         "spec": {
@@ -69,6 +69,9 @@ pub fn bootstrap(world: &mut World) {
         },
         "status": {"loadBalancer": {}},
     });
+    if world.config.system_pods {
+        dns["spec"]["selector"] = json!({"k8s-app": "kube-dns"});
+    }
     put(world, &SERVICES, "kube-system", dns);
     let core = ".:53 {\n    errors\n    health\n    ready\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n      pods insecure\n      fallthrough in-addr.arpa ip6.arpa\n    }\n    forward . /etc/resolv.conf\n    cache 30\n    loop\n    reload\n    loadbalance\n}\n";
     put(
@@ -91,7 +94,7 @@ pub fn bootstrap(world: &mut World) {
     world.agenda.at(world.now.after(std::time::Duration::from_secs(1)), Event::Second);
 }
 
-/// What shows of the name server. It answers whether its pod runs or not.
+/// The name server. Others rely on its pods from when they are ready for the first time: `traffic::lookup`.
 fn name_server() -> Value {
     let labels = json!({"k8s-app": "kube-dns"});
     json!({

@@ -49,6 +49,8 @@ kinds! {
     JOBS = "batch", "jobs";
     /// Cron jobs.
     CRON_JOBS = "batch", "cronjobs";
+    /// Network policies.
+    POLICIES = "networking.k8s.io", "networkpolicies";
     /// Leases.
     LEASES = "coordination.k8s.io", "leases";
 }

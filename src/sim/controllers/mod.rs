@@ -124,7 +124,7 @@ fn react(world: &mut World, change: &Change) {
                 enqueue(world, key);
             }
         }
-        ("", "endpoints") => super::traffic::invalidate(world),
+        ("", "endpoints") | ("networking.k8s.io", "networkpolicies") => super::traffic::invalidate(world),
         ("", "secrets") if !gone && credentials::concerns(&change.object) => enqueue(world, key),
         ("", "serviceaccounts") if gone => {
             for secret in credentials::of_namespace(world, &key.namespace) {

@@ -27,10 +27,9 @@ pub(super) fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Ad
     }
     let faults = egress(pod, DNS_ADDRESS.parse().ok());
     let answered = (0..ATTEMPTS).any(|_| faults.packet(world, 80.0).is_some_and(|t| t < PATIENCE));
-    if !answered {
-        return Err(ResolveError::NoAnswer);
-    }
-    traffic::with_graph(world, |world, graph| lookup(world, graph, key, &name))
+    traffic::with_graph(world, |world, graph| {
+        if answered && traffic::answers(world, graph, key) { lookup(world, graph, key, &name) } else { Err(ResolveError::NoAnswer) }
+    })
 }
 
 fn lookup(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
+use super::policies::Policies;
 use crate::sim::controllers::kinds::{ENDPOINTS, SERVICES};
 use crate::sim::resource::Key;
 use crate::sim::world::World;
@@ -30,6 +31,8 @@ pub struct Graph {
     /// By namespace and name.
     pub services: BTreeMap<(String, String), Entry>,
     by_address: BTreeMap<Ipv4Addr, (String, String)>,
+    /// Who may talk to whom.
+    pub policies: Policies,
 }
 
 fn port(v: &Value) -> Option<u16> {
@@ -39,7 +42,7 @@ fn port(v: &Value) -> Option<u16> {
 impl Graph {
     /// Reads the store.
     pub fn read(world: &World) -> Self {
-        let mut graph = Self::default();
+        let mut graph = Self { policies: Policies::read(world), ..Self::default() };
         for (key, service) in world.store.list(&SERVICES, None) {
             let mut entry = Entry {
                 namespace: key.namespace.to_string(),
