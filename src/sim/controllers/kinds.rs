@@ -31,6 +31,8 @@ kinds! {
     CLAIMS = "", "persistentvolumeclaims";
     /// Persistent volumes.
     VOLUMES = "", "persistentvolumes";
+    /// Classes of storage.
+    STORAGE_CLASSES = "storage.k8s.io", "storageclasses";
     /// Events.
     EVENTS = "", "events";
     /// Endpoint slices.
