@@ -119,6 +119,7 @@ fn prepare(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
         };
         files.mount_directory(&mount.path, shared, &format!("{base}/{sub}"), read_only);
     }
+    files.sealed = model.read_only;
     if let Some(c) = pod.containers.get_mut(i) {
         c.files = files;
         c.prepared = true;

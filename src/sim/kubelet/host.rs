@@ -13,7 +13,6 @@ use super::network::{egress, ingress, join};
 use super::runtime::PodRun;
 use super::{environment, files, image, lifecycle, names, probe, qdisc};
 use crate::sim::clock::Hold;
-use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Files;
@@ -291,8 +290,17 @@ impl Host for ContainerHost {
         self.key.namespace.to_string()
     }
 
+    fn resolver(&self) -> String {
+        self.with(|w| w.runtime.pod(&self.key).map(|p| p.model.resolver.text()).unwrap_or_default())
+    }
+
+    fn hosts(&self) -> String {
+        self.with(|w| w.runtime.pod(&self.key).map(|p| p.model.resolver.hosts()).unwrap_or_default())
+    }
+
     fn name_server(&self) -> Ipv4Addr {
-        DNS_ADDRESS.parse().unwrap_or(Ipv4Addr::UNSPECIFIED)
+        let own = self.with(|w| w.runtime.pod(&self.key).and_then(|p| p.model.resolver.servers.first().copied()));
+        own.unwrap_or(Ipv4Addr::LOCALHOST)
     }
 
     fn workdir(&self) -> String {

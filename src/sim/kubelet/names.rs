@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use super::network::egress;
-use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
 use crate::sim::shell::ResolveError;
@@ -25,11 +24,38 @@ pub(super) fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Ad
     if *name == *key.name {
         return pod.address.ok_or(ResolveError::NoSuchName);
     }
-    let faults = egress(pod, DNS_ADDRESS.parse().ok());
+    if let Some(address) = pod.model.resolver.alias(&name) {
+        return Ok(address);
+    }
+    let faults = egress(pod, pod.model.resolver.servers.first().copied());
     let answered = (0..ATTEMPTS).any(|_| faults.packet(world, 80.0).is_some_and(|t| t < PATIENCE));
     traffic::with_graph(world, |world, graph| {
-        if answered && traffic::answers(world, graph, key) { lookup(world, graph, key, &name) } else { Err(ResolveError::NoAnswer) }
+        if answered && traffic::answers(world, graph, key) { find(world, graph, key, &name) } else { Err(ResolveError::NoAnswer) }
     })
+}
+
+/// What a pod's name server says to a name, when it answers at all.
+///
+/// # Errors
+/// That there is no such name, or no such server.
+pub fn find(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {
+    let Some(resolver) = world.runtime.pod(key).map(|p| &p.model.resolver) else { return Err(ResolveError::NoAnswer) };
+    if let Some(address) = resolver.alias(name) {
+        return Ok(address);
+    }
+    if !resolver.in_cluster() {
+        // A server outside knows nothing of what is here.
+        let ours = name.ends_with(".local") || name.ends_with(".svc") || !name.contains('.');
+        return match (resolver.outside(), ours) {
+            (false, _) => Err(ResolveError::NoAnswer),
+            (true, true) => Err(ResolveError::NoSuchName),
+            (true, false) => Ok(outside(name)),
+        };
+    }
+    let Some(candidates) = resolver.candidates(name, &key.namespace) else { return lookup(world, graph, key, name) };
+    let full = |n: &&String| n.contains('.') && (n.ends_with(".cluster.local") || !n.ends_with(".svc"));
+    let found = candidates.iter().filter(full).find_map(|n| lookup(world, graph, key, n).ok());
+    found.ok_or(ResolveError::NoSuchName)
 }
 
 fn lookup(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {

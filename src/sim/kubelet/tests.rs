@@ -1,3 +1,4 @@
+mod settings;
 mod volumes;
 
 use std::sync::Arc;

@@ -64,6 +64,8 @@ pub struct Files {
     root: Volume,
     /// The directory of the root that is taken for `/`; empty for all of it.
     base: String,
+    /// Whether the root cannot be changed.
+    pub sealed: bool,
     mounts: Vec<Mount>,
     /// Modification time of what is written; the shell sets it before each operation.
     pub now: Timestamp,
@@ -72,7 +74,7 @@ pub struct Files {
 impl Clone for Files {
     /// Copies the container's own layer; mounted volumes stay shared.
     fn clone(&self) -> Self {
-        Self { root: self.root.deep_copy(), base: self.base.clone(), mounts: self.mounts.clone(), now: self.now }
+        Self { root: self.root.deep_copy(), base: self.base.clone(), sealed: self.sealed, mounts: self.mounts.clone(), now: self.now }
     }
 }
 
@@ -125,10 +127,10 @@ impl Files {
 
     /// The same files, as a program sees them whose root is `directory`, an absolute path without links.
     pub fn rooted(&self, directory: &str) -> Self {
-        let (root, base, _) = self.place(directory);
+        let (root, base, sealed) = self.place(directory);
         let below = |m: &Mount| m.path.strip_prefix(directory).filter(|rest| rest.starts_with('/')).map(str::to_owned);
         let mounts = self.mounts.iter().filter_map(|m| Some(Mount { path: below(m)?, ..m.clone() })).collect();
-        Self { root: root.clone(), base: if base == "/" { String::new() } else { base }, mounts, now: self.now }
+        Self { root: root.clone(), base: if base == "/" { String::new() } else { base }, sealed, mounts, now: self.now }
     }
 
     /// Mounts a volume at `path`; whatever the image has there is hidden.
@@ -201,7 +203,7 @@ impl Files {
             }
         }
         let inner = if self.base.is_empty() { path.to_owned() } else { format!("{}{}", self.base, path.trim_end_matches('/')) };
-        (&self.root, inner, false)
+        (&self.root, inner, self.sealed)
     }
 
     /// The entry at exactly this path, not following a link in its last component.

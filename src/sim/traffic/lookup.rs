@@ -20,6 +20,10 @@ pub(super) fn serves(graph: &Graph) -> bool {
 /// Whether a pod's questions are answered. A cluster comes up with a name server that answers; from when its own pods have taken
 /// over, they must be there. A policy may keep the questions from it.
 pub fn answers(world: &World, graph: &Graph, key: &Key) -> bool {
+    let Some(resolver) = world.runtime.pod(key).map(|p| &p.model.resolver) else { return true };
+    if !resolver.in_cluster() {
+        return resolver.outside();
+    }
     if world.traffic.named && !serves(graph) {
         return false;
     }

@@ -11,7 +11,7 @@ use crate::sim::config::path_matches;
 use crate::sim::kubelet::container::Container;
 use crate::sim::kubelet::model::{Behaviour, ContainerModel};
 use crate::sim::kubelet::network::{Netem, egress, ingress, join};
-use crate::sim::kubelet::{accepts, share, status_of, work_time};
+use crate::sim::kubelet::{accepts, find, share, status_of, work_time};
 use crate::sim::resource::Key;
 use crate::sim::world::World;
 
@@ -91,8 +91,10 @@ fn locate(world: &mut World, graph: &Graph, ask: &Ask<'_>) -> Place {
             None => Place::Refused,
         };
     }
-    let (address, port) = match graph.at(ask.address) {
-        Some(service) => match service.ports.get(&ask.port) {
+    let on_node = matches!(ask.address.octets(), [192, 168, 64, 10..=99]);
+    let service = if on_node { graph.at_node(ask.port) } else { graph.at(ask.address).map(|s| (s, ask.port)) };
+    let (address, port) = match service {
+        Some((service, number)) => match service.ports.get(&number) {
             Some(behind) if behind.is_empty() => return Place::Refused,
             Some(behind) => {
                 // Draw only when there is a choice.
@@ -246,8 +248,7 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
             return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took + f64::from(LOOKUPS) * LOOKUP_PATIENCE);
         };
         took += looked_up;
-        let address =
-            graph.named(&call.service, &key.namespace).and_then(|s| s.address.or_else(|| s.ports.values().flatten().next().map(|b| b.0)));
+        let address = find(world, graph, key, &call.service).ok();
         let outcome = match address {
             Some(address) => {
                 let next = Ask { from: Some(key.clone()), address, port: call.port, path, timeout, weight: ask.weight };
@@ -287,7 +288,8 @@ fn look_up(world: &mut World, graph: &Graph, key: &Key) -> Option<f64> {
     if !answers(world, graph, key) {
         return None;
     }
-    let faults = egress(world.runtime.pod(key)?, Some(DNS));
+    let pod = world.runtime.pod(key)?;
+    let faults = egress(pod, pod.model.resolver.servers.first().copied());
     (0..LOOKUPS).find_map(|n| faults.packet(world, 80.0).map(|t| POD_RTT + t + f64::from(n) * LOOKUP_PATIENCE))
 }
 
