@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, LEASES, NAMESPACES, NODES, SERVICES, SLICES};
+use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, LEASES, NAMESPACES, NODES, PRIORITIES, SERVICES, SLICES};
 use super::namespace;
 use crate::sim::registry;
 use crate::sim::resource::{Key, Resource};
@@ -42,6 +42,21 @@ pub fn bootstrap(world: &mut World) {
         "status": {"loadBalancer": {}},
     });
     put(world, &SERVICES, "default", api);
+    let classes = [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+    ];
+    for (name, value, description) in classes {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+            "description": description, "preemptionPolicy": "PreemptLowerPriority",
+        });
+        put(world, &PRIORITIES, "", class);
+    }
     let labels = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "kubernetes", "labels": labels},

@@ -31,6 +31,8 @@ kinds! {
     CLAIMS = "", "persistentvolumeclaims";
     /// Persistent volumes.
     VOLUMES = "", "persistentvolumes";
+    /// Classes of priority.
+    PRIORITIES = "scheduling.k8s.io", "priorityclasses";
     /// Classes of storage.
     STORAGE_CLASSES = "storage.k8s.io", "storageclasses";
     /// Events.

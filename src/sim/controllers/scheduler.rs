@@ -64,7 +64,7 @@ pub fn schedule(world: &mut World, key: &Key) {
     let why = if total == 0 {
         "no nodes available to schedule pods".to_owned()
     } else {
-        // Nobody is driven out here: all have the same priority.
+        // Nobody is driven out here, whatever the priorities.
         let unhelpful = u32::try_from(total).unwrap_or(u32::MAX) - victims;
         let said = [(victims, "No preemption victims found for incoming pod"), (unhelpful, "Preemption is not helpful for scheduling")];
         let mut said: Vec<String> = said.iter().filter(|(n, _)| *n > 0).map(|(n, text)| format!("{n} {text}")).collect();
