@@ -15,6 +15,7 @@ mod logs;
 mod metrics;
 pub mod model;
 mod names;
+mod nap;
 pub mod network;
 mod probe;
 pub mod programs;

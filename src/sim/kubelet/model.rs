@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::nap::{self, Nap};
 use super::quantity;
 use crate::sim::config::{Call, ClockMode, Profile, SimConfig};
 
@@ -74,6 +75,8 @@ pub struct ContainerModel {
     pub sidecar: bool,
     /// What its process does.
     pub behaviour: Behaviour,
+    /// What a process that sleeps has done before.
+    pub before: Option<Vec<String>>,
 }
 
 /// A mounted volume.
@@ -217,6 +220,11 @@ impl ContainerModel {
         let probe = |field: &str| Probe::read(&c[field], &named);
         let command: Vec<String> = strings(&c["command"]).into_iter().chain(strings(&c["args"])).collect();
         let limit = |what: &str| quantity::parse(&c["resources"]["limits"][what]);
+        let behaviour = behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always");
+        let before = match behaviour {
+            Behaviour::Sleep(_) if config.programs => Nap::read(&command).map(|n| n.before),
+            _ => None,
+        };
         Self {
             name: c["name"].as_str().unwrap_or_default().to_owned(),
             image: c["image"].as_str().unwrap_or_default().to_owned(),
@@ -239,7 +247,8 @@ impl ContainerModel {
                 .collect(),
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",
-            behaviour: behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always"),
+            behaviour,
+            before,
             ports: if ports.is_empty() { implied_ports(c["image"].as_str().unwrap_or_default(), &command) } else { ports },
             command,
         }
@@ -306,6 +315,9 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none() && !init)) {
         return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone().into());
     }
+    if let Some(nap) = Nap::read(command).filter(|_| super::image::is_shell(image) && !offers(c)) {
+        return Behaviour::Sleep(nap.sleep);
+    }
     let meant_to_end =
         init || (!offers(c) && !command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
     if meant_to_end || (command.is_empty() && super::image::is_shell(image) && c["stdin"] != true) {
@@ -336,7 +348,10 @@ fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init:
         let says = command.iter().any(|w| ["echo", "date", "printf"].iter().any(|p| w.contains(p)));
         says && matches!(config.clock, ClockMode::Scaled(_))
     } else {
-        (one_shot && !matches!(understood, Some(Behaviour::Sleep(_)))) || (stdin && shell)
+        // A sleep that something comes after is the shell's, where time passes by itself.
+        let sleeps = matches!(understood, Some(Behaviour::Sleep(_)));
+        let between = matches!(config.clock, ClockMode::Scaled(_)) && understood.is_some() && !offers(c) && nap::between(command);
+        (one_shot && !sleeps) || between || (stdin && shell)
     };
     runs.then_some(Behaviour::Program { endless, stdin })
 }
@@ -365,14 +380,11 @@ fn implied_ports(image: &str, command: &[String]) -> Vec<u16> {
 
 /// Understands `sleep N`, endless loops, `true`, `false`, `exit N` and `echo`, bare or as one `sh -c` line.
 fn understand(command: &[String]) -> Option<Behaviour> {
-    let script = match command {
-        [] => return None,
-        [shell, flag, line, ..] if shell.rsplit('/').next().is_some_and(|s| matches!(s, "sh" | "bash" | "ash")) && flag.ends_with('c') => {
-            line.clone()
-        }
-        words => words.join(" "),
-    };
-    let script = script.trim();
+    if command.is_empty() {
+        return None;
+    }
+    let joined = command.join(" ");
+    let script = nap::script(command).unwrap_or(joined.trim());
     let mut lines = Vec::new();
     if script.starts_with("tail -f") {
         return Some(Behaviour::Sleep(None));
@@ -391,10 +403,7 @@ fn understand(command: &[String]) -> Option<Behaviour> {
             "echo" => lines.push(rest.trim().trim_matches(['"', '\'']).to_owned()),
             "sleep" if matches!(rest.trim(), "infinity" | "inf") => total = None,
             "sleep" => {
-                let each = rest
-                    .split_whitespace()
-                    .map(|d| quantity::duration(d).or_else(|| d.parse::<f64>().ok().and_then(|s| Duration::try_from_secs_f64(s).ok())));
-                let sum: Duration = each.sum::<Option<Duration>>()?;
+                let sum: Duration = rest.split_whitespace().map(nap::span).sum::<Option<Duration>>()?;
                 total = total.map(|t| t + sum);
             }
             "false" => return Some(Behaviour::Exit(1, lines)),
