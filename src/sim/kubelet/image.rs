@@ -97,7 +97,7 @@ pub fn is_bare(image: &str) -> bool {
 pub fn is_shell(image: &str) -> bool {
     matches!(
         repository(image).rsplit('/').next(),
-        Some("busybox" | "alpine" | "debian" | "ubuntu" | "centos" | "fedora" | "python" | "node")
+        Some("busybox" | "alpine" | "debian" | "ubuntu" | "centos" | "fedora" | "netshoot" | "python" | "node")
     )
 }
 

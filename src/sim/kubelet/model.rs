@@ -19,10 +19,12 @@ pub struct PodModel {
     pub restart: Restart,
     /// Grace period at the end.
     pub grace: Duration,
-    /// Init containers first, then the others.
+    /// Init containers first, then the others, then those that were added to look at them.
     pub containers: Vec<Arc<ContainerModel>>,
     /// How many of them are init containers.
     pub init: usize,
+    /// How many of them are not ephemeral.
+    pub lasting: usize,
     /// Volumes by name.
     pub volumes: BTreeMap<String, Value>,
     /// CPU in cores and memory in bytes requested, as the scheduler counts them.
@@ -77,6 +79,8 @@ pub struct ContainerModel {
     pub behaviour: Behaviour,
     /// What a process that sleeps has done before.
     pub before: Option<Vec<String>>,
+    /// Whose processes it sees.
+    pub target: Option<String>,
 }
 
 /// A mounted volume.
@@ -168,7 +172,9 @@ impl PodModel {
         let inits = list(&spec["initContainers"]);
         let init = list(&spec["initContainers"]).count();
         let all = inits.chain(list(&spec["containers"])).enumerate();
-        let containers = all.map(|(i, c)| Arc::new(ContainerModel::read(c, pod, config, i < init))).collect();
+        let mut containers: Vec<_> = all.map(|(i, c)| Arc::new(ContainerModel::read(c, pod, config, i < init))).collect();
+        let lasting = containers.len();
+        containers.extend(list(&spec["ephemeralContainers"]).map(|c| Arc::new(ContainerModel::ephemeral(c, pod, config))));
         let volumes = list(&spec["volumes"]).filter_map(|v| Some((v["name"].as_str()?.to_owned(), v.clone()))).collect();
         Self {
             node: spec["nodeName"].as_str().unwrap_or_default().to_owned(),
@@ -180,6 +186,7 @@ impl PodModel {
             grace: seconds(&spec["terminationGracePeriodSeconds"], 30),
             containers,
             init,
+            lasting,
             volumes,
             requests: crate::sim::controllers::scheduler::requests(pod),
             qos: qos(spec),
@@ -249,9 +256,21 @@ impl ContainerModel {
             sidecar: c["restartPolicy"] == "Always",
             behaviour,
             before,
+            target: None,
             ports: if ports.is_empty() { implied_ports(c["image"].as_str().unwrap_or_default(), &command) } else { ports },
             command,
         }
+    }
+
+    /// A container that somebody added to look at a running pod. It runs what it is told to, once, and serves nobody.
+    fn ephemeral(c: &Value, pod: &Value, config: &SimConfig) -> Self {
+        let alone = serde_json::json!({"metadata": {"namespace": pod["metadata"]["namespace"]}, "spec": {"restartPolicy": "Never"}});
+        let mut read = Self::read(c, &alone, config, false);
+        if matches!(read.behaviour, Behaviour::Serve(..)) {
+            read.behaviour = Behaviour::Sleep(None);
+        }
+        read.target = c["targetContainerName"].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+        read
     }
 
     /// The profile of a server; `None` for others.
@@ -300,7 +319,7 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if let Some(program) = program(c, command, pod, config, init) {
         return program;
     }
-    if let Some(b) = understand(command) {
+    if let Some(b) = understand(command).filter(|_| !listens(command)) {
         // A loop that waits for something is left when it is there, which it is taken to be.
         let leaves = command.iter().any(|w| ["break", "exit", "return"].iter().any(|way| w.contains(way)));
         return if init && leaves && b == Behaviour::Sleep(None) { Behaviour::Exit(0, Vec::new()) } else { b };
@@ -332,7 +351,7 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
 /// Whether a container's command is run for what it is: one that is meant to end, one that is typed to, a loop that says
 /// something. Servers are modelled by their profiles, and init containers end at once.
 fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init: bool) -> Option<Behaviour> {
-    if !config.programs || init {
+    if !config.programs || init || listens(command) {
         return None;
     }
     let stdin = c["stdin"] == true;
@@ -354,6 +373,11 @@ fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init:
         (one_shot && !sleeps) || between || (stdin && shell)
     };
     runs.then_some(Behaviour::Program { endless, stdin })
+}
+
+/// Whether a script is a server of netcat's, which the shell does not model.
+fn listens(command: &[String]) -> bool {
+    nap::script(command).is_some_and(|s| s.contains("nc -l"))
 }
 
 /// Whether a container is made to be asked something: whatever its pod's restart policy, it is a server.
@@ -435,6 +459,13 @@ mod tests {
         };
         assert_eq!(of("while true;do date;sleep 5; done"), Behaviour::Sleep(None));
         assert_eq!(of("while true; do nc -z db 5432 && break; sleep 1; done"), Behaviour::Exit(0, Vec::new()));
+    }
+
+    #[test]
+    fn a_netcat_that_listens_is_a_server() {
+        let command = words(&["sh", "-c", "while true; do date | nc -l -p 8080; done"]);
+        let found = behaviour(&json!({"image": "busybox"}), &command, &json!({}), &SimConfig::default(), false);
+        assert_eq!(found, Behaviour::Serve(Box::default(), Arc::new([])));
     }
 
     #[test]
