@@ -337,6 +337,9 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if let Some(nap) = Nap::read(command).filter(|_| super::image::is_shell(image) && !offers(c)) {
         return Behaviour::Sleep(nap.sleep);
     }
+    if config.programs && super::image::is_shell(image) && !offers(c) && nap::ends(command) {
+        return Behaviour::Program { endless: false, stdin: false };
+    }
     let meant_to_end =
         init || (!offers(c) && !command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
     if meant_to_end || (command.is_empty() && super::image::is_shell(image) && c["stdin"] != true) {

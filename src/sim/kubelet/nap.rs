@@ -46,6 +46,24 @@ pub(super) fn between(command: &[String]) -> bool {
     script(command).is_some_and(several) && Nap::read(command).is_none()
 }
 
+/// Programs of a shell's image that do something and end.
+const ENDING: [&str; 36] = [
+    "[", "cat", "cd", "chmod", "cp", "curl", "date", "df", "dig", "du", "echo", "env", "exit", "export", "false", "find", "free", "grep",
+    "head", "hostname", "id", "ls", "mkdir", "nslookup", "printenv", "printf", "ps", "pwd", "rm", "set", "sort", "stat", "true", "uname",
+    "wc", "wget",
+];
+
+/// Whether each program that a command names ends by itself.
+pub(super) fn ends(command: &[String]) -> bool {
+    let known = |word: &str| ENDING.contains(&word.rsplit('/').next().unwrap_or(word));
+    let first = |part: &str| part.split_whitespace().next().is_none_or(known);
+    match (script(command), command) {
+        (Some(script), _) => !script.is_empty() && script.split([';', '&', '|', '\n']).all(first),
+        (None, [program, ..]) => known(program),
+        (None, []) => false,
+    }
+}
+
 /// The line of a `sh -c` command.
 pub(super) fn script(command: &[String]) -> Option<&str> {
     match command {
@@ -92,6 +110,9 @@ mod tests {
             assert_eq!(read(script), None, "{script}");
         }
         assert_eq!(Nap::read(&["sleep".to_owned(), "5".to_owned()]), None);
+        let of = |script: &str| ends(&["sh", "-c", script].map(str::to_owned));
+        assert!(of("wget -qO- http://web | grep -c up; date") && !of("date; httpd -f") && !of(""));
+        assert!(ends(&["/bin/date".to_owned()]) && !ends(&["httpd".to_owned()]) && !ends(&[]));
         let of = |script: &str| between(&["sh", "-c", script].map(str::to_owned));
         assert!(of("echo a; sleep 5; echo b") && !of("echo a; sleep 5") && !of("sleep 5;"));
     }
