@@ -106,6 +106,12 @@ pub fn programs(image: &str) -> &'static [&'static str] {
     if repository(image).rsplit('/').next() == Some("python") { &["python", "python3"] } else { &[] }
 }
 
+/// The program that a well-known image gives its arguments to.
+pub fn entrypoint(image: &str) -> Option<&'static str> {
+    let repository = repository(image);
+    matches!(repository.trim_start_matches("docker.io/"), "curlimages/curl" | "alpine/curl").then_some("curl")
+}
+
 /// The port that a well-known server's image listens on when nothing else is said.
 pub fn own_port(image: &str) -> Option<u16> {
     Some(match repository(image).rsplit('/').next()? {

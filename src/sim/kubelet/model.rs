@@ -225,7 +225,12 @@ impl ContainerModel {
             }
         };
         let probe = |field: &str| Probe::read(&c[field], &named);
-        let command: Vec<String> = strings(&c["command"]).into_iter().chain(strings(&c["args"])).collect();
+        let mut command = strings(&c["command"]);
+        let arguments = strings(&c["args"]);
+        if command.is_empty() && !arguments.is_empty() {
+            command.extend(super::image::entrypoint(c["image"].as_str().unwrap_or_default()).map(str::to_owned));
+        }
+        command.extend(arguments);
         let limit = |what: &str| quantity::parse(&c["resources"]["limits"][what]);
         let behaviour = behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always");
         let before = match behaviour {
