@@ -241,6 +241,8 @@ pub(super) struct Subject {
     pub(super) user: String,
     /// Its organisations.
     pub(super) groups: Vec<String>,
+    /// SHA-256 of the certificate, in hexadecimal digits.
+    pub(super) fingerprint: String,
 }
 
 /// How a request finds its connection.

@@ -15,6 +15,7 @@ use rcgen::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -212,7 +213,9 @@ impl Client for TlsStream<Arriving> {
         let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let name = read.subject();
         let user = name.iter_common_name().next()?.as_str().ok()?.to_owned();
-        Some(Subject { user, groups: name.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect() })
+        let groups = name.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
+        let fingerprint = Sha256::digest(certificate.as_ref()).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        Some(Subject { user, groups, fingerprint })
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
+use super::call::decode;
 use crate::sim::connections::Subject;
 use crate::sim::controllers::kinds::{PODS, SECRETS, SERVICE_ACCOUNTS};
 use crate::sim::resource::{Key, Resource};
@@ -17,6 +18,8 @@ use crate::sim::world::World;
 
 /// Its members may do everything, whatever roles say.
 const MASTERS: &str = "system:masters";
+/// Which of his credentials a user has shown.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 const API_GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Who asks.
@@ -28,8 +31,8 @@ pub(super) struct Identity {
     pub(super) uid: String,
     /// Groups.
     pub(super) groups: Vec<String>,
-    /// What else is known, from the token.
-    pub(super) extra: BTreeMap<&'static str, String>,
+    /// What else is known: from the token or the certificate, or from those who impersonate.
+    pub(super) extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Identity {
@@ -41,7 +44,8 @@ impl Identity {
     pub(super) fn certified(subject: &Subject) -> Self {
         let mut groups = subject.groups.clone();
         groups.push("system:authenticated".to_owned());
-        Self { user: subject.user.clone(), groups, ..Self::default() }
+        let extra = BTreeMap::from([(CREDENTIAL.to_owned(), vec![format!("X509SHA256={}", subject.fingerprint)])]);
+        Self { user: subject.user.clone(), groups, extra, ..Self::default() }
     }
 
     /// The user of a token that is meant for one of `audiences`; `None`: nobody's.
@@ -64,10 +68,10 @@ impl Identity {
         lives(&SERVICE_ACCOUNTS, &of["serviceaccount"])?;
         let mut who = Self::account(namespace, of["serviceaccount"]["name"].as_str()?);
         of["serviceaccount"]["uid"].as_str()?.clone_into(&mut who.uid);
-        let mut know = |key, value: &Value, before: &str| {
-            who.extra.extend(value.as_str().map(|v| (key, format!("{before}{v}"))));
+        let mut know = |key: &str, value: &Value, before: &str| {
+            who.extra.extend(value.as_str().map(|v| (key.to_owned(), vec![format!("{before}{v}")])));
         };
-        know("authentication.kubernetes.io/credential-id", &claims["jti"], "JTI=");
+        know(CREDENTIAL, &claims["jti"], "JTI=");
         if of["pod"].is_object() {
             lives(&PODS, &of["pod"])?;
             know("authentication.kubernetes.io/pod-name", &of["pod"]["name"], "");
@@ -113,7 +117,7 @@ impl Identity {
             v["uid"] = self.uid.as_str().into();
         }
         if !self.extra.is_empty() {
-            v["extra"] = self.extra.iter().map(|(k, v)| ((*k).to_owned(), json!([v]))).collect::<serde_json::Map<_, _>>().into();
+            v["extra"] = json!(self.extra);
         }
         v
     }
@@ -126,17 +130,23 @@ pub(super) fn impersonated(headers: &HeaderMap) -> Option<Identity> {
     if user.is_empty() {
         return None;
     }
+    let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers {
+        if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
+            extra.entry(decode(key, false)).or_default().push(value.to_owned());
+        }
+    }
     let mut groups: Vec<String> = headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
     if let Some((namespace, name)) = user.strip_prefix("system:serviceaccount:").and_then(|r| r.split_once(':'))
         && groups.is_empty()
     {
-        return Some(Identity { uid: text("impersonate-uid"), ..Identity::account(namespace, name) });
+        return Some(Identity { uid: text("impersonate-uid"), extra, ..Identity::account(namespace, name) });
     }
     let all = if user == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
     if !groups.iter().any(|g| g == all) {
         groups.push(all.to_owned());
     }
-    Some(Identity { user, uid: text("impersonate-uid"), groups, ..Identity::default() })
+    Some(Identity { user, uid: text("impersonate-uid"), groups, extra })
 }
 
 /// Something that somebody wants to do.
@@ -209,6 +219,13 @@ pub(super) fn check_impersonation(world: &World, who: &Identity, wanted: &Identi
     };
     for group in wanted.groups.iter().filter(|g| !implied(g)) {
         check(world, who, &Action { verb: "impersonate", resource: "groups", name: group, ..Action::default() })?;
+    }
+    let further = Action { verb: "impersonate", group: "authentication.k8s.io", ..Action::default() };
+    if !wanted.uid.is_empty() {
+        check(world, who, &Action { resource: "uids", name: &wanted.uid, ..further.clone() })?;
+    }
+    for (key, value) in wanted.extra.iter().flat_map(|(key, values)| values.iter().map(move |v| (key, v))) {
+        check(world, who, &Action { resource: "userextras", subresource: key, name: value, ..further.clone() })?;
     }
     Ok(())
 }
@@ -354,5 +371,9 @@ mod tests {
         headers.insert("impersonate-user", "jane".parse().unwrap());
         assert_eq!(impersonated(&headers).map(|i| i.groups), Some(vec!["system:authenticated".to_owned()]));
         assert_eq!(impersonated(&HeaderMap::new()), None);
+        headers.append("impersonate-extra-acme.com%2Fscopes", "view, of all".parse().unwrap());
+        headers.append("impersonate-extra-acme.com%2Fscopes", "edit".parse().unwrap());
+        let extra = json!({"acme.com/scopes": ["view, of all", "edit"]});
+        assert_eq!(impersonated(&headers).map(|i| i.info()["extra"].clone()), Some(extra));
     }
 }

@@ -63,10 +63,22 @@ fn value(content_type: &str, body: &[u8]) -> Result<Value, Unreadable> {
     }
 }
 
+/// A patch: JSON text.
+pub(super) fn patch(content_type: &str, body: &[u8]) -> Result<Value, Status> {
+    let strategic = content_type == "application/strategic-merge-patch+json";
+    let told = |e| Status::bad_request(if strategic { words(&e) } else { format!("error decoding patch: {}", words(&e)) });
+    serde_json::from_slice(body).map_err(told)
+}
+
+/// Go's words for an error in JSON.
+fn words(e: &serde_json::Error) -> String {
+    if e.is_eof() { "unexpected end of JSON input".to_owned() } else { e.to_string() }
+}
+
 /// JSON text, with Go's words for errors.
 fn json(body: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(body).map_err(|e| {
-        let why = if e.is_eof() { "unexpected end of JSON input".to_owned() } else { e.to_string() };
+        let why = words(&e);
         let shown: String = String::from_utf8_lossy(body).chars().take(200).collect();
         format!("couldn't get version/kind; json parse error: {why} ({shown})")
     })

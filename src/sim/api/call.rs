@@ -183,7 +183,7 @@ fn query(text: &str) -> Vec<(String, String)> {
 }
 
 /// Percent decoding; in queries `+` is a space.
-fn decode(text: &str, plus: bool) -> String {
+pub(super) fn decode(text: &str, plus: bool) -> String {
     let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

@@ -47,8 +47,9 @@ pub(super) fn container(pod: &Value, wanted: Option<&str>) -> Result<String, Sta
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let own = container_names(pod, "containers");
     let init = container_names(pod, "initContainers");
+    let ephemeral = container_names(pod, "ephemeralContainers");
     match (wanted, own.as_slice()) {
-        (Some(w), _) if own.iter().chain(&init).any(|c| c == w) => Ok(w.to_owned()),
+        (Some(w), _) if own.iter().chain(&init).chain(&ephemeral).any(|c| c == w) => Ok(w.to_owned()),
         (Some(w), _) => Err(Status::bad_request(format!("container {w} is not valid for pod {name}"))),
         (None, [one]) => Ok(one.clone()),
         (None, many) => {
@@ -63,7 +64,7 @@ pub(super) fn container(pod: &Value, wanted: Option<&str>) -> Result<String, Sta
 
 /// Identity of a container's run: it changes with every restart.
 fn run_of(pod: Option<&Arc<Value>>, container: &str) -> Option<(String, bool)> {
-    let status = ["containerStatuses", "initContainerStatuses"]
+    let status = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"]
         .iter()
         .flat_map(|f| pod.map(|p| &p["status"][*f]).and_then(Value::as_array).into_iter().flatten())
         .find(|c| c["name"] == container)?;

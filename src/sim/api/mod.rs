@@ -19,6 +19,7 @@ mod escalation;
 mod exec;
 mod exposition;
 mod forward;
+mod labels;
 mod logs;
 mod metrics;
 mod node;

@@ -46,7 +46,7 @@ pub(super) fn set(world: &mut World, call: &Call, target: &Target, body: &[u8]) 
     let wanted = if call.method == axum::http::Method::PUT {
         body::object(&call.content_type, body, "autoscaling/v1", "Scale")?
     } else {
-        let patch: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+        let patch = body::patch(&call.content_type, body)?;
         let mut call = call.clone();
         // A Scale has no lists: both kinds of merge do the same.
         if call.content_type == "application/strategic-merge-patch+json" {

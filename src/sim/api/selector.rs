@@ -2,18 +2,9 @@
 
 use serde_json::Value;
 
+use super::labels::{self, Test};
 use crate::sim::catalog::Kind;
 use crate::sim::status::Status;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Test {
-    In(Vec<String>),
-    NotIn(Vec<String>),
-    Exists,
-    Missing,
-    Greater(i64),
-    Less(i64),
-}
 
 /// A conjunction of tests on labels and fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +16,8 @@ pub(super) struct Selector {
 impl Selector {
     /// From the query parameters of a list of `kind`.
     pub(super) fn parse(kind: &Kind, labels: Option<&str>, fields: Option<&str>) -> Result<Self, Status> {
-        Ok(Self { labels: parse_labels(labels.unwrap_or_default())?, fields: parse_fields(kind, fields.unwrap_or_default())? })
+        let labels = labels::parse(labels.unwrap_or_default()).map_err(Status::bad_request)?;
+        Ok(Self { labels, fields: parse_fields(kind, fields.unwrap_or_default())? })
     }
 
     /// From a `metav1.LabelSelector`.
@@ -157,76 +149,6 @@ fn supported(kind: &Kind, path: &str) -> bool {
         ("batch", "jobs") => path == "status.successful",
         _ => false,
     }
-}
-
-fn parse_labels(text: &str) -> Result<Vec<(String, Test)>, Status> {
-    let bad = |part: &str| Status::bad_request(format!("unable to parse requirement: found '{part}', in selector '{text}'"));
-    let mut out = Vec::new();
-    let mut rest = text.trim();
-    // Each turn takes at least one character.
-    while !rest.is_empty() {
-        let depth_end = end_of_requirement(rest);
-        let (part, after) = rest.split_at(depth_end);
-        rest = after.strip_prefix(',').unwrap_or(after).trim_start();
-        let part = part.trim();
-        if part.is_empty() {
-            return Err(bad(","));
-        }
-        out.push(requirement(part).ok_or_else(|| bad(part))?);
-        if rest.len() == after.len() && !after.is_empty() {
-            return Err(bad(after));
-        }
-    }
-    Ok(out)
-}
-
-/// Where the first comma outside parentheses is.
-fn end_of_requirement(text: &str) -> usize {
-    let mut depth = 0_i32;
-    for (i, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth <= 0 => return i,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-fn requirement(part: &str) -> Option<(String, Test)> {
-    let key = |k: &str| {
-        let k = k.trim();
-        let fine = !k.is_empty() && k.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
-        fine.then(|| k.to_owned())
-    };
-    if let Some(k) = part.strip_prefix('!') {
-        return Some((key(k)?, Test::Missing));
-    }
-    if let Some(open) = part.find('(') {
-        let values = part.get(open + 1..)?.strip_suffix(')')?.split(',').map(|v| v.trim().to_owned()).collect();
-        let mut words = part.get(..open)?.split_whitespace();
-        let (k, op) = (words.next()?, words.next()?);
-        let test = match op {
-            "in" => Test::In(values),
-            "notin" => Test::NotIn(values),
-            _ => return None,
-        };
-        return Some((key(k)?, test));
-    }
-    if let Some((k, v)) = part.split_once("!=") {
-        return Some((key(k)?, Test::NotIn(vec![v.trim().to_owned()])));
-    }
-    if let Some((k, v)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Some((key(k)?, Test::In(vec![v.trim().to_owned()])));
-    }
-    if let Some((k, v)) = part.split_once('>') {
-        return Some((key(k)?, Test::Greater(v.trim().parse().ok()?)));
-    }
-    if let Some((k, v)) = part.split_once('<') {
-        return Some((key(k)?, Test::Less(v.trim().parse().ok()?)));
-    }
-    Some((key(part)?, Test::Exists))
 }
 
 #[cfg(test)]

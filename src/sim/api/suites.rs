@@ -119,6 +119,8 @@ async fn a_certificate_tells_who_asks() {
     let answer: Value = client.request(request.body(review).unwrap()).await.unwrap();
     let user = &answer["status"]["userInfo"];
     assert_eq!((&user["username"], &user["groups"]), (&json!("kubernetes-admin"), &json!(["system:masters", "system:authenticated"])));
+    let credential = user["extra"]["authentication.kubernetes.io/credential-id"][0].as_str().unwrap();
+    assert!(credential.strip_prefix("X509SHA256=").is_some_and(|hex| hex.len() == 64), "{credential}");
     let secrets: Value = client.request(http::Request::get("/api/v1/secrets").body(Vec::new()).unwrap()).await.unwrap();
     assert_eq!(secrets["kind"], "SecretList");
     sim.shutdown().await;

@@ -437,6 +437,21 @@ async fn roles_are_enforced_over_tls() {
     assert_eq!(ask("t1", "GET", pods, &other, Value::Null).await.0, 403);
     let (code, refused) = ask("t2", "GET", pods, &other, Value::Null).await;
     assert_eq!((code, &refused["details"]), (403, &json!({"kind": "users", "name": "jane"})));
+    // Leave to stand for a user is no leave to bear what is known of him.
+    let rule = json!({"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]});
+    let role = json!({"metadata": {"name": "stand-in"}, "rules": [rule]});
+    assert_eq!(ask("t1", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", &[], role).await.0, 201);
+    let binding = json!({"metadata": {"name": "stand-in"}, "subjects": [{"kind": "Group", "name": "robots", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "stand-in"}});
+    assert_eq!(ask("t1", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &[], binding).await.0, 201);
+    let own = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    assert_eq!(ask("t2", "POST", own, &other, json!({})).await.1["status"]["userInfo"]["username"], "jane");
+    for (header, resource) in [("impersonate-uid", "uids"), ("impersonate-extra-scopes", "userextras/scopes")] {
+        let more = [other[0], (header, "all")];
+        let (code, refused) = ask("t2", "POST", own, &more, json!({})).await;
+        let words = format!("cannot impersonate resource \"{resource}\" in API group \"authentication.k8s.io\" at the cluster scope");
+        assert!(code == 403 && refused["message"].as_str().unwrap().ends_with(&words), "{refused}");
+    }
     sim.shutdown().await;
 }
 

@@ -203,7 +203,7 @@ pub(super) fn patch(world: &mut World, call: &Call, target: &Target, body: &[u8]
     let key = target.key();
     let old = world.store.get(&key).cloned().ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
     let shown = versions::to_wire(kind, &old);
-    let change: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    let change = body::patch(&call.content_type, body)?;
     let mut new = patched(call, kind, &shown, &change)?;
     if new["metadata"]["name"] != old["metadata"]["name"] {
         let name = new["metadata"]["name"].as_str().unwrap_or_default();

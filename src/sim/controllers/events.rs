@@ -111,25 +111,25 @@ pub struct Report<'a> {
     pub reason: &'a str,
     /// The text.
     pub message: String,
-    /// `spec.containers{name}` for events about one container.
-    pub field_path: Option<String>,
+    /// The container that it is about.
+    pub container: Option<String>,
 }
 
 impl<'a> Report<'a> {
     /// A normal event.
     pub fn normal(reason: &'a str, message: impl Into<String>) -> Self {
-        Self { warning: false, reason, message: message.into(), field_path: None }
+        Self { warning: false, reason, message: message.into(), container: None }
     }
 
     /// A warning.
     pub fn warning(reason: &'a str, message: impl Into<String>) -> Self {
-        Self { warning: true, reason, message: message.into(), field_path: None }
+        Self { warning: true, reason, message: message.into(), container: None }
     }
 
     /// About one container.
     #[must_use]
     pub fn about(mut self, container: &str) -> Self {
-        self.field_path = Some(format!("spec.containers{{{container}}}"));
+        self.container = Some(container.to_owned());
         self
     }
 }
@@ -144,7 +144,8 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
         COMBINED.clone_into(&mut text);
     }
     let uid = object::uid(regarding);
-    let id = digest(&[uid, report.reason, source.component, &text]);
+    let field = report.container.as_deref().map(|c| field_of(regarding, c)).unwrap_or_default();
+    let id = digest(&[uid, &field, report.reason, source.component, &text]);
     let events = &mut world.controllers.events;
     let observed = events.seen.entry(id).or_insert(Observed { event: None, count: 0, first: now, last: now });
     observed.count += 1;
@@ -181,8 +182,8 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
     if let Some(v) = regarding["metadata"]["resourceVersion"].as_str() {
         involved["resourceVersion"] = v.into();
     }
-    if let Some(f) = &report.field_path {
-        involved["fieldPath"] = f.as_str().into();
+    if !field.is_empty() {
+        involved["fieldPath"] = field.into();
     }
     let kind_of_event = if report.warning { "Warning" } else { "Normal" };
     let mut event = json!({
@@ -214,6 +215,13 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
     {
         observed.event = Some(Key::new(&EVENTS, namespace, &name));
     }
+}
+
+/// Where a container stands in its pod.
+fn field_of(pod: &Value, container: &str) -> String {
+    let holds = |list: &&str| pod["spec"][*list].as_array().is_some_and(|all| all.iter().any(|c| c["name"] == container));
+    let list = ["initContainers", "ephemeralContainers"].into_iter().find(holds).unwrap_or("containers");
+    format!("spec.{list}{{{container}}}")
 }
 
 /// Whether this is one too many of events that differ in their text only: such events share one object.

@@ -23,6 +23,8 @@ use crate::sim::world::{Engine, World};
 
 /// Process ids: the main process, its child when it is a shell's, the first stressor.
 const MAIN: u32 = 1;
+/// Where the process ids of a container begin that sees those of another.
+const BESIDE: u32 = 5000;
 const CHILD: u32 = 7;
 const STRESS: u32 = 200;
 const SIGKILL: i32 = 9;
@@ -140,6 +142,15 @@ fn processes(w: &World, model: &ContainerModel, c: &Container) -> Vec<ProcessInf
         }
     }
     out
+}
+
+/// What a container sees: its own processes, and before them those of the container that it was added to.
+fn seen(w: &World, pod: &PodRun, model: &ContainerModel, c: &Container) -> Vec<ProcessInfo> {
+    let own = processes(w, model, c);
+    let target = model.target.as_deref().and_then(|t| pod.index(t));
+    let Some((other, run)) = target.and_then(|i| Some((pod.model.containers.get(i)?, pod.containers.get(i)?))) else { return own };
+    let beside = |p: ProcessInfo| ProcessInfo { pid: p.pid + BESIDE, parent: if p.parent == 0 { 0 } else { p.parent + BESIDE }, ..p };
+    processes(w, other, run).into_iter().chain(own.into_iter().map(beside)).collect()
 }
 
 /// Delivers a signal in a container; whether there is such a process.
@@ -336,11 +347,17 @@ impl Host for ContainerHost {
     }
 
     fn processes(&self) -> Vec<ProcessInfo> {
-        self.look(|w, _, model, c| processes(w, model, c)).unwrap_or_default()
+        self.look(seen).unwrap_or_default()
     }
 
     fn kill(&self, pid: u32, number: i32) -> bool {
-        self.with(|w| signal(w, &self.key, &self.container, pid, number))
+        let target = self.look(|_, _, model, _| model.target.clone()).flatten();
+        let (container, pid) = match &target {
+            Some(target) if pid < BESIDE => (target, pid),
+            Some(_) => (&self.container, pid - BESIDE),
+            None => (&self.container, pid),
+        };
+        self.with(|w| signal(w, &self.key, container, pid, number))
     }
 
     fn listening(&self) -> Vec<u16> {

@@ -97,13 +97,19 @@ pub fn is_bare(image: &str) -> bool {
 pub fn is_shell(image: &str) -> bool {
     matches!(
         repository(image).rsplit('/').next(),
-        Some("busybox" | "alpine" | "debian" | "ubuntu" | "centos" | "fedora" | "python" | "node")
+        Some("busybox" | "alpine" | "debian" | "ubuntu" | "centos" | "fedora" | "netshoot" | "python" | "node")
     )
 }
 
 /// What a well-known image brings beyond the programs of its system.
 pub fn programs(image: &str) -> &'static [&'static str] {
     if repository(image).rsplit('/').next() == Some("python") { &["python", "python3"] } else { &[] }
+}
+
+/// The program that a well-known image gives its arguments to.
+pub fn entrypoint(image: &str) -> Option<&'static str> {
+    let repository = repository(image);
+    matches!(repository.trim_start_matches("docker.io/"), "curlimages/curl" | "alpine/curl").then_some("curl")
 }
 
 /// The port that a well-known server's image listens on when nothing else is said.

@@ -145,7 +145,6 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
                 run.ends = Some((now.after(p.exits_after), code));
             }
         }
-        Behaviour::Sleep(Some(d)) => run.ends = Some((now.after(*d), 0)),
         Behaviour::Exit(code, _) => run.ends = Some((now.after(Duration::from_millis(50)), *code)),
         Behaviour::Program { endless, stdin } => {
             let program = Program {
@@ -155,6 +154,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
                 image: model.image.clone(),
                 argv: if model.command.is_empty() { vec!["sh".to_owned()] } else { model.command.clone() },
                 endless: *endless,
+                naps: false,
             };
             if *stdin {
                 world.runtime.waiting.insert((key.clone(), model.name.clone()), program);
@@ -162,7 +162,20 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
                 world.runtime.started.push(program);
             }
         }
-        Behaviour::Sleep(None) | Behaviour::Pause => {}
+        Behaviour::Sleep(d) => {
+            run.ends = d.map(|d| (now.after(d), 0));
+            let (key, container, id, image) = (key.clone(), model.name.clone(), c.id.clone(), model.image.clone());
+            world.runtime.started.extend(model.before.clone().map(|argv| Program {
+                key,
+                container,
+                id,
+                image,
+                argv,
+                endless: false,
+                naps: true,
+            }));
+        }
+        Behaviour::Pause => {}
     }
     let brief = run.ends.is_some_and(|(at, _)| at < now.after(RELIST));
     c.life = Life::Running(run);

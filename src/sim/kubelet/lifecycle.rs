@@ -79,7 +79,9 @@ pub fn pod_changed(world: &mut World, change: &Change) {
     if let Some(run) = world.runtime.pods.get_mut(key) {
         if spec_changed {
             let model = PodModel::read(pod, &world.config);
-            if model.containers.len() == run.containers.len() {
+            let added = model.containers.len().saturating_sub(run.containers.len());
+            if model.lasting == run.model.lasting && run.containers.len() + added == model.containers.len() {
+                run.containers.extend((0..added).map(|_| Container::default()));
                 run.model = model;
                 run.dirty = true;
                 due = true;
@@ -246,7 +248,7 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
     let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && !pod.ended();
     let node = pod.model.node.clone();
     let restart = pod.model.restart;
-    let is_init = i < pod.model.init;
+    let (is_init, is_ephemeral) = (i < pod.model.init, i >= pod.model.lasting);
     let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return false };
     match &mut c.life {
         Life::Waiting { next: None, .. } if turn => {
@@ -303,7 +305,7 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             }
             false
         }
-        Life::Ended(e) if pod.terminating.is_none() => {
+        Life::Ended(e) if pod.terminating.is_none() && !is_ephemeral => {
             let again = match restart {
                 Restart::Always => !(is_init && e.code == 0 && !model.sidecar),
                 Restart::OnFailure => e.code != 0,

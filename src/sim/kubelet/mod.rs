@@ -16,6 +16,7 @@ mod logs;
 mod metrics;
 pub mod model;
 mod names;
+mod nap;
 pub mod network;
 mod node_files;
 mod probe;

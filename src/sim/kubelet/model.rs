@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::nap::{self, Nap};
 use super::quantity;
 use super::resolver::Resolver;
 use crate::sim::config::{Call, ClockMode, Profile, SimConfig};
@@ -19,10 +20,12 @@ pub struct PodModel {
     pub restart: Restart,
     /// Grace period at the end.
     pub grace: Duration,
-    /// Init containers first, then the others.
+    /// Init containers first, then the others, then those that were added to look at them.
     pub containers: Vec<Arc<ContainerModel>>,
     /// How many of them are init containers.
     pub init: usize,
+    /// How many of them are not ephemeral.
+    pub lasting: usize,
     /// Volumes by name.
     pub volumes: BTreeMap<String, Value>,
     /// How it resolves names.
@@ -85,6 +88,10 @@ pub struct ContainerModel {
     pub sidecar: bool,
     /// What its process does.
     pub behaviour: Behaviour,
+    /// What a process that sleeps has done before.
+    pub before: Option<Vec<String>>,
+    /// Whose processes it sees.
+    pub target: Option<String>,
 }
 
 /// A mounted volume.
@@ -176,7 +183,9 @@ impl PodModel {
         let inits = list(&spec["initContainers"]);
         let init = list(&spec["initContainers"]).count();
         let all = inits.chain(list(&spec["containers"])).enumerate();
-        let containers = all.map(|(i, c)| Arc::new(ContainerModel::read(c, pod, config, i < init))).collect();
+        let mut containers: Vec<_> = all.map(|(i, c)| Arc::new(ContainerModel::read(c, pod, config, i < init))).collect();
+        let lasting = containers.len();
+        containers.extend(list(&spec["ephemeralContainers"]).map(|c| Arc::new(ContainerModel::ephemeral(c, pod, config))));
         let volumes = list(&spec["volumes"]).filter_map(|v| Some((v["name"].as_str()?.to_owned(), v.clone()))).collect();
         Self {
             node: spec["nodeName"].as_str().unwrap_or_default().to_owned(),
@@ -188,6 +197,7 @@ impl PodModel {
             grace: seconds(&spec["terminationGracePeriodSeconds"], 30),
             containers,
             init,
+            lasting,
             volumes,
             resolver: Resolver::read(pod),
             requests: crate::sim::controllers::scheduler::requests(pod),
@@ -227,8 +237,18 @@ impl ContainerModel {
             }
         };
         let probe = |field: &str| Probe::read(&c[field], &named);
-        let command: Vec<String> = strings(&c["command"]).into_iter().chain(strings(&c["args"])).collect();
+        let mut command = strings(&c["command"]);
+        let arguments = strings(&c["args"]);
+        if command.is_empty() && !arguments.is_empty() {
+            command.extend(super::image::entrypoint(c["image"].as_str().unwrap_or_default()).map(str::to_owned));
+        }
+        command.extend(arguments);
         let limit = |what: &str| quantity::parse(&c["resources"]["limits"][what]);
+        let behaviour = behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always");
+        let before = match behaviour {
+            Behaviour::Sleep(_) if config.programs => Nap::read(&command).map(|n| n.before),
+            _ => None,
+        };
         Self {
             name: c["name"].as_str().unwrap_or_default().to_owned(),
             image: c["image"].as_str().unwrap_or_default().to_owned(),
@@ -258,10 +278,23 @@ impl ContainerModel {
             log_tells: c["terminationMessagePolicy"] == "FallbackToLogsOnError",
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",
-            behaviour: behaviour(c, &command, pod, config, init && c["restartPolicy"] != "Always"),
+            behaviour,
+            before,
+            target: None,
             ports: if ports.is_empty() { implied_ports(c["image"].as_str().unwrap_or_default(), &command) } else { ports },
             command,
         }
+    }
+
+    /// A container that somebody added to look at a running pod. It runs what it is told to, once, and serves nobody.
+    fn ephemeral(c: &Value, pod: &Value, config: &SimConfig) -> Self {
+        let alone = serde_json::json!({"metadata": {"namespace": pod["metadata"]["namespace"]}, "spec": {"restartPolicy": "Never"}});
+        let mut read = Self::read(c, &alone, config, false);
+        if matches!(read.behaviour, Behaviour::Serve(..)) {
+            read.behaviour = Behaviour::Sleep(None);
+        }
+        read.target = c["targetContainerName"].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+        read
     }
 
     /// The profile of a server; `None` for others.
@@ -327,7 +360,7 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     if let Some(program) = program(c, command, pod, config, init) {
         return program;
     }
-    if let Some(b) = understand(command) {
+    if let Some(b) = understand(command).filter(|_| !listens(command)) {
         // A loop that waits for something is left when it is there, which it is taken to be.
         let leaves = command.iter().any(|w| ["break", "exit", "return"].iter().any(|way| w.contains(way)));
         return if init && leaves && b == Behaviour::Sleep(None) { Behaviour::Exit(0, Vec::new()) } else { b };
@@ -341,6 +374,12 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
     let named = config.workloads.iter().filter(fits).find(|w| w.container.as_deref() == Some(name));
     if let Some(w) = named.or_else(|| config.workloads.iter().filter(fits).find(|w| w.container.is_none() && !init)) {
         return Behaviour::Serve(Box::new(w.profile.clone()), w.calls.clone().into());
+    }
+    if let Some(nap) = Nap::read(command).filter(|_| super::image::is_shell(image) && !offers(c)) {
+        return Behaviour::Sleep(nap.sleep);
+    }
+    if config.programs && super::image::is_shell(image) && !offers(c) && nap::ends(command) {
+        return Behaviour::Program { endless: false, stdin: false };
     }
     let meant_to_end =
         init || (!offers(c) && !command.is_empty() && matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure")));
@@ -356,7 +395,7 @@ fn behaviour(c: &Value, command: &[String], pod: &Value, config: &SimConfig, ini
 /// Whether a container's command is run for what it is: one that is meant to end, one that is typed to, a loop that says
 /// something. Servers are modelled by their profiles, and init containers end at once.
 fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init: bool) -> Option<Behaviour> {
-    if !config.programs || init {
+    if !config.programs || init || listens(command) {
         return None;
     }
     let stdin = c["stdin"] == true;
@@ -372,9 +411,17 @@ fn program(c: &Value, command: &[String], pod: &Value, config: &SimConfig, init:
         let says = command.iter().any(|w| ["echo", "date", "printf"].iter().any(|p| w.contains(p)));
         says && matches!(config.clock, ClockMode::Scaled(_))
     } else {
-        (one_shot && !matches!(understood, Some(Behaviour::Sleep(_)))) || (stdin && shell)
+        // A sleep that something comes after is the shell's, where time passes by itself.
+        let sleeps = matches!(understood, Some(Behaviour::Sleep(_)));
+        let between = matches!(config.clock, ClockMode::Scaled(_)) && understood.is_some() && !offers(c) && nap::between(command);
+        (one_shot && !sleeps) || between || (stdin && shell)
     };
     runs.then_some(Behaviour::Program { endless, stdin })
+}
+
+/// Whether a script is a server of netcat's, which the shell does not model.
+fn listens(command: &[String]) -> bool {
+    nap::script(command).is_some_and(|s| s.contains("nc -l"))
 }
 
 /// Whether a container is made to be asked something: whatever its pod's restart policy, it is a server.
@@ -401,14 +448,11 @@ fn implied_ports(image: &str, command: &[String]) -> Vec<u16> {
 
 /// Understands `sleep N`, endless loops, `true`, `false`, `exit N` and `echo`, bare or as one `sh -c` line.
 fn understand(command: &[String]) -> Option<Behaviour> {
-    let script = match command {
-        [] => return None,
-        [shell, flag, line, ..] if shell.rsplit('/').next().is_some_and(|s| matches!(s, "sh" | "bash" | "ash")) && flag.ends_with('c') => {
-            line.clone()
-        }
-        words => words.join(" "),
-    };
-    let script = script.trim();
+    if command.is_empty() {
+        return None;
+    }
+    let joined = command.join(" ");
+    let script = nap::script(command).unwrap_or(joined.trim());
     let mut lines = Vec::new();
     if script.starts_with("tail -f") {
         return Some(Behaviour::Sleep(None));
@@ -427,10 +471,7 @@ fn understand(command: &[String]) -> Option<Behaviour> {
             "echo" => lines.push(rest.trim().trim_matches(['"', '\'']).to_owned()),
             "sleep" if matches!(rest.trim(), "infinity" | "inf") => total = None,
             "sleep" => {
-                let each = rest
-                    .split_whitespace()
-                    .map(|d| quantity::duration(d).or_else(|| d.parse::<f64>().ok().and_then(|s| Duration::try_from_secs_f64(s).ok())));
-                let sum: Duration = each.sum::<Option<Duration>>()?;
+                let sum: Duration = rest.split_whitespace().map(nap::span).sum::<Option<Duration>>()?;
                 total = total.map(|t| t + sum);
             }
             "false" => return Some(Behaviour::Exit(1, lines)),
@@ -462,6 +503,13 @@ mod tests {
         };
         assert_eq!(of("while true;do date;sleep 5; done"), Behaviour::Sleep(None));
         assert_eq!(of("while true; do nc -z db 5432 && break; sleep 1; done"), Behaviour::Exit(0, Vec::new()));
+    }
+
+    #[test]
+    fn a_netcat_that_listens_is_a_server() {
+        let command = words(&["sh", "-c", "while true; do date | nc -l -p 8080; done"]);
+        let found = behaviour(&json!({"image": "busybox"}), &command, &json!({}), &SimConfig::default(), false);
+        assert_eq!(found, Behaviour::Serve(Box::default(), Arc::new([])));
     }
 
     #[test]

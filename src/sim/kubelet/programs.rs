@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{host, image, lifecycle};
+use super::{host, image, lifecycle, nap};
 use crate::sim::clock::Hold;
 use crate::sim::resource::Key;
 use crate::sim::shell::{self, Exit, Output};
@@ -36,6 +36,8 @@ pub struct Program {
     pub argv: Vec<String>,
     /// Whether it is a loop without an end.
     pub endless: bool,
+    /// Whether its container goes on without it, once it has come to its sleep ([`nap`]).
+    pub naps: bool,
 }
 
 /// What the engine hands over.
@@ -136,7 +138,7 @@ fn runs(world: &World, program: &Program) -> bool {
 }
 
 fn finish(world: &mut World, program: &Program, exit: &Exit) {
-    if !runs(world, program) {
+    if !runs(world, program) || (program.naps && *exit == Exit::Code(nap::ASLEEP)) {
         return;
     }
     match exit {

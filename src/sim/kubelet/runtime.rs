@@ -122,7 +122,7 @@ impl PodRun {
     pub fn ended(&self) -> bool {
         use super::container::Life;
         use super::model::Restart;
-        let mut main = self.containers.iter().skip(self.model.init).peekable();
+        let mut main = self.containers.iter().take(self.model.lasting).skip(self.model.init).peekable();
         let over = |c: &Container| match &c.life {
             Life::Ended(e) => match self.model.restart {
                 Restart::Always => false,

@@ -27,13 +27,14 @@ pub(super) fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
 /// The phase of a pod.
 pub(super) fn phase(pod: &PodRun) -> &'static str {
     if pod.ended() {
-        let failed = pod.containers.iter().any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
+        let failed = pod.containers.iter().take(pod.model.lasting).any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
         return if failed { "Failed" } else { "Succeeded" };
     }
     let inits_done = inits_done(pod);
-    let begun =
-        pod.containers.iter().skip(pod.model.init).any(|c| c.run().is_some() || c.last.is_some() || matches!(c.life, Life::Ended(_)));
-    let all = pod.containers.iter().skip(pod.model.init).all(|c| c.run().is_some() || c.last.is_some() || matches!(c.life, Life::Ended(_)));
+    let mut main = pod.containers.iter().take(pod.model.lasting).skip(pod.model.init);
+    let has_run = |c: &Container| c.run().is_some() || c.last.is_some() || matches!(c.life, Life::Ended(_));
+    let begun = main.clone().any(has_run);
+    let all = main.all(has_run);
     if inits_done && begun && all { "Running" } else { "Pending" }
 }
 
@@ -60,6 +61,7 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         .iter()
         .zip(&pod.containers)
         .enumerate()
+        .take(pod.model.lasting)
         .filter(|(i, (m, c))| (*i >= pod.model.init || m.sidecar) && !c.ready)
         .map(|(_, (m, _))| m.name.as_str())
         .collect();
@@ -139,13 +141,21 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         .map_or_else(|| "192.168.64.10".to_owned(), |n| format!("192.168.64.{}", 9 + n));
     let mut status = json!({
         "phase": phase, "conditions": conditions, "hostIP": host, "hostIPs": [{"ip": host}], "startTime": bound.rfc3339(), "qosClass": pod.model.qos,
-        "containerStatuses": statuses(pod.model.init, pod.model.containers.len()),
+        "containerStatuses": statuses(pod.model.init, pod.model.lasting),
     });
     if let Some(g) = generation {
         status["observedGeneration"] = g.into();
     }
     if pod.model.init > 0 {
         status["initContainerStatuses"] = statuses(0, pod.model.init).into();
+    }
+    if pod.model.containers.len() > pod.model.lasting {
+        let mut added = statuses(pod.model.lasting, pod.model.containers.len());
+        for one in &mut added {
+            // Nobody waits for it.
+            one["ready"] = false.into();
+        }
+        status["ephemeralContainerStatuses"] = added.into();
     }
     if let Some(a) = pod.address.filter(|_| !completed || pod.terminating.is_none()) {
         status["podIP"] = a.to_string().into();

@@ -17,7 +17,7 @@ pub use fields::{missing_required, prune, unknown_fields};
 pub use openapi::{openapi_index, openapi_v3};
 pub use protobuf::decode_protobuf;
 pub use swagger::swagger;
-pub use validate::{Cause, decode_error, summary, validate, validate_update};
+pub use validate::{Cause, decode_error, label_value, qualified, summary, validate, validate_update};
 
 #[cfg(test)]
 mod recorded;

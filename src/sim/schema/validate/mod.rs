@@ -14,6 +14,7 @@ mod workload;
 use serde_json::{Map, Value, json};
 
 pub use decode::decode_error;
+pub use names::{label_value, qualified};
 pub use update::validate_update;
 
 use super::table::Table;

@@ -111,7 +111,8 @@ fn is_name_part(text: &str) -> bool {
     edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
 }
 
-fn qualified(key: &str) -> Vec<String> {
+/// What is wrong with a label's key: an optional DNS prefix and a name.
+pub fn qualified(key: &str) -> Vec<String> {
     let mut out = Vec::new();
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -135,6 +136,7 @@ fn qualified(key: &str) -> Vec<String> {
     out
 }
 
-fn label_value(value: &str) -> Vec<String> {
+/// What is wrong with a label's value.
+pub fn label_value(value: &str) -> Vec<String> {
     checked(value, 63, value.is_empty() || is_name_part(value), LABEL_VALUE)
 }
