@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::resource::Key;
 
-/// So many bytes of text are kept: some five hundred pods.
-const MOST: usize = 2 << 20;
+/// So many bytes of text are kept: some two hundred pods.
+const MOST: usize = 1 << 20;
 
 /// The texts.
 #[derive(Debug, Default)]
