@@ -9,9 +9,8 @@ use super::checks::check;
 use super::container::{Container, End, Life, Next, Run};
 use super::launch::{CREATE, pull, start, up};
 use super::model::{Behaviour, ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
-use super::runtime::{PodRun, Unmounted};
-use super::volumes::{self, View};
-use super::{node_files, resources, status};
+use super::runtime::PodRun;
+use super::{mount, resources, status};
 use crate::sim::controllers::events::{self, Report, Source};
 use crate::sim::controllers::kinds::NODES;
 use crate::sim::controllers::object;
@@ -27,8 +26,6 @@ const SANDBOX: Duration = Duration::from_millis(400);
 pub(super) const GRACEFUL: Duration = Duration::from_millis(300);
 /// Back-off between restarts: first, longest, and the uptime after which it starts afresh.
 pub(super) const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5), Duration::from_mins(10));
-/// Back-off between attempts to mount a volume: first and longest; and how long the kubelet waits for all before it says that it has.
-const MOUNT: (Duration, Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122), Duration::from_secs(123));
 /// Most steps in a row without time passing.
 const STEPS: usize = 32;
 
@@ -183,7 +180,7 @@ fn remove(world: &mut World, key: &Key) {
 }
 
 fn sandbox(world: &mut World, key: &Key, pod: &mut PodRun) {
-    if pod.address.is_some() || world.now < pod.sandbox_at || pod.terminating.is_some() || !mounts(world, key, pod) {
+    if pod.address.is_some() || world.now < pod.sandbox_at || pod.terminating.is_some() || !mount::all(world, key, pod) {
         return;
     }
     let subnet = pod.model.node.rsplit('-').next().and_then(|n| n.parse::<u32>().ok()).map_or(0, |n| (n.saturating_sub(1)) & 0xff);
@@ -198,34 +195,6 @@ fn sandbox(world: &mut World, key: &Key, pod: &mut PodRun) {
         }
     }
     pod.dirty = true;
-}
-
-/// Whether the volumes can be mounted. If not, that is told, and tried again later and later.
-fn mounts(world: &mut World, key: &Key, pod: &mut PodRun) -> bool {
-    let Some(object) = world.store.get(key).cloned() else { return true };
-    let on_node = pod.model.volumes.values().any(|v| v["hostPath"].is_object());
-    let host = on_node.then(|| node_files::of(world, &pod.model.node));
-    let view = View { store: &world.store, tokens: None, key, pod: &object, address: None, now: world.now };
-    let Some((volume, why)) = volumes::obstacle(view, &pod.model, host.as_ref()) else {
-        pod.unmounted = None;
-        return true;
-    };
-    let now = world.now;
-    let mut unmounted = pod.unmounted.unwrap_or(Unmounted { back_off: MOUNT.0, patience: now.after(MOUNT.2) });
-    let node = pod.model.node.clone();
-    tell(world, key, &node, Report::warning("FailedMount", format!("MountVolume.SetUp failed for volume \"{volume}\" : {why}")));
-    if now >= unmounted.patience {
-        unmounted.patience = now.after(MOUNT.2);
-        let text = format!(
-            "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process volumes=[]: \
-             context deadline exceeded"
-        );
-        tell(world, key, &node, Report::warning("FailedMount", text));
-    }
-    pod.sandbox_at = now.after(unmounted.back_off);
-    unmounted.back_off = (unmounted.back_off * 2).min(MOUNT.1);
-    pod.unmounted = Some(unmounted);
-    false
 }
 
 /// Puts addresses of running pods in the index; a step takes the pod out of the table, so this comes with the status.

@@ -15,6 +15,7 @@ mod lifecycle;
 mod logs;
 mod metrics;
 pub mod model;
+mod mount;
 mod names;
 mod nap;
 pub mod network;
