@@ -1,6 +1,7 @@
 //! Controllers: what follows from objects. Input: changes in the store; output: more changes and scheduled events.
 
 pub mod autoscaler;
+mod balancer;
 pub mod bootstrap;
 pub mod budget;
 mod certificates;
@@ -266,7 +267,10 @@ fn reconcile(world: &mut World, key: &Key) {
         ("batch", "jobs") => job::reconcile(world, key),
         ("batch", "cronjobs") => cronjob::reconcile(world, key),
         ("autoscaling", "horizontalpodautoscalers") => autoscaler::reconcile(world, key),
-        ("", "services") => endpoints::reconcile(world, key),
+        ("", "services") => {
+            balancer::reconcile(world, key);
+            endpoints::reconcile(world, key);
+        }
         ("", "namespaces") => namespace::reconcile(world, key),
         ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
         ("policy", "poddisruptionbudgets") => budget::reconcile(world, key),

@@ -65,7 +65,8 @@ impl Graph {
                     let addresses = subset["addresses"].as_array().into_iter().flatten();
                     behind.extend(addresses.filter_map(|a| Some((a["ip"].as_str()?.parse().ok()?, target))));
                 }
-                if let Some(open) = port(&p["nodePort"]) {
+                let balanced = (service["spec"]["type"] == "LoadBalancer").then_some(number);
+                for open in port(&p["nodePort"]).into_iter().chain(balanced) {
                     graph.by_node_port.insert(open, ((entry.namespace.clone(), entry.name.clone()), number));
                 }
                 entry.ports.insert(number, behind);
