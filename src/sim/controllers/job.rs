@@ -1,5 +1,7 @@
 //! `Job` controller: runs pods until enough of them have succeeded or too many have failed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::events::{self, Report, Source};
@@ -7,7 +9,11 @@ use super::kinds::{JOBS, PODS};
 use super::object::{self, int};
 use crate::sim::registry::{self, DeleteOptions, Part};
 use crate::sim::resource::Key;
-use crate::sim::world::World;
+use crate::sim::time::{SimTime, parse_rfc3339};
+use crate::sim::world::{Event, World};
+
+/// Wait after the first failure in a row, doubled by each further one, and the longest one: the real controller's numbers.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(10));
 
 const SELF: Source<'static> = Source { component: "job-controller", host: "" };
 
@@ -47,7 +53,11 @@ pub fn reconcile(world: &mut World, key: &Key) {
             json!([finished("SuccessCriteriaMet", "CompletionsReached", text), finished("Complete", "CompletionsReached", text)]);
         events::emit(world, key, &job, SELF, Report::normal("Completed", "Job completed"));
     } else if job["spec"]["suspend"] != true {
-        let room = int(&job["spec"]["parallelism"], 1).min(wanted - succeeded) - running;
+        let mut room = int(&job["spec"]["parallelism"], 1).min(wanted - succeeded) - running;
+        if let Some(at) = resting(pods.iter().map(|(_, p)| &**p)).filter(|at| *at > world.now && room > 0) {
+            room = 0;
+            world.agenda.at(at, Event::Reconcile(key.clone()));
+        }
         for _ in 0..room.clamp(0, 500) {
             let Ok(pod) = registry::create(world, &PODS, &key.namespace, pod(&job, key)) else { break };
             let text = format!("Created pod: {}", object::name(&pod));
@@ -66,6 +76,28 @@ pub fn reconcile(world: &mut World, key: &Key) {
     }
 }
 
+/// Until when no pod is made, because the last ones have failed.
+fn resting<'a>(pods: impl Iterator<Item = &'a Value>) -> Option<SimTime> {
+    let ended = |p: &Value| {
+        let statuses = p["status"]["containerStatuses"].as_array().into_iter().flatten();
+        statuses.filter_map(|c| parse_rfc3339(c["state"]["terminated"]["finishedAt"].as_str()?)).max()
+    };
+    let of = |p: &'a Value| {
+        let failed = match p["status"]["phase"].as_str()? {
+            "Failed" => true,
+            "Succeeded" => false,
+            _ => return None,
+        };
+        Some((ended(p)?, failed))
+    };
+    let mut all: Vec<(SimTime, bool)> = pods.filter_map(of).collect();
+    all.sort_unstable();
+    let failures = all.iter().rev().take_while(|(_, failed)| *failed).count();
+    let (last, _) = all.last().filter(|_| failures > 0)?;
+    let doubled = 2_u32.saturating_pow(u32::try_from(failures - 1).unwrap_or(u32::MAX));
+    Some(last.after(BACK_OFF.0.saturating_mul(doubled).min(BACK_OFF.1)))
+}
+
 fn pod(job: &Value, key: &Key) -> Value {
     let mut pod = object::pod_from_template(&job["spec"]["template"], &JOBS, job);
     let uid = object::uid(job).to_owned();
@@ -79,4 +111,31 @@ fn pod(job: &Value, key: &Key) -> Value {
         labels[k] = v.into();
     }
     pod
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::controllers::tests::{NS, advance, world};
+
+    #[test]
+    fn failed_pods_are_followed_by_others_ever_later() {
+        let mut w = world();
+        let container = json!({"name": "c", "image": "busybox", "command": ["false"]});
+        let spec = json!({"backoffLimit": 2, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}});
+        registry::create(&mut w, &JOBS, NS, json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": spec}))
+            .unwrap();
+        w.settle();
+        let mut pods = Vec::new();
+        for _ in 0..5 {
+            advance(&mut w, 8.0);
+            pods.push(w.store.list(&PODS, Some(NS)).count());
+        }
+        // Ten seconds after the first, twenty after the second; the third is one too many.
+        assert_eq!(pods, [1, 2, 2, 2, 3]);
+        advance(&mut w, 200.0);
+        assert_eq!(w.store.list(&PODS, Some(NS)).count(), 3);
+        let job = w.store.get(&Key::new(&JOBS, NS, "j")).unwrap();
+        assert!(object::condition_true(job, "Failed"), "{job}");
+    }
 }
