@@ -28,6 +28,7 @@ mod history;
 pub mod kubelet;
 pub mod managed;
 pub mod patch;
+mod printed;
 pub mod registry;
 pub mod resource;
 pub mod schema;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,12 +26,28 @@ use super::world::Engine;
 /// How long a shutdown waits for open connections.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// So many clients may wait to be let in (fewer where the kernel's `somaxconn` is less). What comes beyond that tries again after a
+/// whole second: with the usual 128, one of a thousand clients that came at once took three.
+const WAITING: u32 = 4096;
+
 /// Small pieces of an answer are sent at once. Otherwise the second event of a watch waits up to 40 ms for the
 /// acknowledgement of the first, while everybody seems to be idle and simulated time runs on.
 pub(super) fn send_at_once(connection: &tokio::net::TcpStream) {
     if let Err(error) = connection.set_nodelay(true) {
         tracing::debug!(%error, "a connection stays slow");
     }
+}
+
+/// Listens on loopback. `port` 0 is any.
+fn listen(port: u16) -> Result<TcpListener, SimError> {
+    let listen = || {
+        let socket = TcpSocket::new_v4()?;
+        // A cluster can start on the port of one that has just ended.
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+        socket.listen(WAITING)
+    };
+    listen().map_err(|source| SimError::Listen { port, source })
 }
 
 /// Why a cluster did not start.
@@ -72,7 +88,7 @@ impl Sim {
     pub(super) async fn start_within(mut config: SimConfig, limits: Limits) -> Result<Self, SimError> {
         config.programs = true;
         let (port, users) = (config.port, config.doors.clone());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| SimError::Listen { port, source })?;
+        let listener = listen(port)?;
         let address = listener.local_addr().map_err(|source| SimError::Listen { port, source })?;
         let identity = if config.tls { Some(Identity::new()?) } else { None };
         let onlooker = config.onlooker.clone();
@@ -94,7 +110,7 @@ impl Sim {
         let mut apps = BTreeMap::new();
         if identity.is_some() {
             // Programs that only want to sleep in the cluster's time need no keys for it.
-            let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
+            let plain = listen(0)?;
             clock = plain.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
             let app = api::clock_router(Arc::clone(&engine), stop.clone());
             apps.insert(clock, app.clone());
@@ -112,7 +128,7 @@ impl Sim {
         };
         let mut doors = BTreeMap::new();
         for user in users {
-            let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| SimError::Listen { port: 0, source })?;
+            let door = listen(0)?;
             let at = door.local_addr().map_err(|source| SimError::Listen { port: 0, source })?;
             let app = api::door(Arc::clone(&engine), stop.clone(), &user);
             apps.insert(at, app.clone());

@@ -111,6 +111,8 @@ pub struct World {
     pub authority: Option<Arc<super::tls::Authority>>,
     /// Every request served.
     pub audit: super::audit::Audit,
+    /// Objects as clients last read them.
+    pub(super) printed: super::printed::Printed,
     /// What runs in the pods: not visible through the API, but what it reports.
     pub runtime: super::kubelet::Runtime,
     /// What controllers remember beside the store.
@@ -143,6 +145,7 @@ impl World {
             tokens: super::tokens::Tokens::default(),
             authority: None,
             audit: super::audit::Audit::default(),
+            printed: super::printed::Printed::default(),
             runtime: super::kubelet::Runtime::default(),
             controllers: super::controllers::State::default(),
             chaos: super::chaos::State::default(),

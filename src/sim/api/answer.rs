@@ -1,5 +1,7 @@
 //! Answers: JSON documents in the form that the client asked for.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -67,12 +69,9 @@ impl Answer {
         Self { code, content_type: "application/json", body, warnings: Vec::new() }
     }
 
-    /// A JSON document, from something that need not be copied into one first.
-    pub(super) fn serialized(code: u16, value: &impl serde::Serialize) -> Result<Self, Status> {
-        let mut body =
-            serde_json::to_vec(value).map_err(|e| Status::new(500, "InternalError", format!("failed to write the answer: {e}")))?;
-        body.push(b'\n');
-        Ok(Self { code, content_type: "application/json", body, warnings: Vec::new() })
+    /// A JSON document that is text already.
+    pub(super) fn written(code: u16, body: Vec<u8>) -> Self {
+        Self { code, content_type: "application/json", body, warnings: Vec::new() }
     }
 
     /// Plain text.
@@ -128,11 +127,13 @@ impl From<Status> for Answer {
 /// One object in the form asked for.
 pub(super) fn object(call: &Call, target: &super::call::Target, code: u16, value: &Value, now: crate::sim::time::SimTime) -> Answer {
     let mut shown = super::versions::to_wire(&target.kind, value);
-    call.veil.scrub(&mut shown);
+    if !call.veil.hides_nothing() {
+        call.veil.scrub(shown.to_mut());
+    }
     let body = match Form::of(&call.accept) {
         Form::Whole => shown,
-        Form::Partial => partial(&shown),
-        Form::Table(v) => super::table::table(
+        Form::Partial => Cow::Owned(partial(&shown)),
+        Form::Table(v) => Cow::Owned(super::table::table(
             &target.kind,
             v,
             &json!({"resourceVersion": value["metadata"]["resourceVersion"]}),
@@ -140,7 +141,7 @@ pub(super) fn object(call: &Call, target: &super::call::Target, code: u16, value
             call,
             true,
             now,
-        ),
+        )),
     };
     Answer::json(code, &body)
 }

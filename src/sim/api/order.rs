@@ -28,6 +28,38 @@ impl Serialize for Ordered<'_> {
     }
 }
 
+/// The beginning of an object's text: `{` with its kind and version, and a comma.
+pub(super) fn names(object: &Value) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for name in ["kind", "apiVersion"] {
+        if let Some(value) = object.get(name) {
+            out.extend_from_slice(format!("\"{name}\":{value},").as_bytes());
+        }
+    }
+    out
+}
+
+/// The rest of it, but for the last `}`: what an object looks like in a list that says for all what they are.
+pub(super) fn rest(object: &Value) -> Vec<u8> {
+    // Writing JSON into memory cannot fail.
+    let mut out = object.as_object().and_then(|map| serde_json::to_vec(&Rest(map)).ok()).unwrap_or_default();
+    out.pop();
+    if !out.is_empty() {
+        out.remove(0);
+    }
+    out
+}
+
+/// The fields that do not name a kind, metadata first.
+struct Rest<'a>(&'a Map<String, Value>);
+
+impl Serialize for Rest<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let rest = self.0.iter().filter(|(name, _)| !DOCUMENT.contains(&name.as_str()));
+        serializer.collect_map(self.0.get_key_value("metadata").into_iter().chain(rest))
+    }
+}
+
 /// An object with these fields first.
 struct Named<'a> {
     map: &'a Map<String, Value>,
@@ -87,6 +119,8 @@ mod tests {
             serde_json::to_string(&Ordered(&map)).unwrap(),
             r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{},"data":{"a":"b"}}"#
         );
+        assert_eq!(rest(&map), br#""metadata":{},"data":{"a":"b"}"#);
+        assert_eq!(names(&map), br#"{"kind":"ConfigMap","apiVersion":"v1","#);
         assert_eq!(serde_json::to_string(&Ordered(&json!([1, "a"]))).unwrap(), r#"[1,"a"]"#);
     }
 }

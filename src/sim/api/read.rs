@@ -6,13 +6,12 @@ use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Form, object, partial};
 use super::call::{Call, Target};
 use super::selector::Selector;
-use super::{table, versions};
+use super::{order, table, versions};
 use crate::sim::catalog::Kind;
 use crate::sim::controllers::kinds::LEASES;
 use crate::sim::resource::{Key, Resource};
@@ -25,7 +24,21 @@ use crate::sim::world::World;
 pub(super) fn get(world: &World, call: &Call, target: &Target) -> Result<Answer, Status> {
     let key = target.key();
     let value = world.store.get(&key).or_else(|| components().get(&key)).ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
-    Ok(object(call, target, 200, &renewed(world, &key, value), world.now))
+    let shown = renewed(world, &key, value);
+    if let Cow::Borrowed(stored) = shown
+        && as_stored(call, &target.kind)
+    {
+        let (rest, mut body) = (world.printed.text(&key, stored, order::rest), order::names(stored));
+        body.extend_from_slice(&rest);
+        body.extend_from_slice(b"}\n");
+        return Ok(Answer::written(200, body));
+    }
+    Ok(object(call, target, 200, &shown, world.now))
+}
+
+/// Whether objects are shown just as they are stored: then none is copied.
+fn as_stored(call: &Call, kind: &Kind) -> bool {
+    matches!(Form::of(&call.accept), Form::Whole) && versions::as_stored(kind) && call.veil.hides_nothing()
 }
 
 static COMPONENTS: LazyLock<Resource> = LazyLock::new(|| Resource::new("", "componentstatuses"));
@@ -44,13 +57,13 @@ fn components() -> &'static BTreeMap<Key, Arc<Value>> {
 }
 
 /// Kubelets renew their leases every ten seconds. That is not stored: it would be most of what happens in a cluster.
-fn renewed<'a>(world: &World, key: &Key, value: &'a Value) -> Cow<'a, Value> {
+fn renewed<'a>(world: &World, key: &Key, value: &'a Arc<Value>) -> Cow<'a, Arc<Value>> {
     if key.resource != *LEASES || &*key.namespace != "kube-node-lease" {
         return Cow::Borrowed(value);
     }
-    let mut new = value.clone();
+    let mut new = Value::clone(value);
     new["spec"]["renewTime"] = SimTime(world.now.0 / 10_000 * 10_000).rfc3339_micro().into();
-    Cow::Owned(new)
+    Cow::Owned(Arc::new(new))
 }
 
 /// A list.
@@ -84,21 +97,22 @@ pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer
     let mut all = found
         .filter(|(k, _)| start.as_ref().is_none_or(|s| (&*k.namespace, &*k.name) > (s.namespace.as_str(), s.name.as_str())))
         .filter(|(_, v)| selector.matches(v) && !call.veil.hides(v));
-    // Most lists show objects just as they are stored: then none is copied.
-    let as_stored = matches!(Form::of(&call.accept), Form::Whole)
-        && !target.kind.custom()
-        && versions::as_stored(&target.kind)
-        && call.veil.hides_nothing();
-    let (mut items, mut stored) = (Vec::new(), Vec::new());
+    let as_stored = as_stored(call, &target.kind) && !target.kind.custom();
+    let (mut items, mut texts) = (Vec::new(), Vec::new());
     let mut last = None;
     for (key, value) in all.by_ref().take(limit) {
         let shown = renewed(world, key, value);
         if as_stored {
-            stored.push(Stored(shown));
+            texts.push(match shown {
+                Cow::Borrowed(stored) => world.printed.text(key, stored, order::rest),
+                Cow::Owned(new) => order::rest(&new).into(),
+            });
         } else {
             let mut shown = versions::to_wire(&target.kind, &shown);
-            call.veil.scrub(&mut shown);
-            items.push(shown);
+            if !call.veil.hides_nothing() {
+                call.veil.scrub(shown.to_mut());
+            }
+            items.push(shown.into_owned());
         }
         last = Some(key);
     }
@@ -113,30 +127,20 @@ pub(super) fn list(world: &World, call: &Call, target: &Target) -> Result<Answer
         }
     }
     if as_stored {
-        let kind = format!("{}List", target.kind.kind);
-        let list = StoredList { kind: &kind, api_version: &target.kind.api_version(), metadata: &meta, items: &stored };
-        return Answer::serialized(200, &list);
+        let mut body = Vec::with_capacity(texts.iter().map(|t| t.len() + 3).sum::<usize>() + 512);
+        let (kind, version) = (&target.kind.kind, target.kind.api_version());
+        body.extend_from_slice(
+            format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":{meta},\"items\":[").as_bytes(),
+        );
+        for (n, text) in texts.iter().enumerate() {
+            body.extend_from_slice(if n == 0 { b"{" } else { b",{" });
+            body.extend_from_slice(text);
+            body.push(b'}');
+        }
+        body.extend_from_slice(b"]}\n");
+        return Ok(Answer::written(200, body));
     }
     Ok(Answer::json(200, &shape(call, &target.kind, meta, items, world.now)))
-}
-
-/// An object in a list, without the kind and version that the list has.
-struct Stored<'a>(Cow<'a, Value>);
-
-impl Serialize for Stored<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = self.0.as_object().into_iter().flatten();
-        serializer.collect_map(fields.filter(|(name, _)| !matches!(name.as_str(), "kind" | "apiVersion")))
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredList<'a> {
-    kind: &'a str,
-    api_version: &'a str,
-    metadata: &'a Value,
-    items: &'a [Stored<'a>],
 }
 
 /// A list of wire objects in the form asked for.

@@ -1,5 +1,7 @@
 //! Kinds with two faces: `events.k8s.io` events are stored as core events, `autoscaling/v1` autoscalers as `v2`.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::sim::catalog::Kind;
@@ -34,13 +36,17 @@ fn rename(object: &mut Value, from: &str, to: &str) {
 }
 
 /// A stored object as the version of `kind` shows it.
-pub(super) fn to_wire(kind: &Kind, stored: &Value) -> Value {
+pub(super) fn to_wire<'a>(kind: &Kind, stored: &'a Value) -> Cow<'a, Value> {
+    if as_stored(kind) {
+        return Cow::Borrowed(stored);
+    }
+    Cow::Owned(converted(kind, stored))
+}
+
+fn converted(kind: &Kind, stored: &Value) -> Value {
     let mut v = stored.clone();
     if kind.dynamic.is_some() {
         v["apiVersion"] = kind.api_version().into();
-        return v;
-    }
-    if same(kind) {
         return v;
     }
     v["apiVersion"] = kind.api_version().into();
@@ -103,7 +109,7 @@ mod tests {
         let stored = json!({"apiVersion": "v1", "kind": "Event", "message": "m", "involvedObject": {"name": "p"}});
         let wire = to_wire(k, &stored);
         assert_eq!((&wire["note"], &wire["regarding"]["name"]), (&json!("m"), &json!("p")));
-        assert_eq!(to_stored(k, wire, None)["message"], "m");
+        assert_eq!(to_stored(k, wire.into_owned(), None)["message"], "m");
         let k = Catalog::get().by_plural("autoscaling", "v1", "horizontalpodautoscalers").unwrap();
         let wire = json!({"spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 80}});
         let stored = to_stored(k, wire, None);

@@ -2,6 +2,7 @@
 //!
 //! An open watch holds the clock's watcher guard and no hold: time may jump to the next change.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,14 +222,16 @@ impl Stream {
             return line(kind, object);
         }
         let mut shown = versions::to_wire(&self.target.kind, object);
-        self.call.veil.scrub(&mut shown);
+        if !self.call.veil.hides_nothing() {
+            self.call.veil.scrub(shown.to_mut());
+        }
         let object = match Form::of(&self.call.accept) {
             Form::Whole => shown,
-            Form::Partial => partial(&shown),
+            Form::Partial => Cow::Owned(partial(&shown)),
             Form::Table(v) => {
                 let meta = json!({"resourceVersion": shown["metadata"]["resourceVersion"]});
                 let first = std::mem::take(&mut self.columns);
-                table::table(&self.target.kind, v, &meta, &[&shown], &self.call, first, now)
+                Cow::Owned(table::table(&self.target.kind, v, &meta, &[&shown], &self.call, first, now))
             }
         };
         line(kind, &object)

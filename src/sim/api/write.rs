@@ -332,7 +332,7 @@ pub(super) fn delete_collection(world: &mut World, call: &Call, target: &Target,
     let mut items = Vec::new();
     for key in keys {
         match deleted(world, &key, &options, dry) {
-            Ok((left, _)) => items.push(versions::to_wire(&target.kind, &left)),
+            Ok((left, _)) => items.push(versions::to_wire(&target.kind, &left).into_owned()),
             Err(e) if e.code == 404 => {}
             Err(e) => return Err(e),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, LEASES, NAMESPACES, NODES, SERVICES, SLICES};
+use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, LEASES, NAMESPACES, NODES, PRIORITIES, SERVICES, SLICES};
 use super::namespace;
 use crate::sim::registry;
 use crate::sim::resource::{Key, Resource};
@@ -42,6 +42,21 @@ pub fn bootstrap(world: &mut World) {
         "status": {"loadBalancer": {}},
     });
     put(world, &SERVICES, "default", api);
+    let classes = [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+    ];
+    for (name, value, description) in classes {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+            "description": description, "preemptionPolicy": "PreemptLowerPriority",
+        });
+        put(world, &PRIORITIES, "", class);
+    }
     let labels = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "kubernetes", "labels": labels},
@@ -55,8 +70,8 @@ pub fn bootstrap(world: &mut World) {
         "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
     });
     put(world, &SLICES, "default", slice);
-    // The name server is part of the model, not a pod: it has a Service and no selector.
-    let dns = json!({
+    // Without its pods the name server is part of the model: it has a Service and no selector.
+    let mut dns = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kube-dns", "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},
         "spec": {
@@ -69,6 +84,9 @@ pub fn bootstrap(world: &mut World) {
         },
         "status": {"loadBalancer": {}},
     });
+    if world.config.system_pods {
+        dns["spec"]["selector"] = json!({"k8s-app": "kube-dns"});
+    }
     put(world, &SERVICES, "kube-system", dns);
     let core = ".:53 {\n    errors\n    health\n    ready\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n      pods insecure\n      fallthrough in-addr.arpa ip6.arpa\n    }\n    forward . /etc/resolv.conf\n    cache 30\n    loop\n    reload\n    loadbalance\n}\n";
     put(
@@ -91,7 +109,7 @@ pub fn bootstrap(world: &mut World) {
     world.agenda.at(world.now.after(std::time::Duration::from_secs(1)), Event::Second);
 }
 
-/// What shows of the name server. It answers whether its pod runs or not.
+/// The name server. Others rely on its pods from when they are ready for the first time: `traffic::lookup`.
 fn name_server() -> Value {
     let labels = json!({"k8s-app": "kube-dns"});
     json!({

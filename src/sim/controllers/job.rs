@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::events::{self, Report, Source};
 use super::kinds::{JOBS, PODS};
 use super::object::{self, int};
-use crate::sim::registry::{self, DeleteOptions, Part};
+use crate::sim::registry::{self, DeleteOptions, Part, Propagation};
 use crate::sim::resource::Key;
 use crate::sim::time::{SimTime, parse_rfc3339};
 use crate::sim::world::{Event, World};
@@ -20,7 +20,16 @@ const SELF: Source<'static> = Source { component: "job-controller", host: "" };
 /// Starts, counts and stops the pods of one job.
 pub fn reconcile(world: &mut World, key: &Key) {
     let Some(job) = world.store.get(key).cloned() else { return };
-    if object::deleting(&job) || object::condition_true(&job, "Complete") || object::condition_true(&job, "Failed") {
+    if object::deleting(&job) {
+        return;
+    }
+    if let Some(over) =
+        ["Complete", "Failed"].iter().find_map(|kind| object::condition(&job["status"], kind).filter(|c| c["status"] == "True"))
+    {
+        let ended = over["lastTransitionTime"].as_str().and_then(parse_rfc3339);
+        if let Some((ended, ttl)) = ended.zip(job["spec"]["ttlSecondsAfterFinished"].as_u64()) {
+            expire(world, key, ended.after(Duration::from_secs(ttl)));
+        }
         return;
     }
     let pods = object::owned(world, &PODS, key, &job);
@@ -36,23 +45,53 @@ pub fn reconcile(world: &mut World, key: &Key) {
         "uncountedTerminatedPods": {},
     });
     let finished = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "lastProbeTime": now, "lastTransitionTime": now, "reason": reason, "message": message});
-    if failed > int(&job["spec"]["backoffLimit"], 6) {
-        for k in &active {
-            // Gone already is as good.
-            let _gone = registry::delete(world, k, &DeleteOptions::default());
-        }
-        let text = "Job has reached the specified backoff limit";
+    let began = job["status"]["startTime"].as_str().and_then(parse_rfc3339).unwrap_or(world.now);
+    let suspended = job["spec"]["suspend"] == true;
+    let deadline = job["spec"]["activeDeadlineSeconds"].as_u64().filter(|_| !suspended).map(|s| began.after(Duration::from_secs(s)));
+    let lost = if failed > int(&job["spec"]["backoffLimit"], 6) {
+        Some(("BackoffLimitExceeded", "Job has reached the specified backoff limit"))
+    } else if deadline.is_some_and(|at| at <= world.now) && succeeded < wanted {
+        Some(("DeadlineExceeded", "Job was active longer than specified deadline"))
+    } else {
+        None
+    };
+    if let Some((reason, text)) = lost {
+        stop(world, &active);
         status["active"] = 0.into();
-        status["conditions"] =
-            json!([finished("FailureTarget", "BackoffLimitExceeded", text), finished("Failed", "BackoffLimitExceeded", text)]);
-        events::emit(world, key, &job, SELF, Report::warning("BackoffLimitExceeded", text));
+        status["conditions"] = json!([finished("FailureTarget", reason, text), finished("Failed", reason, text)]);
+        events::emit(world, key, &job, SELF, Report::warning(reason, text));
     } else if succeeded >= wanted {
         let text = "Reached expected number of succeeded pods";
         status["completionTime"] = now.as_str().into();
         status["conditions"] =
             json!([finished("SuccessCriteriaMet", "CompletionsReached", text), finished("Complete", "CompletionsReached", text)]);
         events::emit(world, key, &job, SELF, Report::normal("Completed", "Job completed"));
-    } else if job["spec"]["suspend"] != true {
+    } else if suspended {
+        stop(world, &active);
+        status["active"] = 0.into();
+        status["ready"] = 0.into();
+        if let Some(s) = status.as_object_mut() {
+            s.remove("startTime");
+        }
+        status["conditions"] = match object::condition(&job["status"], "Suspended").filter(|c| c["status"] == "True") {
+            Some(known) => json!([known]),
+            None => {
+                events::emit(world, key, &job, SELF, Report::normal("Suspended", "Job suspended"));
+                json!([finished("Suspended", "JobSuspended", "Job suspended")])
+            }
+        };
+    } else {
+        if object::condition_true(&job, "Suspended") {
+            events::emit(world, key, &job, SELF, Report::normal("Resumed", "Job resumed"));
+            let mut resumed = finished("Suspended", "JobResumed", "Job resumed");
+            resumed["status"] = "False".into();
+            status["conditions"] = json!([resumed]);
+        } else if job["status"]["conditions"].is_array() {
+            status["conditions"] = job["status"]["conditions"].clone();
+        }
+        if let Some(at) = deadline.filter(|_| job["status"]["startTime"].is_null()) {
+            world.agenda.at(at, Event::Reconcile(key.clone()));
+        }
         let mut room = int(&job["spec"]["parallelism"], 1).min(wanted - succeeded) - running;
         if let Some(at) = resting(pods.iter().map(|(_, p)| &**p)).filter(|at| *at > world.now && room > 0) {
             room = 0;
@@ -74,6 +113,24 @@ pub fn reconcile(world: &mut World, key: &Key) {
         // Nobody else writes in between: the world is ours.
         let _written = registry::update(world, key, new, Part::Status);
     }
+}
+
+/// Ends the pods that run.
+fn stop(world: &mut World, active: &[Key]) {
+    for k in active {
+        // Gone already is as good.
+        let _gone = registry::delete(world, k, &DeleteOptions::default());
+    }
+}
+
+/// Deletes a job that is over, with its pods, when it has been so for long enough.
+fn expire(world: &mut World, key: &Key, at: SimTime) {
+    if at > world.now {
+        world.agenda.at(at, Event::Reconcile(key.clone()));
+        return;
+    }
+    let options = DeleteOptions { propagation: Propagation::Foreground, ..DeleteOptions::default() };
+    let _gone = registry::delete(world, key, &options);
 }
 
 /// Until when no pod is made, because the last ones have failed.
@@ -118,6 +175,25 @@ mod tests {
     use super::*;
     use crate::sim::controllers::tests::{NS, advance, world};
 
+    fn job(w: &mut World, name: &str, mut spec: Value) -> Key {
+        let command = spec["command"].take();
+        spec.as_object_mut().map(|s| s.remove("command"));
+        spec["template"] = json!({"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox", "command": command}]}});
+        registry::create(w, &JOBS, NS, json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})).unwrap();
+        w.settle();
+        advance(w, 10.0);
+        Key::new(&JOBS, NS, name)
+    }
+
+    fn condition(w: &World, key: &Key, kind: &str) -> Option<(Value, Value)> {
+        let job = w.store.get(key).unwrap();
+        object::condition(&job["status"], kind).map(|c| (c["status"].clone(), c["reason"].clone()))
+    }
+
+    fn running(w: &World) -> usize {
+        w.store.list(&PODS, Some(NS)).filter(|(_, p)| object::active(p)).count()
+    }
+
     #[test]
     fn failed_pods_are_followed_by_others_ever_later() {
         let mut w = world();
@@ -137,5 +213,40 @@ mod tests {
         assert_eq!(w.store.list(&PODS, Some(NS)).count(), 3);
         let job = w.store.get(&Key::new(&JOBS, NS, "j")).unwrap();
         assert!(object::condition_true(job, "Failed"), "{job}");
+    }
+
+    #[test]
+    fn a_deadline_ends_a_job_and_its_pods() {
+        let mut w = world();
+        let key = job(&mut w, "slow", json!({"activeDeadlineSeconds": 30, "command": ["sleep", "3600"]}));
+        assert_eq!((condition(&w, &key, "Failed"), running(&w)), (None, 1));
+        advance(&mut w, 90.0);
+        assert_eq!((condition(&w, &key, "Failed"), running(&w)), (Some((json!("True"), json!("DeadlineExceeded"))), 0));
+    }
+
+    #[test]
+    fn a_job_that_is_over_goes_when_it_should() {
+        let mut w = world();
+        let key = job(&mut w, "brief", json!({"ttlSecondsAfterFinished": 60, "command": ["true"]}));
+        advance(&mut w, 20.0);
+        assert_eq!(condition(&w, &key, "Complete"), Some((json!("True"), json!("CompletionsReached"))));
+        advance(&mut w, 90.0);
+        assert!(w.store.get(&key).is_none());
+        assert_eq!(w.store.list(&PODS, Some(NS)).count(), 0);
+    }
+
+    #[test]
+    fn a_suspended_job_has_no_pods_until_it_is_resumed() {
+        let mut w = world();
+        let key = job(&mut w, "later", json!({"suspend": true, "command": ["sleep", "3600"]}));
+        assert_eq!((condition(&w, &key, "Suspended"), running(&w)), (Some((json!("True"), json!("JobSuspended"))), 0));
+        for (suspend, pods, status) in [(false, 1, "False"), (true, 0, "True")] {
+            let mut new = (**w.store.get(&key).unwrap()).clone();
+            new["spec"]["suspend"] = suspend.into();
+            registry::update(&mut w, &key, new, Part::Main).unwrap();
+            w.settle();
+            advance(&mut w, 60.0);
+            assert_eq!((condition(&w, &key, "Suspended").unwrap().0, running(&w)), (json!(status), pods));
+        }
     }
 }

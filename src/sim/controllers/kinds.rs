@@ -31,6 +31,10 @@ kinds! {
     CLAIMS = "", "persistentvolumeclaims";
     /// Persistent volumes.
     VOLUMES = "", "persistentvolumes";
+    /// Classes of priority.
+    PRIORITIES = "scheduling.k8s.io", "priorityclasses";
+    /// Classes of storage.
+    STORAGE_CLASSES = "storage.k8s.io", "storageclasses";
     /// Events.
     EVENTS = "", "events";
     /// Endpoint slices.
@@ -49,6 +53,8 @@ kinds! {
     JOBS = "batch", "jobs";
     /// Cron jobs.
     CRON_JOBS = "batch", "cronjobs";
+    /// Network policies.
+    POLICIES = "networking.k8s.io", "networkpolicies";
     /// Leases.
     LEASES = "coordination.k8s.io", "leases";
 }

@@ -17,6 +17,7 @@ pub mod kinds;
 pub mod namespace;
 mod nodes;
 pub mod object;
+mod placement;
 pub mod quota;
 pub mod replicaset;
 mod scaling;
@@ -35,7 +36,7 @@ use std::time::Duration;
 pub use bootstrap::bootstrap;
 use serde_json::Value;
 
-use self::kinds::{DAEMON_SETS, NODES, PODS, SERVICES};
+use self::kinds::{CLAIMS, DAEMON_SETS, NODES, PODS, SERVICES};
 use super::resource::Key;
 use super::store::{Change, ChangeKind};
 use super::world::{Event, World};
@@ -124,14 +125,26 @@ fn react(world: &mut World, change: &Change) {
                 enqueue(world, key);
             }
         }
-        ("", "endpoints") => super::traffic::invalidate(world),
+        ("", "endpoints") | ("networking.k8s.io", "networkpolicies") => super::traffic::invalidate(world),
         ("", "secrets") if !gone && credentials::concerns(&change.object) => enqueue(world, key),
         ("", "serviceaccounts") if gone => {
             for secret in credentials::of_namespace(world, &key.namespace) {
                 enqueue(world, &secret);
             }
         }
-        ("", "namespaces" | "persistentvolumeclaims" | "replicationcontrollers")
+        ("", "persistentvolumeclaims") => {
+            enqueue(world, key);
+            retry_scheduling(world);
+        }
+        ("", "persistentvolumes") | ("storage.k8s.io", "storageclasses") => {
+            let waiting = world.store.list(&CLAIMS, None).filter(|(_, c)| c["status"]["phase"] != "Bound").map(|(k, _)| k.clone());
+            let waiting: Vec<Key> = waiting.collect();
+            for claim in &waiting {
+                enqueue(world, claim);
+            }
+            enqueue(world, key);
+        }
+        ("", "namespaces" | "replicationcontrollers")
         | ("apps", "deployments" | "statefulsets" | "daemonsets")
         | ("batch", "cronjobs")
         | ("policy", "poddisruptionbudgets")
@@ -261,6 +274,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("certificates.k8s.io", "certificatesigningrequests") => certificates::reconcile(world, key),
         ("", "secrets") => credentials::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),
+        ("", "persistentvolumes") => claims::volume(world, key),
         ("chaos-mesh.org", _) => super::chaos::reconcile(world, key),
         _ if key.resource == *PODS => scheduler::schedule(world, key),
         _ if key.resource == *NODES => {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::events::{self, Report, Source};
 use super::kinds::NODES;
-use super::object;
+use super::placement::Placement;
+use super::{claims, object};
 use crate::sim::kubelet::quantity;
 use crate::sim::resource::Key;
 use crate::sim::world::World;
@@ -24,12 +25,18 @@ pub fn schedule(world: &mut World, key: &Key) {
     let wanted = requests(&pod);
     let used = world.runtime.requested();
     let nodes: Vec<Arc<Value>> = world.store.list(&NODES, None).map(|(_, n)| Arc::clone(n)).collect();
+    let unclaimed = claims::obstacle(world, &pod);
+    let others = Placement::of(world, &pod);
     let mut best: Option<(f64, u32, &str)> = None;
     let mut refused: BTreeMap<&str, u32> = BTreeMap::new();
-    for node in &nodes {
+    // Nodes where the pod would fit if others were gone.
+    let mut victims = 0;
+    for node in nodes.iter().filter(|_| unclaimed.is_none()) {
         let name = object::name(node);
         let (cpu, memory, pods) = used.get(name).copied().unwrap_or_default();
-        if let Some(reason) = obstacle(node, &pod, wanted, (cpu, memory, pods)) {
+        let between = || others.as_ref().and_then(|o| o.obstacle(node)).map(|why| (why, true));
+        if let Some((reason, helps)) = obstacle(node, &pod, wanted, (cpu, memory, pods)).or_else(between) {
+            victims += u32::from(helps);
             *refused.entry(reason).or_default() += 1;
             continue;
         }
@@ -57,8 +64,14 @@ pub fn schedule(world: &mut World, key: &Key) {
     let why = if total == 0 {
         "no nodes available to schedule pods".to_owned()
     } else {
-        let unhelpful = format!("preemption: 0/{total} nodes are available: {total} Preemption is not helpful for scheduling.");
-        format!("0/{total} nodes are available: {}. no new claims to deallocate, {unhelpful}", reasons.join(", "))
+        // Nobody is driven out here, whatever the priorities.
+        let unhelpful = u32::try_from(total).unwrap_or(u32::MAX) - victims;
+        let said = [(victims, "No preemption victims found for incoming pod"), (unhelpful, "Preemption is not helpful for scheduling")];
+        let mut said: Vec<String> = said.iter().filter(|(n, _)| *n > 0).map(|(n, text)| format!("{n} {text}")).collect();
+        said.sort();
+        let why = unclaimed.unwrap_or_else(|| reasons.join(", "));
+        let preemption = format!("preemption: 0/{total} nodes are available: {}.", said.join(", "));
+        format!("0/{total} nodes are available: {why}. no new claims to deallocate, {preemption}")
     };
     world.controllers.unschedulable.insert(key.clone());
     let condition = json!({
@@ -93,26 +106,27 @@ pub fn requests(pod: &Value) -> (f64, f64) {
     (total("cpu"), total("memory"))
 }
 
-fn obstacle(node: &Value, pod: &Value, wanted: (f64, f64), used: (f64, f64, u32)) -> Option<&'static str> {
+/// What keeps a pod from a node, and whether other pods' going would help.
+fn obstacle(node: &Value, pod: &Value, wanted: (f64, f64), used: (f64, f64, u32)) -> Option<(&'static str, bool)> {
     if node["spec"]["unschedulable"] == true && !tolerates(pod, &json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}))
     {
-        return Some("node(s) were unschedulable");
+        return Some(("node(s) were unschedulable", false));
     }
     let taints = node["spec"]["taints"].as_array().into_iter().flatten();
     if taints.filter(|t| t["effect"] != "PreferNoSchedule").any(|t| !tolerates(pod, t)) {
-        return Some("node(s) had untolerated taint(s)");
+        return Some(("node(s) had untolerated taint(s)", false));
     }
     if !object::contains_all(&pod["spec"]["nodeSelector"], &node["metadata"]["labels"]) || !affine(pod, node) {
-        return Some("node(s) didn't match Pod's node affinity/selector");
+        return Some(("node(s) didn't match Pod's node affinity/selector", false));
     }
     let room = |what: &str| quantity::parse(&node["status"]["allocatable"][what]).unwrap_or(0.0);
     if f64::from(used.2) + 1.0 > room("pods") {
-        return Some("Too many pods");
+        return Some(("Too many pods", true));
     }
     if used.0 + wanted.0 > room("cpu") + 1e-9 {
-        return Some("Insufficient cpu");
+        return Some(("Insufficient cpu", wanted.0 <= room("cpu")));
     }
-    (used.1 + wanted.1 > room("memory")).then_some("Insufficient memory")
+    (used.1 + wanted.1 > room("memory")).then_some(("Insufficient memory", wanted.1 <= room("memory")))
 }
 
 fn affine(pod: &Value, node: &Value) -> bool {

@@ -1,24 +1,18 @@
 //! What a container finds in its file system: the image's root, mounted volumes, what the kubelet adds.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use base64::Engine as _;
-use serde_json::Value;
-
-use super::image;
 use super::model::ContainerModel;
 use super::runtime::PodRun;
-use crate::sim::controllers::kinds::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
+use super::volumes::{self, View};
+use super::{image, node_files};
+use crate::sim::controllers::kinds::CLAIMS;
 use crate::sim::resource::Key;
-use crate::sim::shell::files::{FileError, Files, Volume, absolute};
-use crate::sim::store::Store;
-use crate::sim::time::SimTime;
-use crate::sim::tokens::{self, Tokens, Wish};
+use crate::sim::shell::files::{Content, FileError, Files, Kind, absolute};
 use crate::sim::world::World;
 
-/// How long a mounted token holds.
-const LIFE: std::time::Duration = std::time::Duration::from_hours(365 * 24);
-const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How often a kubelet looks at the objects that a pod's volumes are made of (`syncFrequency`).
+const SYNC: Duration = Duration::from_mins(1);
 
 /// The family of programs of a container.
 pub(super) fn family(model: &ContainerModel, image: &str) -> String {
@@ -32,34 +26,27 @@ pub(super) fn family(model: &ContainerModel, image: &str) -> String {
 
 /// The files of a container, laid out at their first use in a run.
 pub(super) fn of<'a>(world: &'a mut World, key: &Key, container: &str) -> Option<&'a mut Files> {
-    let now = world.now;
-    let pod = world.runtime.pods.get_mut(key)?;
-    let i = pod.index(container)?;
-    lay_out(&world.store, &world.tokens, &mut world.runtime.claims, key, pod, i, now);
-    pod.containers.get_mut(i).map(|c| &mut c.files)
-}
-
-fn lay_out(store: &Store, tokens: &Tokens, claims: &mut BTreeMap<Key, Volume>, key: &Key, pod: &mut PodRun, i: usize, now: SimTime) {
-    if pod.containers.get(i).is_some_and(|c| !c.prepared) {
-        let token = token(store, tokens, key, now);
-        prepare(store, claims, key, pod, i, (now, &token));
+    let mut pod = world.runtime.pods.remove(key)?;
+    let i = pod.index(container);
+    if let Some(i) = i {
+        lay_out(world, key, &mut pod, i);
     }
+    world.runtime.pods.insert(key.clone(), pod);
+    world.runtime.pods.get_mut(key)?.containers.get_mut(i?).map(|c| &mut c.files)
 }
 
-/// The token of a pod's account, for the API server. It ends with the pod, and after a year: real ones are renewed before they end.
-fn token(store: &Store, tokens: &Tokens, key: &Key, now: SimTime) -> String {
-    let Some(pod) = store.get(key) else { return String::new() };
-    let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or("default");
-    let Some(account) = store.get(&Key::new(&SERVICE_ACCOUNTS, &key.namespace, name)) else { return String::new() };
-    let wish = Wish {
-        namespace: &key.namespace,
-        account: (name, account["metadata"]["uid"].as_str().unwrap_or_default()),
-        audiences: &serde_json::json!([tokens::ISSUER]),
-        begins: now,
-        ends: now.after(LIFE),
-        bound: &tokens::of_pod(store, pod),
-    };
-    tokens.issue(&wish).unwrap_or_default()
+/// Lays out what a container finds, or brings what is made of objects up to date.
+fn lay_out(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
+    let round = world.now.since(pod.bound).as_secs() / SYNC.as_secs();
+    if pod.containers.get(i).is_some_and(|c| !c.prepared) {
+        prepare(world, key, pod, i);
+    } else if pod.synced != round {
+        let names: Vec<String> = pod.laid.keys().cloned().collect();
+        for name in names {
+            made(world, key, pod, &name);
+        }
+    }
+    pod.synced = round;
 }
 
 /// The longest file that is served.
@@ -85,93 +72,90 @@ pub(super) fn page(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, pat
     }
     let root = index.strip_suffix("/index.html")?;
     let wanted = if path == "/" { index.to_owned() } else { absolute(root, path.trim_start_matches('/')) };
-    lay_out(&world.store, &world.tokens, &mut world.runtime.claims, key, pod, i, world.now);
+    lay_out(world, key, pod, i);
     let files = &pod.containers.get(i)?.files;
     let content = if wanted.starts_with(root) { files.read(&wanted) } else { Err(FileError::NoEntry) };
     Some(content.map(|c| String::from_utf8_lossy(&c.bytes(PAGE_MAX)).into_owned()))
 }
 
-fn prepare(store: &Store, claims: &mut BTreeMap<Key, Volume>, key: &Key, pod: &mut PodRun, i: usize, (now, token): (SimTime, &str)) {
+fn prepare(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
     let Some(model) = pod.model.containers.get(i).cloned() else { return };
-    let Some(run_image) = pod.containers.get(i).filter(|c| !c.prepared).map(|c| c.image.clone()) else { return };
+    let Some(run_image) = pod.containers.get(i).map(|c| c.image.clone()) else { return };
     let mut files = Files::for_image(&family(&model, &run_image));
-    files.now = now.timestamp();
+    files.now = world.now.timestamp();
     if let Some((path, page)) = image::own_file(&run_image) {
         files.put(path, page.as_bytes(), 0o644);
     }
     for mount in &model.mounts {
         let Some(volume) = pod.model.volumes.get(&mount.volume).cloned() else { continue };
-        let content = content(store, &key.namespace, &volume);
-        let read_only = mount.read_only || content.is_some();
-        if let Some(sub) = &mount.sub_path
-            && let Some(text) = content.as_ref().and_then(|c| c.iter().find(|(n, _)| n == sub)).map(|(_, t)| t)
-        {
-            files.put(&mount.path, text, 0o644);
-            continue;
-        }
-        let shared = match volume["persistentVolumeClaim"]["claimName"].as_str() {
-            Some(claim) => {
-                let at = Key::new(&crate::sim::controllers::kinds::CLAIMS, &key.namespace, claim);
-                claims.entry(at).or_default().clone()
+        let made = made(world, key, pod, &mount.volume);
+        let read_only = mount.read_only || made;
+        let sub = mount.sub_path.as_deref().unwrap_or_default().trim_matches('/');
+        if made && !sub.is_empty() {
+            // A file that is mounted by itself stays as it was.
+            if let Some(entry) = pod.laid.get(&mount.volume).into_iter().flatten().find(|e| e.path == sub) {
+                files.put(&mount.path, &entry.bytes, entry.mode);
+                continue;
             }
-            None => pod.volumes.entry(mount.volume.clone()).or_default().clone(),
-        };
-        for (name, bytes) in content.into_iter().flatten() {
-            shared.put_text(&format!("/{name}"), &String::from_utf8_lossy(&bytes));
         }
-        files.mount(&mount.path, shared, read_only);
+        let (shared, base) = match (volume["persistentVolumeClaim"]["claimName"].as_str(), volume["hostPath"]["path"].as_str()) {
+            (Some(claim), _) => {
+                let at = Key::new(&CLAIMS, &key.namespace, claim);
+                (world.runtime.claims.entry(at).or_default().clone(), String::new())
+            }
+            (None, Some(path)) => {
+                let host = node_files::of(world, &pod.model.node);
+                if volume["hostPath"]["type"] == "FileOrCreate" && host.at(path).is_none() {
+                    host.add(path, Kind::Regular(Content::default()), files.now);
+                }
+                if let Some(Kind::Regular(content)) = host.at(path).map(|n| n.kind) {
+                    // One file has no volume of its own: the container has a copy of it.
+                    files.put(&mount.path, &content.bytes(PAGE_MAX), 0o644);
+                    continue;
+                }
+                (host, path.trim_end_matches('/').to_owned())
+            }
+            (None, None) => (pod.volumes.entry(mount.volume.clone()).or_default().clone(), String::new()),
+        };
+        files.mount_directory(&mount.path, shared, &format!("{base}/{sub}"), read_only);
     }
-    files.put(&format!("{ACCOUNT}/namespace"), key.namespace.as_bytes(), 0o644);
-    files.put(&format!("{ACCOUNT}/token"), token.as_bytes(), 0o644);
-    let ca = store
-        .get(&Key::new(&CONFIG_MAPS, &key.namespace, "kube-root-ca.crt"))
-        .and_then(|c| c["data"]["ca.crt"].as_str())
-        .unwrap_or_default();
-    files.put(&format!("{ACCOUNT}/ca.crt"), ca.as_bytes(), 0o644);
+    files.sealed = model.read_only;
     if let Some(c) = pod.containers.get_mut(i) {
         c.files = files;
         c.prepared = true;
     }
 }
 
-/// The files of a volume that is made of objects; `None` for one that starts empty.
-fn content(store: &Store, namespace: &str, volume: &Value) -> Option<Vec<(String, Vec<u8>)>> {
-    let picked = |all: Vec<(String, Vec<u8>)>, source: &Value| -> Vec<(String, Vec<u8>)> {
-        let Some(items) = source["items"].as_array() else { return all };
-        let chosen = items.iter().filter_map(|i| {
-            let (_, bytes) = all.iter().find(|(k, _)| i["key"] == k.as_str())?;
-            Some((i["path"].as_str()?.to_owned(), bytes.clone()))
-        });
-        chosen.collect()
+/// Lays out a volume that is made of objects, or does so again when they have changed; `false` for other volumes.
+///
+/// As kubelet does it, the files are in a directory with the time in its name, `..data` is a link to that, and each name at
+/// the top a link into `..data`: all files change at once.
+fn made(world: &mut World, key: &Key, pod: &mut PodRun, name: &str) -> bool {
+    let Some(object) = world.store.get(key) else { return false };
+    let before = pod.laid.get(name).map(Vec::as_slice);
+    let view = View { store: &world.store, tokens: Some(&world.tokens), key, pod: object, address: pod.address, now: world.now };
+    let Some(entries) = pod.model.volumes.get(name).and_then(|v| volumes::entries(view, v, before.unwrap_or_default())) else {
+        return false;
     };
-    if let Some(name) = volume["configMap"]["name"].as_str() {
-        return Some(picked(config_map(store, namespace, name), &volume["configMap"]));
+    // What cannot be made any more stays as it is; what could not be made at all keeps the pod from starting.
+    let entries = match entries {
+        Ok(entries) if before != Some(entries.as_slice()) => entries,
+        _ => return true,
+    };
+    let at = world.now.timestamp();
+    let data = format!(
+        "..{}.{:09}",
+        at.strftime("%Y_%m_%d_%H_%M_%S"),
+        (world.now.0 % 1000) * 1_000_000 + u64::from(pod.address.map_or(0, u32::from)) % 1_000_000
+    );
+    let mut nodes = vec![("/..data".to_owned(), Kind::Link(data.clone()), 0o777)];
+    for entry in &entries {
+        let content = Content { head: entry.bytes.clone(), zeros: 0 };
+        nodes.push((format!("/{data}/{}", entry.path), Kind::Regular(content), entry.mode));
+        let top = entry.path.split('/').next().unwrap_or_default();
+        nodes.push((format!("/{top}"), Kind::Link(format!("..data/{top}")), 0o777));
     }
-    if let Some(name) = volume["secret"]["secretName"].as_str() {
-        return Some(picked(secret(store, namespace, name), &volume["secret"]));
-    }
-    let sources = volume["projected"]["sources"].as_array()?;
-    let mut all = Vec::new();
-    for s in sources {
-        if let Some(name) = s["configMap"]["name"].as_str() {
-            all.extend(picked(config_map(store, namespace, name), &s["configMap"]));
-        }
-        if let Some(name) = s["secret"]["name"].as_str() {
-            all.extend(picked(secret(store, namespace, name), &s["secret"]));
-        }
-    }
-    Some(all)
-}
-
-/// The entries of a config map.
-pub(super) fn config_map(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
-    let Some(map) = store.get(&Key::new(&CONFIG_MAPS, namespace, name)) else { return Vec::new() };
-    map["data"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.as_bytes().to_vec()))).collect()
-}
-
-/// The decoded entries of a secret.
-pub(super) fn secret(store: &Store, namespace: &str, name: &str) -> Vec<(String, Vec<u8>)> {
-    let Some(secret) = store.get(&Key::new(&SECRETS, namespace, name)) else { return Vec::new() };
-    let decode = |v: &Value| base64::engine::general_purpose::STANDARD.decode(v.as_str()?).ok();
-    secret["data"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), decode(v)?))).collect()
+    pod.volumes.entry(name.to_owned()).or_default().replace(nodes, at);
+    pod.laid.insert(name.to_owned(), entries);
+    true
 }

@@ -13,13 +13,12 @@ use super::network::{egress, ingress, join};
 use super::runtime::PodRun;
 use super::{environment, files, image, lifecycle, names, probe, qdisc};
 use crate::sim::clock::Hold;
-use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Files;
 use crate::sim::shell::{ConnectError, CpuUse, Host, HttpAnswer, HttpCall, Pending, Ping, ProcessInfo, ResolveError};
 use crate::sim::status::Status;
-use crate::sim::traffic::{self, Ask, Failure, OUTSIDE_RTT, POD_RTT};
+use crate::sim::traffic::{self, Ask, End, Failure, OUTSIDE_RTT, POD_RTT, Wire};
 use crate::sim::world::{Engine, World};
 
 /// Process ids: the main process, its child when it is a shell's, the first stressor.
@@ -205,6 +204,16 @@ fn end_stressor(c: &mut Container, pid: u32) {
 }
 
 fn ping(w: &mut World, key: &Key, address: Ipv4Addr) -> Ping {
+    let allowed = traffic::with_graph(w, |w, graph| {
+        let own = w.runtime.pod(key).and_then(|p| p.address).filter(|_| !graph.policies.is_empty());
+        own.is_none_or(|own| {
+            let to = w.runtime.at_address(address).map_or_else(|| End::at(address), |(peer, _)| End::of_pod(w, peer, address));
+            own == address || graph.policies.allow(w, &End::of_pod(w, key, own), &to, Wire::Icmp)
+        })
+    });
+    if !allowed {
+        return Ping::Lost;
+    }
     let Some(pod) = w.runtime.pod(key) else { return Ping::Lost };
     let own = pod.address;
     if address.is_loopback() || own == Some(address) {
@@ -292,8 +301,17 @@ impl Host for ContainerHost {
         self.key.namespace.to_string()
     }
 
+    fn resolver(&self) -> String {
+        self.with(|w| w.runtime.pod(&self.key).map(|p| p.model.resolver.text()).unwrap_or_default())
+    }
+
+    fn hosts(&self) -> String {
+        self.with(|w| w.runtime.pod(&self.key).map(|p| p.model.resolver.hosts()).unwrap_or_default())
+    }
+
     fn name_server(&self) -> Ipv4Addr {
-        DNS_ADDRESS.parse().unwrap_or(Ipv4Addr::UNSPECIFIED)
+        let own = self.with(|w| w.runtime.pod(&self.key).and_then(|p| p.model.resolver.servers.first().copied()));
+        own.unwrap_or(Ipv4Addr::LOCALHOST)
     }
 
     fn workdir(&self) -> String {

@@ -166,6 +166,11 @@ pub fn canonical(image: &str) -> String {
     if image.contains('@') || repository(&full).len() < full.len() { full } else { format!("{full}:latest") }
 }
 
+/// Whether it is one of Docker Hub's official images.
+pub fn is_official(image: &str) -> bool {
+    canonical(image).starts_with("docker.io/library/")
+}
+
 /// The `imageID` of a container status.
 pub fn id(image: &str) -> String {
     let full = canonical(image);

@@ -9,6 +9,7 @@ use super::programs::Program;
 use super::runtime::PodRun;
 use super::{environment, image, resources};
 use crate::sim::controllers::events::Report;
+use crate::sim::controllers::kinds::SECRETS;
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
@@ -33,6 +34,7 @@ pub(super) fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
     let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { return };
     let name = model.name.clone();
     let image = model.image.clone();
+    lacking_secrets(world, key, &node);
     let present = world.runtime.images.contains(&(node.clone(), image::canonical(&image)));
     if present && model.pull != "Always" {
         c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(CREATE), Next::Start)) };
@@ -82,6 +84,29 @@ pub(super) fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
     pod.dirty = true;
 }
 
+/// What is wrong with a container that must not run as root. The official images do, unless they are told otherwise.
+fn root(model: &ContainerModel, pod: &str) -> Option<String> {
+    let which = format!("(pod: \"{pod}\", container: {})", model.name);
+    match model.non_root {
+        (true, Some(0)) => Some(format!("container's runAsUser breaks non-root policy {which}")),
+        (true, None) if image::is_official(&model.image) => Some(format!("container has runAsNonRoot and image will run as root {which}")),
+        _ => None,
+    }
+}
+
+/// Says which of a pod's secrets for pulling images are not there.
+fn lacking_secrets(world: &mut World, key: &Key, node: &str) {
+    let Some(pod) = world.store.get(key) else { return };
+    let wanted = pod["spec"]["imagePullSecrets"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str());
+    let lacking: Vec<&str> = wanted.filter(|name| world.store.get(&Key::new(&SECRETS, &key.namespace, name)).is_none()).collect();
+    if lacking.is_empty() {
+        return;
+    }
+    let text =
+        format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", lacking.join(", "));
+    tell(world, key, node, Report::warning("FailedToRetrieveImagePullSecret", text));
+}
+
 /// Starts a container whose image is there.
 pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) {
     let now = world.now;
@@ -92,7 +117,8 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         pull(world, key, pod, i);
         return;
     }
-    if let Some(why) = environment::missing(&world.store, &key.namespace, &model) {
+    let pod_id = format!("{}_{}({})", key.name, key.namespace, pod.uid);
+    if let Some(why) = root(&model, &pod_id).or_else(|| environment::missing(&world.store, &key.namespace, &model)) {
         // The kubelet looks again with each sync of the pod.
         if !matches!(c.life, Life::Waiting { reason: "CreateContainerConfigError", .. }) {
             tell(world, key, &node, Report::warning("Failed", format!("Error: {why}")).about(&model.name));

@@ -10,7 +10,7 @@ use super::container::{Container, End, Life, Next, Run};
 use super::launch::{CREATE, pull, start, up};
 use super::model::{Behaviour, ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
 use super::runtime::PodRun;
-use super::{resources, status};
+use super::{mount, resources, status};
 use crate::sim::controllers::events::{self, Report, Source};
 use crate::sim::controllers::kinds::NODES;
 use crate::sim::controllers::object;
@@ -60,6 +60,9 @@ pub fn pod_changed(world: &mut World, change: &Change) {
             dirty: true,
             wake: None,
             volumes: std::collections::BTreeMap::new(),
+            laid: std::collections::BTreeMap::new(),
+            synced: 0,
+            unmounted: None,
             net: Vec::new(),
             io: Vec::new(),
         };
@@ -124,7 +127,7 @@ pub fn step(world: &mut World, key: &Key) {
     }
     let now = world.now;
     let was = (pod.address, serving(&pod));
-    sandbox(world, &mut pod);
+    sandbox(world, key, &mut pod);
     if pod.terminating.is_some() {
         end(world, key, &mut pod);
     }
@@ -176,8 +179,8 @@ fn remove(world: &mut World, key: &Key) {
     }
 }
 
-fn sandbox(world: &mut World, pod: &mut PodRun) {
-    if pod.address.is_some() || world.now < pod.sandbox_at {
+fn sandbox(world: &mut World, key: &Key, pod: &mut PodRun) {
+    if pod.address.is_some() || world.now < pod.sandbox_at || pod.terminating.is_some() || !mount::all(world, key, pod) {
         return;
     }
     let subnet = pod.model.node.rsplit('-').next().and_then(|n| n.parse::<u32>().ok()).map_or(0, |n| (n.saturating_sub(1)) & 0xff);
@@ -243,7 +246,8 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             if c.image != model.image && run.ends.is_none() && !run.stopping {
                 let grace = world.store.get(key).and_then(|p| p["spec"]["terminationGracePeriodSeconds"].as_u64()).unwrap_or(30);
                 let deadline = now.after(Duration::from_secs(grace));
-                run.ends = Some(if deaf(&model) { (deadline, 137) } else { (now.after(GRACEFUL).min(deadline), 0) });
+                let ends = now.after(model.pre_stop + GRACEFUL);
+                run.ends = Some(if deaf(&model) || ends >= deadline { (deadline, 137) } else { (ends, 0) });
                 run.stopping = true;
                 let text = format!("Container {} definition changed, will be restarted", model.name);
                 tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
@@ -324,7 +328,9 @@ pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reaso
     if let Some(c) = pod.containers.get_mut(i)
         && let Life::Running(run) = &c.life
     {
-        c.life = Life::Ended(End { code, reason, message: String::new(), started: run.since, finished: now, id: c.id.clone() });
+        let tells = code != 0 && pod.model.containers.get(i).is_some_and(|m| m.log_tells);
+        let message = if tells { last_words(c) } else { String::new() };
+        c.life = Life::Ended(End { code, reason, message, started: run.since, finished: now, id: c.id.clone() });
         c.ready = false;
         c.started = false;
         c.stress.clear();
@@ -335,6 +341,17 @@ pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reaso
         c.scraped = None;
     }
     pod.dirty = true;
+}
+
+/// The end of a log: at most 80 lines and 2 KiB.
+fn last_words(c: &Container) -> String {
+    let lines: Vec<&str> = c.log.iter().rev().take(80).map(|l| l.text.as_str()).collect();
+    let text: String = lines.iter().rev().map(|l| format!("{l}\n")).collect();
+    let mut from = text.len().saturating_sub(2048);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    text.get(from..).unwrap_or_default().to_owned()
 }
 
 /// Ends the containers of a pod that has outgrown its memory.
@@ -408,7 +425,8 @@ fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
         match &mut c.life {
             Life::Running(run) => {
                 let told = run.stopping;
-                let planned = if deaf { (deadline, 137) } else { (world.now.after(GRACEFUL).min(deadline), 0) };
+                let ends = world.now.after(model.pre_stop + GRACEFUL);
+                let planned = if deaf || ends >= deadline { (deadline, 137) } else { (ends, 0) };
                 if !told || run.ends.is_none_or(|(at, _)| at > deadline) {
                     run.ends = Some(if run.ends.is_some_and(|(at, _)| at < planned.0) { run.ends.unwrap_or(planned) } else { planned });
                     run.stopping = true;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::nap::{self, Nap};
 use super::quantity;
+use super::resolver::Resolver;
 use crate::sim::config::{Call, ClockMode, Profile, SimConfig};
 
 /// What the kubelet needs to know of a pod.
@@ -27,6 +28,8 @@ pub struct PodModel {
     pub lasting: usize,
     /// Volumes by name.
     pub volumes: BTreeMap<String, Value>,
+    /// How it resolves names.
+    pub resolver: Resolver,
     /// CPU in cores and memory in bytes requested, as the scheduler counts them.
     pub requests: (f64, f64),
     /// `Guaranteed`, `Burstable` or `BestEffort`.
@@ -73,6 +76,14 @@ pub struct ContainerModel {
     pub mounts: Vec<Mount>,
     /// Working directory.
     pub workdir: Option<String>,
+    /// How long it goes on before it is told to end.
+    pub pre_stop: Duration,
+    /// Whether the image's own files cannot be changed.
+    pub read_only: bool,
+    /// Whether it must not run as root, and the user that it is to run as.
+    pub non_root: (bool, Option<u64>),
+    /// Whether the end of its log is the message of a failure.
+    pub log_tells: bool,
     /// Init container that keeps running (`restartPolicy: Always`).
     pub sidecar: bool,
     /// What its process does.
@@ -188,6 +199,7 @@ impl PodModel {
             init,
             lasting,
             volumes,
+            resolver: Resolver::read(pod),
             requests: crate::sim::controllers::scheduler::requests(pod),
             qos: qos(spec),
         }
@@ -257,6 +269,13 @@ impl ContainerModel {
                     })
                 })
                 .collect(),
+            pre_stop: pre_stop(&c["lifecycle"]["preStop"]),
+            read_only: c["securityContext"]["readOnlyRootFilesystem"] == true,
+            non_root: {
+                let said = |field: &str| [c, &pod["spec"]].map(|o| o["securityContext"][field].clone()).into_iter().find(|v| !v.is_null());
+                (said("runAsNonRoot") == Some(true.into()), said("runAsUser").and_then(|v| v.as_u64()))
+            },
+            log_tells: c["terminationMessagePolicy"] == "FallbackToLogsOnError",
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",
             behaviour,
@@ -285,6 +304,23 @@ impl ContainerModel {
             _ => None,
         }
     }
+}
+
+/// How long a hook takes. What it does, other than to wait, is done at once.
+fn pre_stop(hook: &Value) -> Duration {
+    if let Some(seconds) = hook["sleep"]["seconds"].as_u64() {
+        return Duration::from_secs(seconds);
+    }
+    let words = strings(&hook["exec"]["command"]).join(" ");
+    let mut words = words.split(|c: char| c.is_whitespace() || ";&|'\"".contains(c)).filter(|w| !w.is_empty());
+    let mut all = Duration::ZERO;
+    while let Some(word) = words.next() {
+        if word == "sleep" || word.ends_with("/sleep") {
+            let text = words.next().unwrap_or_default().trim_end_matches('s');
+            all += text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or_default();
+        }
+    }
+    all
 }
 
 impl Probe {

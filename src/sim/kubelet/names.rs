@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use super::network::egress;
-use crate::sim::controllers::bootstrap::DNS_ADDRESS;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
 use crate::sim::shell::ResolveError;
@@ -25,19 +24,45 @@ pub(super) fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Ad
     if *name == *key.name {
         return pod.address.ok_or(ResolveError::NoSuchName);
     }
-    let faults = egress(pod, DNS_ADDRESS.parse().ok());
-    let answered = (0..ATTEMPTS).any(|_| faults.packet(world, 80.0).is_some_and(|t| t < PATIENCE));
-    if !answered {
-        return Err(ResolveError::NoAnswer);
+    if let Some(address) = pod.model.resolver.alias(&name) {
+        return Ok(address);
     }
-    traffic::with_graph(world, |world, graph| lookup(world, graph, key, &name))
+    let faults = egress(pod, pod.model.resolver.servers.first().copied());
+    let answered = (0..ATTEMPTS).any(|_| faults.packet(world, 80.0).is_some_and(|t| t < PATIENCE));
+    traffic::with_graph(world, |world, graph| {
+        if answered && traffic::answers(world, graph, key) { find(world, graph, key, &name) } else { Err(ResolveError::NoAnswer) }
+    })
+}
+
+/// What a pod's name server says to a name, when it answers at all.
+///
+/// # Errors
+/// That there is no such name, or no such server.
+pub fn find(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {
+    let Some(resolver) = world.runtime.pod(key).map(|p| &p.model.resolver) else { return Err(ResolveError::NoAnswer) };
+    if let Some(address) = resolver.alias(name) {
+        return Ok(address);
+    }
+    if !resolver.in_cluster() {
+        // A server outside knows nothing of what is here.
+        let ours = name.ends_with(".local") || name.ends_with(".svc") || !name.contains('.');
+        return match (resolver.outside(), ours) {
+            (false, _) => Err(ResolveError::NoAnswer),
+            (true, true) => Err(ResolveError::NoSuchName),
+            (true, false) => outside(name),
+        };
+    }
+    let Some(candidates) = resolver.candidates(name, &key.namespace) else { return lookup(world, graph, key, name) };
+    let full = |n: &&String| n.contains('.') && (n.ends_with(".cluster.local") || !n.ends_with(".svc"));
+    let found = candidates.iter().filter(full).find_map(|n| lookup(world, graph, key, n).ok());
+    found.ok_or(ResolveError::NoSuchName)
 }
 
 fn lookup(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Addr, ResolveError> {
     let inside = name.strip_suffix(".cluster.local").unwrap_or(name);
     if let Some(service) = graph.named(inside, &key.namespace) {
         if let Some(external) = &service.external {
-            return Ok(outside(external));
+            return outside(external);
         }
         let first = || service.ports.values().flatten().next().map(|(a, _)| *a);
         return service.address.or_else(first).ok_or(ResolveError::NoSuchName);
@@ -59,12 +84,35 @@ fn lookup(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4Add
         return run.address.ok_or(ResolveError::NoSuchName);
     }
     let local = !inside.contains('.') || matches!(name.rsplit('.').next(), Some("local" | "svc"));
-    if local { Err(ResolveError::NoSuchName) } else { Ok(outside(name)) }
+    if local { Err(ResolveError::NoSuchName) } else { outside(name) }
 }
 
-/// A stable public address for a name outside.
-fn outside(name: &str) -> Ipv4Addr {
+/// Domains of the first level besides those of countries: enough for the names that people try.
+const DOMAINS: &str = "com org net edu gov mil int info biz io dev app ai cloud tech online site xyz page run sh zone systems tools";
+
+/// A stable public address for a name outside. Names below what is no domain of the first level (a mistyped namespace, `.internal`,
+/// `.invalid`) are nobody's.
+fn outside(name: &str) -> Result<Ipv4Addr, ResolveError> {
+    let (_, top) = name.trim_end_matches('.').rsplit_once('.').ok_or(ResolveError::NoSuchName)?;
+    let country = top.len() == 2 && top.chars().all(|c| c.is_ascii_alphabetic());
+    if !country && !DOMAINS.split(' ').any(|d| d == top) {
+        return Err(ResolveError::NoSuchName);
+    }
     let h = name.bytes().fold(0x811c_9dc5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     let [a, b, c, _] = h.to_be_bytes();
-    Ipv4Addr::new(93 + (a % 60), b, c, 10 + (a ^ b) % 200)
+    Ok(Ipv4Addr::new(93 + (a % 60), b, c, 10 + (a ^ b) % 200))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_can_be_are_found_outside() {
+        assert!(outside("example.com").is_ok() && outside("www.heise.de.").is_ok());
+        for name in ["kubernetes.default", "registry.invalid", "db.internal", "com", "10.5"] {
+            assert!(outside(name).is_err(), "{name}");
+        }
+        assert_eq!(outside("example.com").ok(), outside("example.com").ok());
+    }
 }

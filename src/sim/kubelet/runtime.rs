@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::container::Container;
 use super::model::PodModel;
 use super::network::{IoFault, NetFault};
 use super::programs::Program;
+use super::volumes::Entry;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Volume;
 use crate::sim::time::SimTime;
@@ -23,6 +25,8 @@ pub struct Runtime {
     pub(crate) by_address: BTreeMap<Ipv4Addr, Key>,
     /// Files of persistent volumes, by claim.
     pub(super) claims: BTreeMap<Key, Volume>,
+    /// Files of nodes.
+    pub(super) nodes: BTreeMap<String, Volume>,
     /// Programs that have been started and not yet been handed over.
     pub(crate) started: Vec<Program>,
     /// Programs that wait for somebody to attach, by pod and container.
@@ -56,10 +60,25 @@ pub struct PodRun {
     pub wake: Option<SimTime>,
     /// Files of its volumes.
     pub volumes: BTreeMap<String, Volume>,
+    /// What those of them that are made of objects were last made of.
+    pub(super) laid: BTreeMap<String, Vec<Entry>>,
+    /// In which round of its kubelet that was.
+    pub(super) synced: u64,
+    /// Why its volumes cannot be mounted.
+    pub(super) unmounted: Option<Unmounted>,
     /// Network faults, by experiment.
     pub net: Vec<(Key, NetFault)>,
     /// Disk faults, by experiment.
     pub io: Vec<(Key, IoFault)>,
+}
+
+/// A volume that cannot be mounted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unmounted {
+    /// How long to wait after the next failure.
+    pub(super) back_off: Duration,
+    /// When the kubelet gives up waiting, says so, and begins to wait again.
+    pub(super) patience: SimTime,
 }
 
 impl Runtime {

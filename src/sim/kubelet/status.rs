@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::container::{Container, End, Life};
 use super::image;
-use super::model::ContainerModel;
+use super::model::{ContainerModel, Mount};
 use super::runtime::PodRun;
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::Key;
@@ -196,7 +196,15 @@ fn container(m: &ContainerModel, c: &Container, init: bool) -> Value {
         }
     }
     if !m.mounts.is_empty() {
-        out["volumeMounts"] = m.mounts.iter().map(|x| json!({"name": x.volume, "mountPath": x.path})).collect::<Vec<_>>().into();
+        let mount = |x: &Mount| {
+            let mut mount = json!({"name": x.volume, "mountPath": x.path});
+            if x.read_only {
+                mount["readOnly"] = true.into();
+                mount["recursiveReadOnly"] = "Disabled".into();
+            }
+            mount
+        };
+        out["volumeMounts"] = m.mounts.iter().map(mount).collect::<Vec<_>>().into();
     }
     out
 }

@@ -1,3 +1,6 @@
+mod settings;
+mod volumes;
+
 use std::sync::Arc;
 use std::time::Duration;
 

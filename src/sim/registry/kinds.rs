@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::sim::catalog::Kind;
-use crate::sim::resource::Resource;
+use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
 use crate::sim::world::World;
 
@@ -133,6 +133,7 @@ pub fn qos(pod: &Value) -> &'static str {
 }
 
 fn pod(world: &mut World, object: &mut Value) {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
     let spec = &mut object["spec"];
     let account = spec["serviceAccountName"].as_str().or(spec["serviceAccount"].as_str()).unwrap_or("default").to_owned();
     spec["serviceAccountName"] = account.as_str().into();
@@ -153,7 +154,11 @@ fn pod(world: &mut World, object: &mut Value) {
     }
     spec["tolerations"] = tolerations.into();
     let mounted = |v: &Value| v["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-"));
-    if spec["automountServiceAccountToken"] == false || spec["volumes"].as_array().is_some_and(|v| v.iter().any(mounted)) {
+    // What the pod says counts, then what its account says.
+    let accounts = Resource::new("", "serviceaccounts");
+    let owner = world.store.get(&Key::new(&accounts, namespace.as_str(), spec["serviceAccountName"].as_str().unwrap_or_default()));
+    let wanted = spec["automountServiceAccountToken"].as_bool().or(owner.and_then(|o| o["automountServiceAccountToken"].as_bool()));
+    if wanted == Some(false) || spec["volumes"].as_array().is_some_and(|v| v.iter().any(mounted)) {
         return;
     }
     let name = format!("kube-api-access-{}", world.suffix(5));
@@ -166,10 +171,10 @@ fn pod(world: &mut World, object: &mut Value) {
     );
     for list in ["initContainers", "containers"] {
         for c in spec[list].as_array_mut().into_iter().flatten() {
-            push(
-                &mut c["volumeMounts"],
-                json!({"name": name, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}),
-            );
+            let at = "/var/run/secrets/kubernetes.io/serviceaccount";
+            if c["volumeMounts"].as_array().is_none_or(|all| all.iter().all(|m| m["mountPath"] != at)) {
+                push(&mut c["volumeMounts"], json!({"name": name, "readOnly": true, "mountPath": at}));
+            }
         }
     }
 }

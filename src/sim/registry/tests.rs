@@ -158,3 +158,15 @@ fn pods_need_their_service_account() {
     create(&mut w, &Resource::new("", "serviceaccounts"), "demo", json!({"metadata": {"name": "bot"}})).unwrap();
     create(&mut w, &pods, "demo", pod("generateName")).unwrap();
 }
+
+#[test]
+fn pods_name_classes_that_exist() {
+    let mut w = world();
+    let pod = |field: &str, class: &str| json!({"metadata": {"name": "p"}, "spec": {field: class, "containers": [{"name": "c", "image": "nginx"}]}});
+    let pods = Resource::new("", "pods");
+    let refused = |w: &mut World, field: &str| create(w, &pods, "demo", pod(field, "nope")).unwrap_err().message;
+    assert_eq!(refused(&mut w, "priorityClassName"), "pods \"p\" is forbidden: no PriorityClass with name nope was found");
+    assert_eq!(refused(&mut w, "runtimeClassName"), "pods \"p\" is forbidden: pod rejected: RuntimeClass \"nope\" not found");
+    let made = create(&mut w, &pods, "demo", pod("priorityClassName", "system-cluster-critical")).unwrap();
+    assert_eq!(made["spec"]["priority"], 2_000_000_000);
+}

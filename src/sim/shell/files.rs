@@ -1,21 +1,14 @@
 //! A container's file system, in memory.
 //!
-//! [`Files`] is a root [`Volume`] plus volumes mounted over it. A [`Volume`] is shared by cloning: give the same one to
-//! two containers' [`Files::mount`] and they see each other's files, as with an `emptyDir`. Everything else dies with
-//! the `Files`, as a container's own layer does. Sizes are bounded; runs of zero bytes cost nothing (see [`Content`]).
-
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+//! [`Files`] is a root [`Volume`] plus volumes mounted over it. Everything but what is mounted dies with the `Files`, as a
+//! container's own layer does.
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// Most bytes a volume stores (zeros written by `dd` do not count).
-pub const VOLUME_BYTES_MAX: u64 = 64 << 20;
-/// Most bytes of one volume as `df` and `ls` see it.
-pub const VOLUME_SIZE_MAX: u64 = 40 << 30;
-/// Most files and directories of one volume.
-pub const VOLUME_ENTRIES_MAX: usize = 20_000;
+use super::volume::{BYTES_MAX, ENTRIES_MAX, SIZE_MAX};
+pub use super::volume::{Content, Kind, Node, Volume};
+
 const LINKS_MAX: u32 = 16;
 
 /// Why a file operation failed, in the words of `strerror`, which programs print.
@@ -56,107 +49,12 @@ pub enum FileError {
     Loop,
 }
 
-/// Bytes of a regular file: `head`, then `zeros` zero bytes that are not stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content {
-    /// Stored bytes.
-    pub head: Vec<u8>,
-    /// Zero bytes after them.
-    pub zeros: u64,
-}
-
-impl Content {
-    /// Length of the file.
-    pub fn len(&self) -> u64 {
-        self.head.len() as u64 + self.zeros
-    }
-
-    /// Whether the file is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// All bytes, cut at `max`.
-    pub fn bytes(&self, max: usize) -> Vec<u8> {
-        let mut bytes = self.head.clone();
-        let zeros = usize::try_from(self.zeros).unwrap_or(max).min(max.saturating_sub(bytes.len()));
-        bytes.resize(bytes.len() + zeros, 0);
-        bytes
-    }
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    Regular(Content),
-    /// A symbolic link to this path.
-    Link(String),
-    /// A character device.
-    Device,
-}
-
-/// One entry of a directory tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// What it is.
-    pub kind: Kind,
-    /// Permission bits.
-    pub mode: u32,
-    /// Last modification.
-    pub modified: Timestamp,
-}
-
-impl Node {
-    /// Size as `ls` shows it.
-    pub fn size(&self) -> u64 {
-        match &self.kind {
-            Kind::Directory => 4096,
-            Kind::Regular(content) => content.len(),
-            Kind::Link(target) => target.len() as u64,
-            Kind::Device => 0,
-        }
-    }
-
-    /// Whether it is a directory.
-    pub fn is_directory(&self) -> bool {
-        matches!(self.kind, Kind::Directory)
-    }
-}
-
-type Tree = BTreeMap<String, Node>;
-
-/// A directory tree that containers can share. Clones are the same volume.
-#[derive(Debug, Clone, Default)]
-pub struct Volume(Arc<Mutex<Tree>>);
-
-impl Volume {
-    fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes in its files.
-    pub fn size(&self) -> u64 {
-        self.tree().values().filter(|n| !n.is_directory()).map(Node::size).sum()
-    }
-
-    /// Puts a text file at `path` (from the volume's root), with its directories.
-    pub fn put_text(&self, path: &str, text: &str) {
-        let mut files = Files { root: self.clone(), ..Files::default() };
-        files.put(path, text.as_bytes(), 0o644);
-    }
-
-    fn deep_copy(&self) -> Self {
-        Self(Arc::new(Mutex::new(self.tree().clone())))
-    }
-}
-
 #[derive(Debug, Clone)]
 struct Mount {
     path: String,
     volume: Volume,
+    /// The directory of the volume that is mounted; empty for all of it.
+    base: String,
     read_only: bool,
 }
 
@@ -164,6 +62,10 @@ struct Mount {
 #[derive(Debug, Default)]
 pub struct Files {
     root: Volume,
+    /// The directory of the root that is taken for `/`; empty for all of it.
+    base: String,
+    /// Whether the root cannot be changed.
+    pub sealed: bool,
     mounts: Vec<Mount>,
     /// Modification time of what is written; the shell sets it before each operation.
     pub now: Timestamp,
@@ -172,7 +74,7 @@ pub struct Files {
 impl Clone for Files {
     /// Copies the container's own layer; mounted volumes stay shared.
     fn clone(&self) -> Self {
-        Self { root: self.root.deep_copy(), mounts: self.mounts.clone(), now: self.now }
+        Self { root: self.root.deep_copy(), base: self.base.clone(), sealed: self.sealed, mounts: self.mounts.clone(), now: self.now }
     }
 }
 
@@ -213,18 +115,38 @@ impl Files {
         files
     }
 
+    /// The files of a volume.
+    pub(super) fn of(root: Volume, now: Timestamp) -> Self {
+        Self { root, now, ..Self::default() }
+    }
+
+    /// The root, to be shared.
+    pub fn into_root(self) -> Volume {
+        self.root
+    }
+
+    /// The same files, as a program sees them whose root is `directory`, an absolute path without links.
+    pub fn rooted(&self, directory: &str) -> Self {
+        let (root, base, sealed) = self.place(directory);
+        let below = |m: &Mount| m.path.strip_prefix(directory).filter(|rest| rest.starts_with('/')).map(str::to_owned);
+        let mounts = self.mounts.iter().filter_map(|m| Some(Mount { path: below(m)?, ..m.clone() })).collect();
+        Self { root: root.clone(), base: if base == "/" { String::new() } else { base }, sealed, mounts, now: self.now }
+    }
+
     /// Mounts a volume at `path`; whatever the image has there is hidden.
     pub fn mount(&mut self, path: &str, volume: Volume, read_only: bool) {
+        self.mount_directory(path, volume, "/", read_only);
+    }
+
+    /// Mounts a directory of a volume at `path`. It is made if it is not there.
+    pub fn mount_directory(&mut self, path: &str, volume: Volume, directory: &str, read_only: bool) {
         let path = absolute("/", path);
         self.make_directories(&path);
         self.mounts.retain(|m| m.path != path);
-        self.mounts.push(Mount { path, volume, read_only });
+        let base = absolute("/", directory);
+        volume.make_directory(&base, self.now);
+        self.mounts.push(Mount { path, volume, base: if base == "/" { String::new() } else { base }, read_only });
         self.mounts.sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.path.cmp(&b.path)));
-    }
-
-    /// Puts a file that the kubelet provides (a key of a `ConfigMap` or `Secret`, `/etc/resolv.conf`) at `path`, replacing it.
-    pub fn mount_text(&mut self, path: &str, text: &str) {
-        self.put(path, text.as_bytes(), 0o644);
     }
 
     /// Mount points, for `df` and `mount`: path and whether it is read-only.
@@ -254,7 +176,7 @@ impl Files {
         self.insert(&path, Node { kind, mode, modified: self.now });
     }
 
-    fn make_directories(&mut self, path: &str) {
+    pub(super) fn make_directories(&mut self, path: &str) {
         let mut at = String::new();
         for part in path.split('/').filter(|p| !p.is_empty()) {
             at.push('/');
@@ -276,10 +198,12 @@ impl Files {
             if let Some(rest) = path.strip_prefix(&mount.path)
                 && (rest.is_empty() || rest.starts_with('/') || mount.path == "/")
             {
-                return (&mount.volume, if rest.is_empty() { "/".to_owned() } else { absolute("/", rest) }, mount.read_only);
+                let inner = format!("{}{}", mount.base, if rest.is_empty() { String::new() } else { absolute("/", rest) });
+                return (&mount.volume, if inner.is_empty() { "/".to_owned() } else { inner }, mount.read_only);
             }
         }
-        (&self.root, path.to_owned(), false)
+        let inner = if self.base.is_empty() { path.to_owned() } else { format!("{}{}", self.base, path.trim_end_matches('/')) };
+        (&self.root, inner, self.sealed)
     }
 
     /// The entry at exactly this path, not following a link in its last component.
@@ -328,7 +252,7 @@ impl Files {
         match self.stat(path)?.kind {
             Kind::Regular(content) => Ok(content),
             Kind::Directory => Err(FileError::IsDirectory),
-            Kind::Device | Kind::Link(_) => Ok(Content::default()),
+            Kind::Device | Kind::Socket | Kind::Link(_) => Ok(Content::default()),
         }
     }
 
@@ -356,7 +280,7 @@ impl Files {
             _ => Content::default(),
         };
         let grows = content.head.len() as u64 + if content.head.is_empty() { 0 } else { new.zeros };
-        if stored + grows > VOLUME_BYTES_MAX || size + content.len() > VOLUME_SIZE_MAX || tree.len() >= VOLUME_ENTRIES_MAX {
+        if stored + grows > BYTES_MAX || size + content.len() > SIZE_MAX || tree.len() >= ENTRIES_MAX {
             return Err(FileError::NoSpace);
         }
         if !content.head.is_empty() {
@@ -390,7 +314,7 @@ impl Files {
             return Err(FileError::ReadOnly);
         }
         let mut tree = volume.tree();
-        if tree.len() >= VOLUME_ENTRIES_MAX {
+        if tree.len() >= ENTRIES_MAX {
             return Err(FileError::NoSpace);
         }
         tree.insert(inner, Node { kind, mode, modified: self.now });
@@ -422,7 +346,7 @@ impl Files {
             return Err(FileError::NotEmpty);
         }
         let (volume, inner, read_only) = self.place(&path);
-        if inner == "/" {
+        if inner == "/" || self.mounts.iter().any(|m| m.path == path) {
             return Err(FileError::Busy);
         }
         if read_only {
@@ -479,7 +403,7 @@ mod tests {
         files.write("/tmp/big", &Content { head: Vec::new(), zeros: 10 << 30 }, false).unwrap();
         assert_eq!(files.stat("/tmp/big").unwrap().size(), 10 << 30);
         assert_eq!(files.write("/tmp/big", &text("x"), true), Err(FileError::NoSpace));
-        let too_much = Content { head: vec![1; usize::try_from(VOLUME_BYTES_MAX).unwrap() + 1], zeros: 0 };
+        let too_much = Content { head: vec![1; usize::try_from(BYTES_MAX).unwrap() + 1], zeros: 0 };
         assert_eq!(files.write("/tmp/y", &too_much, false), Err(FileError::NoSpace));
     }
 

@@ -125,7 +125,19 @@ pub trait Host: Send + Sync + 'static {
     fn namespace(&self) -> String {
         "default".to_owned()
     }
-    /// The cluster's name server, for the generated `/etc/resolv.conf` and `nslookup`.
+    /// `/etc/resolv.conf`.
+    fn resolver(&self) -> String {
+        let namespace = self.namespace();
+        format!(
+            "search {namespace}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:5\n",
+            self.name_server()
+        )
+    }
+    /// Lines at the end of `/etc/hosts`.
+    fn hosts(&self) -> String {
+        String::new()
+    }
+    /// The first name server, for `nslookup`.
     fn name_server(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 96, 0, 10)
     }

@@ -12,7 +12,7 @@ const DEBIAN_SLIM: &str = "[ arch awk base64 basename bash cat chgrp chmod chown
 const DEBIAN: &str = "free pgrep pidof pkill ps top uptime watch curl wget nc ip ss tc ping nslookup vi";
 
 /// Applets of busybox.
-const BUSYBOX: &str = "[ [[ arch ash awk base64 basename cat chgrp chmod chown clear cmp cp cut date dd df diff dirname du echo egrep env \
+const BUSYBOX: &str = "[ [[ arch ash awk base64 basename cat chgrp chmod chown chroot clear cmp cp cut date dd df diff dirname du echo egrep env \
  expr factor false fgrep find fold free fsync getopt grep groups gunzip gzip head hexdump hostid hostname id ifconfig ip kill killall less ln ls md5sum \
  mkdir mkfifo mktemp more mount mv nc netstat nice nl nohup nproc nslookup od paste pgrep pidof ping pkill printenv printf ps pwd readlink \
  realpath rev rm rmdir sed seq sh sha1sum sha256sum shuf sleep sort split stat stty sync tac tail tar tee test time timeout top touch tr true \

@@ -23,6 +23,7 @@ mod redirect;
 mod synthetic;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -27,6 +27,8 @@ pub(crate) const DEPTH_MAX: usize = 24;
 pub(crate) struct Machine<H: Host> {
     pub(crate) host: Arc<H>,
     pub(crate) family: String,
+    /// What is taken for `/`; empty for the container's own root.
+    root: String,
     steps: AtomicU64,
     output: AtomicU64,
     gone: AtomicBool,
@@ -35,7 +37,28 @@ pub(crate) struct Machine<H: Host> {
 impl<H: Host> Machine<H> {
     pub(crate) fn new(host: Arc<H>) -> Arc<Self> {
         let family = host.family();
-        Arc::new(Self { host, family, steps: AtomicU64::new(0), output: AtomicU64::new(0), gone: AtomicBool::new(false) })
+        Arc::new(Self {
+            host,
+            family,
+            root: String::new(),
+            steps: AtomicU64::new(0),
+            output: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    /// The same machine for a program whose root is `directory`, an absolute path without links. What it prints is counted anew.
+    pub(crate) fn rooted(&self, directory: &str) -> Arc<Self> {
+        let root = format!("{}{}", self.root, directory.trim_end_matches('/'));
+        let busybox = self.files(|files| files.rooted(directory).node("/bin/busybox").is_some());
+        Arc::new(Self {
+            host: Arc::clone(&self.host),
+            family: if busybox { "busybox" } else { "debian" }.to_owned(),
+            root,
+            steps: AtomicU64::new(self.steps.load(Ordering::Relaxed)),
+            output: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+        })
     }
 
     /// Runs `f` on the files at the present time.
@@ -43,7 +66,7 @@ impl<H: Host> Machine<H> {
         let now = self.host.now();
         self.host.with_files(|files| {
             files.now = now;
-            f(files)
+            if self.root.is_empty() { f(files) } else { f(&mut files.rooted(&self.root)) }
         })
     }
 
@@ -79,6 +102,9 @@ impl<H: Host> Machine<H> {
         let found = self.files(|files| {
             path.split(':').map(|d| format!("{d}/{name}")).find(|p| files.stat(p).is_ok_and(|n| !n.is_directory() && n.mode & 0o111 != 0))
         });
+        if !self.root.is_empty() {
+            return found;
+        }
         found.or_else(|| self.host.programs().iter().any(|p| p == name).then(|| format!("/usr/local/bin/{name}")))
     }
 }

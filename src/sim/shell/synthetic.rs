@@ -19,21 +19,16 @@ pub(crate) const NODE_CPUS: u32 = 8;
 
 /// What `/etc` lacks because nobody mounted it.
 pub(crate) fn provide_etc<H: Host>(machine: &Machine<H>) {
-    let (host, namespace) = (machine.host.hostname(), machine.host.namespace());
+    let host = machine.host.hostname();
     let address = machine.host.address();
     let texts = [
-        (
-            "/etc/resolv.conf",
-            format!(
-                "search {namespace}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:5\n",
-                machine.host.name_server()
-            ),
-        ),
+        ("/etc/resolv.conf", machine.host.resolver()),
         (
             "/etc/hosts",
             format!(
                 "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
-                 fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n{address}\t{host}\n"
+                 fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n{address}\t{host}\n{}",
+                machine.host.hosts()
             ),
         ),
         ("/etc/hostname", format!("{host}\n")),

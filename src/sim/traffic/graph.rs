@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
+use super::policies::Policies;
 use crate::sim::controllers::kinds::{ENDPOINTS, SERVICES};
 use crate::sim::resource::Key;
 use crate::sim::world::World;
@@ -30,6 +31,9 @@ pub struct Graph {
     /// By namespace and name.
     pub services: BTreeMap<(String, String), Entry>,
     by_address: BTreeMap<Ipv4Addr, (String, String)>,
+    by_node_port: BTreeMap<u16, ((String, String), u16)>,
+    /// Who may talk to whom.
+    pub policies: Policies,
 }
 
 fn port(v: &Value) -> Option<u16> {
@@ -39,7 +43,7 @@ fn port(v: &Value) -> Option<u16> {
 impl Graph {
     /// Reads the store.
     pub fn read(world: &World) -> Self {
-        let mut graph = Self::default();
+        let mut graph = Self { policies: Policies::read(world), ..Self::default() };
         for (key, service) in world.store.list(&SERVICES, None) {
             let mut entry = Entry {
                 namespace: key.namespace.to_string(),
@@ -61,6 +65,9 @@ impl Graph {
                     let addresses = subset["addresses"].as_array().into_iter().flatten();
                     behind.extend(addresses.filter_map(|a| Some((a["ip"].as_str()?.parse().ok()?, target))));
                 }
+                if let Some(open) = port(&p["nodePort"]) {
+                    graph.by_node_port.insert(open, ((entry.namespace.clone(), entry.name.clone()), number));
+                }
                 entry.ports.insert(number, behind);
             }
             let id = (entry.namespace.clone(), entry.name.clone());
@@ -75,6 +82,12 @@ impl Graph {
     /// The Service with a virtual address.
     pub fn at(&self, address: Ipv4Addr) -> Option<&Entry> {
         self.by_address.get(&address).and_then(|id| self.services.get(id))
+    }
+
+    /// The Service and the port of it that a port of every node leads to.
+    pub fn at_node(&self, port: u16) -> Option<(&Entry, u16)> {
+        let (id, number) = self.by_node_port.get(&port)?;
+        Some((self.services.get(id)?, *number))
     }
 
     /// The Service that a DNS name means inside a namespace.

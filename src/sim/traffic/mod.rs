@@ -5,6 +5,8 @@
 //! cluster, each standing for its share of the rate; `exec`ed programs send theirs the same way.
 
 pub mod graph;
+mod lookup;
+mod policies;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 pub use graph::Graph;
+pub use lookup::answers;
+pub use policies::{End, Wire};
 pub use request::{Ask, Failure, OUTSIDE_RTT, Outcome, POD_RTT, connect, request};
 
 use super::time::SimTime;
@@ -29,6 +33,8 @@ const SECONDS: usize = 7200;
 #[derive(Debug, Default)]
 pub struct Traffic {
     stale: bool,
+    /// Whether the name server's own pods have answered.
+    named: bool,
     graph: Graph,
     series: BTreeMap<(String, String), VecDeque<Point>>,
     totals: BTreeMap<(String, String), Total>,
@@ -94,6 +100,7 @@ pub fn with_graph<T>(world: &mut World, f: impl FnOnce(&mut World, &Graph) -> T)
     if world.traffic.stale {
         world.traffic.graph = Graph::read(world);
         world.traffic.stale = false;
+        world.traffic.named |= lookup::serves(&world.traffic.graph);
     }
     let graph = std::mem::take(&mut world.traffic.graph);
     let out = f(world, &graph);

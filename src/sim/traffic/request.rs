@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::graph::Graph;
+use super::lookup::{DNS, answers};
+use super::policies::{End, Wire};
 use crate::sim::config::path_matches;
 use crate::sim::kubelet::container::Container;
 use crate::sim::kubelet::model::{Behaviour, ContainerModel};
 use crate::sim::kubelet::network::{Netem, egress, ingress, join};
-use crate::sim::kubelet::{accepts, share, status_of, work_time};
+use crate::sim::kubelet::{accepts, find, share, status_of, work_time};
 use crate::sim::resource::Key;
 use crate::sim::world::World;
 
@@ -19,8 +21,12 @@ pub const POD_RTT: f64 = 0.0004;
 pub const OUTSIDE_RTT: f64 = 0.008;
 /// Address of the API server's Service.
 const API_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
-/// Address of the name server, how often it is asked and how long each question waits for its answer, in seconds.
-const DNS_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+/// Where that leads to.
+const API_NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 10);
+const API_PORT: u16 = 6443;
+/// Where those outside seem to come from: the network of the nodes.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 1);
+/// How often the name server is asked and how long each question waits for its answer, in seconds.
 const LOOKUPS: u32 = 2;
 const LOOKUP_PATIENCE: f64 = 5.0;
 /// Most calls below each other.
@@ -85,8 +91,10 @@ fn locate(world: &mut World, graph: &Graph, ask: &Ask<'_>) -> Place {
             None => Place::Refused,
         };
     }
-    let (address, port) = match graph.at(ask.address) {
-        Some(service) => match service.ports.get(&ask.port) {
+    let on_node = matches!(ask.address.octets(), [192, 168, 64, 10..=99]);
+    let service = if on_node { graph.at_node(ask.port) } else { graph.at(ask.address).map(|s| (s, ask.port)) };
+    let (address, port) = match service {
+        Some((service, number)) => match service.ports.get(&number) {
             Some(behind) if behind.is_empty() => return Place::Refused,
             Some(behind) => {
                 // Draw only when there is a choice.
@@ -120,11 +128,14 @@ fn pick(world: &mut World, n: usize) -> usize {
 /// Opens a connection: how long it took, in seconds.
 pub fn connect(world: &mut World, graph: &Graph, ask: &Ask<'_>) -> Result<f64, (Failure, f64)> {
     let place = locate(world, graph, ask);
-    reach(world, ask, &place).map(|(t, _, _)| t)
+    reach(world, graph, ask, &place).map(|(t, _, _)| t)
 }
 
 /// The handshake: time, and the faults in both directions.
-fn reach(world: &mut World, ask: &Ask<'_>, place: &Place) -> Result<(f64, Netem, Netem), (Failure, f64)> {
+fn reach(world: &mut World, graph: &Graph, ask: &Ask<'_>, place: &Place) -> Result<(f64, Netem, Netem), (Failure, f64)> {
+    if !graph.policies.is_empty() && !allowed(world, graph, ask, place) {
+        return Err((Failure::Refused, POD_RTT));
+    }
     let mine = ask.from.as_ref().and_then(|k| world.runtime.pod(k));
     let own = mine.and_then(|p| p.address);
     let (there, back, rtt, listens) = match place {
@@ -161,6 +172,22 @@ fn reach(world: &mut World, ask: &Ask<'_>, place: &Place) -> Result<(f64, Netem,
     }
 }
 
+/// Whether network policies let a connection through.
+fn allowed(world: &World, graph: &Graph, ask: &Ask<'_>, place: &Place) -> bool {
+    let own = ask.from.as_ref().and_then(|k| world.runtime.pod(k).and_then(|p| p.address).map(|a| (k, a)));
+    let from = own.map_or_else(|| End::at(CLIENT), |(key, address)| End::of_pod(world, key, address));
+    let (to, port) = match place {
+        Place::Pod(_, address, _) if own.is_some_and(|(_, own)| own == *address) => return true,
+        Place::Pod(key, address, port) => (End::of_pod(world, key, *address), *port),
+        // Its Service leads to the node where it listens.
+        Place::Far(_) if ask.address == API_IP => (End::at(API_NODE), API_PORT),
+        Place::Far(_) if ask.address == DNS => return ask.from.as_ref().is_none_or(|key| answers(world, graph, key)),
+        Place::Far(_) | Place::Nowhere => (End::at(ask.address), ask.port),
+        Place::Refused => return true,
+    };
+    graph.policies.allow(world, &from, &to, Wire::Tcp(port))
+}
+
 /// Sends a request and waits for its answer.
 pub fn request(world: &mut World, graph: &Graph, ask: &Ask<'_>, depth: u32) -> Outcome {
     let failed = |f, took| Outcome { result: Err(f), took };
@@ -168,7 +195,7 @@ pub fn request(world: &mut World, graph: &Graph, ask: &Ask<'_>, depth: u32) -> O
         return failed(Failure::TimedOut, ask.timeout);
     }
     let place = locate(world, graph, ask);
-    let (handshake, there, back) = match reach(world, ask, &place) {
+    let (handshake, there, back) = match reach(world, graph, ask, &place) {
         Ok(r) => r,
         Err((f, t)) => return failed(f, t),
     };
@@ -215,14 +242,13 @@ fn serve(world: &mut World, graph: &Graph, key: &Key, port: u16, ask: &Ask<'_>, 
     for call in calls.iter().filter(|c| c.on.is_empty() || c.on.iter().any(|p| path_matches(p, plain_path(ask.path)))) {
         let path = if call.path == "*" { ask.path } else { &call.path };
         let timeout = call.timeout.as_secs_f64();
-        let Some(looked_up) = look_up(world, key) else {
+        let Some(looked_up) = look_up(world, graph, key) else {
             let text = format!("GET http://{}:{}{path}: temporary failure in name resolution", call.service, call.port);
             complain(world, key, i, &text);
             return (Some((500, format!("{{\"error\": \"{text}\"}}"))), took + f64::from(LOOKUPS) * LOOKUP_PATIENCE);
         };
         took += looked_up;
-        let address =
-            graph.named(&call.service, &key.namespace).and_then(|s| s.address.or_else(|| s.ports.values().flatten().next().map(|b| b.0)));
+        let address = find(world, graph, key, &call.service).ok();
         let outcome = match address {
             Some(address) => {
                 let next = Ask { from: Some(key.clone()), address, port: call.port, path, timeout, weight: ask.weight };
@@ -258,8 +284,12 @@ fn plain_path(path: &str) -> &str {
 }
 
 /// Asks the name server, which the pod's own faults may hinder: the time it took, or `None` when it never answered.
-fn look_up(world: &mut World, key: &Key) -> Option<f64> {
-    let faults = egress(world.runtime.pod(key)?, Some(DNS_IP));
+fn look_up(world: &mut World, graph: &Graph, key: &Key) -> Option<f64> {
+    if !answers(world, graph, key) {
+        return None;
+    }
+    let pod = world.runtime.pod(key)?;
+    let faults = egress(pod, pod.model.resolver.servers.first().copied());
     (0..LOOKUPS).find_map(|n| faults.packet(world, 80.0).map(|t| POD_RTT + t + f64::from(n) * LOOKUP_PATIENCE))
 }
 

@@ -136,3 +136,64 @@ fn a_process_that_does_not_listen_refuses() {
     advance(&mut w, 60.0);
     assert!((last(&w, "web").1 - 1.0).abs() < 1e-9);
 }
+
+fn policy(w: &mut World, name: &str, spec: serde_json::Value) {
+    let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec});
+    registry::create(w, &Resource::new("networking.k8s.io", "networkpolicies"), NS, object).unwrap();
+    w.settle();
+    advance(w, 30.0);
+}
+
+#[test]
+fn policies_refuse_what_they_do_not_allow() {
+    let to_back =
+        |from: serde_json::Value| json!({"podSelector": {"matchLabels": {"app": "back"}}, "policyTypes": ["Ingress"], "ingress": [from]});
+    let app = |name: &str| json!({"podSelector": {"matchLabels": {"app": name}}});
+    // Nobody may come in to where nothing is allowed.
+    let mut w = busy();
+    policy(&mut w, "deny", json!({"podSelector": {"matchLabels": {"app": "back"}}, "policyTypes": ["Ingress"]}));
+    assert!(last(&w, "front").1 > 0.99, "{:?}", last(&w, "front"));
+    let front = crate::sim::controllers::tests::pods(&w, "front").remove(0).0;
+    let log = crate::sim::kubelet::logs(&w, &front, "front", false).unwrap();
+    assert!(log.iter().any(|l| l.text.contains("connection refused")), "{log:?}");
+    // Policies add up.
+    policy(&mut w, "others", to_back(json!({"from": [app("other")]})));
+    assert!(last(&w, "front").1 > 0.99);
+    policy(&mut w, "wrong-port", to_back(json!({"from": [app("front")], "ports": [{"port": 80}]})));
+    assert!(last(&w, "front").1 > 0.99);
+    policy(&mut w, "allow", to_back(json!({"from": [app("front")], "ports": [{"port": 5000, "endPort": 5001}]})));
+    assert!(last(&w, "front").1 < 0.01, "{:?}", last(&w, "front"));
+}
+
+#[test]
+fn who_may_send_nothing_cannot_ask_for_names() {
+    let mut w = busy();
+    let out =
+        |rules: serde_json::Value| json!({"podSelector": {"matchLabels": {"app": "front"}}, "policyTypes": ["Egress"], "egress": rules});
+    policy(&mut w, "back", out(json!([{"to": [{"podSelector": {"matchLabels": {"app": "back"}}}]}])));
+    assert!(last(&w, "front").1 > 0.99);
+    let front = crate::sim::controllers::tests::pods(&w, "front").remove(0).0;
+    let log = crate::sim::kubelet::logs(&w, &front, "front", false).unwrap();
+    assert!(log.iter().any(|l| l.text.contains("name resolution")), "{log:?}");
+    let system = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}});
+    policy(&mut w, "names", out(json!([{"to": [system], "ports": [{"port": 53, "protocol": "UDP"}]}])));
+    assert!(last(&w, "front").1 < 0.01, "{:?}", last(&w, "front"));
+}
+
+#[test]
+fn names_need_the_name_server() {
+    let mut w = with(SimConfig { system_pods: true, ..SimConfig::default() });
+    deploy(&mut w, "web", 1);
+    advance(&mut w, 30.0);
+    let key = crate::sim::controllers::tests::pods(&w, "web").remove(0).0;
+    let answered = |w: &mut World| super::with_graph(w, |w, graph| super::answers(w, graph, &key));
+    assert!(answered(&mut w));
+    let server = crate::sim::resource::Key::new(&Resource::new("apps", "deployments"), "kube-system", "coredns");
+    for (replicas, wanted) in [(0, false), (1, true)] {
+        let mut new = (**w.store.get(&server).unwrap()).clone();
+        new["spec"]["replicas"] = replicas.into();
+        registry::update(&mut w, &server, new, registry::Part::Main).unwrap();
+        advance(&mut w, 30.0);
+        assert_eq!(answered(&mut w), wanted);
+    }
+}

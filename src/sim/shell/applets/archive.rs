@@ -143,7 +143,7 @@ async fn add<H: Host>(p: &mut Process<H>, builder: &mut Builder<Vec<u8>>, full: 
             header.set_entry_type(EntryType::Symlink);
             builder.append_link(&mut header, name, target)
         }
-        Kind::Device => return Ok(()),
+        Kind::Device | Kind::Socket => return Ok(()),
         Kind::Regular(_) => {
             let bytes = p.read_file(full).await?;
             if builder.get_ref().len() + bytes.len() > BYTES_MAX {

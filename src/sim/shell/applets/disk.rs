@@ -6,10 +6,11 @@ use super::echo::significant;
 use super::listing::human;
 use super::options;
 use super::tree::{respell, walk};
-use crate::sim::shell::files::{Content, FileError, VOLUME_SIZE_MAX};
+use crate::sim::shell::files::{Content, FileError};
 use crate::sim::shell::host::Host;
 use crate::sim::shell::process::{BYTES_MAX, Process};
 use crate::sim::shell::synthetic::NODE_MEMORY;
+use crate::sim::shell::volume::SIZE_MAX;
 
 /// Where a container finds the credentials of its account.
 const CREDENTIALS: &str = "/secrets/kubernetes.io/serviceaccount";
@@ -179,10 +180,10 @@ async fn input<H: Host>(p: &mut Process<H>, job: &Job, wanted: Option<u64>, took
     };
     let full = p.path(path);
     match full.as_str() {
-        "/dev/zero" => Ok((Content { head: Vec::new(), zeros: wanted.unwrap_or(VOLUME_SIZE_MAX).min(VOLUME_SIZE_MAX) }, wanted.is_none())),
+        "/dev/zero" => Ok((Content { head: Vec::new(), zeros: wanted.unwrap_or(SIZE_MAX).min(SIZE_MAX) }, wanted.is_none())),
         "/dev/urandom" | "/dev/random" => {
             // Not stored: the bytes themselves do not matter, their number does.
-            let length = wanted.unwrap_or(VOLUME_SIZE_MAX).min(VOLUME_SIZE_MAX);
+            let length = wanted.unwrap_or(SIZE_MAX).min(SIZE_MAX);
             *took += Duration::from_nanos(length * 3);
             Ok((Content { head: Vec::new(), zeros: length }, wanted.is_none()))
         }
@@ -309,7 +310,7 @@ pub(super) async fn df<H: Host>(p: &mut Process<H>) -> i32 {
         // What lies in memory may take as much of it as the container has.
         let (used, total) = match kind {
             "tmpfs" => (files.div_ceil(PAGE) * PAGE, p.host().limits().1.unwrap_or(NODE_MEMORY)),
-            _ => (files + base, VOLUME_SIZE_MAX + base),
+            _ => (files + base, SIZE_MAX + base),
         };
         let free = total.saturating_sub(used);
         let percent = (used * 100).div_ceil(total.max(1));

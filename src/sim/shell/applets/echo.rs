@@ -375,10 +375,11 @@ impl<H: Host> Test<'_, H> {
             "-f" => node().is_some_and(|n| matches!(n.kind, Kind::Regular(_))),
             "-d" => node().is_some_and(|n| n.is_directory()),
             "-c" => node().is_some_and(|n| matches!(n.kind, Kind::Device)),
+            "-S" => node().is_some_and(|n| matches!(n.kind, Kind::Socket)),
             "-x" => node().is_some_and(|n| n.mode & 0o111 != 0),
             "-s" => node().is_some_and(|n| n.size() > 0),
             "-L" | "-h" => self.process.machine.files(|f| f.node(&path)).is_some_and(|n| matches!(n.kind, Kind::Link(_))),
-            "-t" | "-p" | "-S" | "-b" | "-u" | "-g" | "-k" => false,
+            "-t" | "-p" | "-b" | "-u" | "-g" | "-k" => false,
             other => return Err(format!("{other}: unexpected operator")),
         })
     }

@@ -126,6 +126,7 @@ fn holds(term: &Term, name: &str, path: &str, node: &Node, empty: bool, now: jif
                     Kind::Regular(_) => 'f',
                     Kind::Link(_) => 'l',
                     Kind::Device => 'c',
+                    Kind::Socket => 's',
                 }
         }
         Term::Size(order, number, unit) => node.size().div_ceil(*unit).cmp(number) == *order,

@@ -15,6 +15,7 @@ pub(super) fn mode_text(node: &Node) -> String {
         Kind::Directory => 'd',
         Kind::Link(_) => 'l',
         Kind::Device => 'c',
+        Kind::Socket => 's',
         Kind::Regular(_) => '-',
     };
     let mut text = String::from(kind);
@@ -205,6 +206,7 @@ pub(super) async fn stat<H: Host>(p: &mut Process<H>) -> i32 {
             Kind::Regular(_) => "regular file",
             Kind::Link(_) => "symbolic link",
             Kind::Device => "character special file",
+            Kind::Socket => "socket",
         };
         let stamp = time::format(node.modified, "%Y-%m-%d %H:%M:%S.%N +0000", true);
         if let Some(template) = options.value('c') {

@@ -116,6 +116,7 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "timeout" => time::timeout(p).await,
         "time" | "nohup" | "nice" | "command" => time::wrapper(p).await,
         "env" | "printenv" => shell::env(p).await,
+        "chroot" => shell::chroot(p).await,
         "which" => shell::which(p),
         "ping" => ping::ping(p).await,
         "tar" => archive::tar(p).await,

@@ -257,7 +257,11 @@ pub(super) async fn wget<H: Host>(p: &mut Process<H>) -> i32 {
         }
         Err(trouble) => {
             let text = match trouble {
-                Trouble::Resolve => format!("bad address '{host}'"),
+                Trouble::Resolve => {
+                    // With the port, if one was given.
+                    let spelled = text.split("://").last().and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or(&host);
+                    format!("bad address '{}'", spelled.rsplit('@').next().unwrap_or(spelled))
+                }
                 Trouble::Refused(_) => format!("can't connect to remote host ({}): Connection refused", address_of(p, &host)),
                 Trouble::TimedOut => "download timed out".to_owned(),
                 Trouble::Secure => "error getting response: Connection reset by peer".to_owned(),

@@ -1,11 +1,13 @@
-//! `sh` itself, `env` and `which`.
+//! `sh` itself, `env`, `chroot` and `which`.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::options;
+use crate::sim::shell::files::FileError;
 use crate::sim::shell::host::Host;
 use crate::sim::shell::interpreter::Shell;
-use crate::sim::shell::process::Process;
+use crate::sim::shell::process::{Process, Sink};
 
 /// `sh`, `bash`: `-c TEXT [NAME ARG...]`, a script, or commands on standard input.
 pub(super) async fn shell<H: Host>(p: &mut Process<H>) -> i32 {
@@ -118,7 +120,7 @@ pub(super) async fn child<H: Host>(p: &mut Process<H>, args: &[String]) -> i32 {
             let reason = if missing { "No such file or directory" } else { "Permission denied" };
             let text = match own.as_str() {
                 _ if p.machine.busybox() => format!("{own}: can't execute '{name}': {reason}\n"),
-                "timeout" | "nohup" | "nice" => format!("{own}: failed to run command '{name}': {reason}\n"),
+                "timeout" | "nohup" | "nice" | "chroot" => format!("{own}: failed to run command '{name}': {reason}\n"),
                 "env" => format!("{own}: '{name}': {reason}\n"),
                 _ => format!("{own}: {name}: {reason}\n"),
             };
@@ -126,6 +128,51 @@ pub(super) async fn child<H: Host>(p: &mut Process<H>, args: &[String]) -> i32 {
             if missing { 127 } else { 126 }
         }
     }
+}
+
+/// `chroot DIRECTORY [COMMAND...]`
+pub(super) async fn chroot<H: Host>(p: &mut Process<H>) -> i32 {
+    let rest: Vec<String> = p.args.iter().skip(1).skip_while(|a| a.starts_with("--")).cloned().collect();
+    let Some(directory) = rest.first().cloned() else {
+        p.complain("missing operand\nTry 'chroot --help' for more information.");
+        return 125;
+    };
+    let path = p.path(&directory);
+    let found = p.machine.files(|files| {
+        let real = files.resolve(&path, true)?;
+        if files.stat(&real)?.is_directory() { Ok(real) } else { Err(FileError::NotDirectory) }
+    });
+    let real = match found {
+        Ok(real) => real,
+        Err(error) => {
+            let (word, code) = if p.machine.busybox() { ("can't", 1) } else { ("cannot", 125) };
+            p.complain(format!("{word} change root directory to '{directory}': {error}"));
+            return code;
+        }
+    };
+    let own = Arc::clone(&p.machine);
+    let mut inside = p.clone();
+    if real != "/" {
+        inside.machine = own.rooted(&real);
+    }
+    inside.cwd = "/".to_owned();
+    // Files that the caller has opened are in its own root.
+    let kept = [&inside.io.output, &inside.io.error].map(|sink| matches!(sink, Sink::File(_)).then(Arc::<Mutex<Vec<u8>>>::default));
+    for (sink, buffer) in [&mut inside.io.output, &mut inside.io.error].into_iter().zip(&kept) {
+        if let Some(buffer) = buffer {
+            *sink = Sink::Buffer(Arc::clone(buffer));
+        }
+    }
+    let shell = inside.environment.get("SHELL").cloned().unwrap_or_else(|| "/bin/sh".to_owned());
+    let command = if rest.len() > 1 { rest.get(1..).unwrap_or_default().to_vec() } else { vec![shell] };
+    let code = child(&mut inside, &command).await;
+    let _ = inside.flush().await;
+    let [output, error] = kept.map(|b| b.map(|b| std::mem::take(&mut *b.lock().unwrap_or_else(PoisonError::into_inner))));
+    p.print(output.unwrap_or_default());
+    if let Some(error) = error {
+        p.raw_error(error);
+    }
+    code
 }
 
 /// `which NAME...`

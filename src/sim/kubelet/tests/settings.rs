@@ -1,0 +1,109 @@
+//! What a pod's specification says of its containers, and what comes of it.
+
+use super::*;
+
+fn make(w: &mut World, name: &str, spec: Value) -> Key {
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec});
+    registry::create(w, &PODS, NS, object).unwrap();
+    w.settle();
+    advance(w, 10.0);
+    Key::new(&PODS, NS, name)
+}
+
+fn waiting(w: &World, name: &str) -> Value {
+    pods(w, name).remove(0).1["status"]["containerStatuses"][0]["state"]["waiting"].clone()
+}
+
+#[test]
+fn official_images_are_not_run_as_somebody_else_by_themselves() {
+    let mut w = world();
+    for (name, image, context, why) in [
+        ("a", "nginx", json!({"runAsNonRoot": true}), "container has runAsNonRoot and image will run as root"),
+        ("b", "nginx", json!({"runAsNonRoot": true, "runAsUser": 0}), "container's runAsUser breaks non-root policy"),
+        ("c", "nginx", json!({"runAsNonRoot": true, "runAsUser": 1000}), ""),
+        ("d", "some/one", json!({"runAsNonRoot": true}), ""),
+    ] {
+        make(&mut w, name, json!({"securityContext": context, "containers": [{"name": "c", "image": image}]}));
+        let said = waiting(&w, name);
+        if why.is_empty() {
+            assert_eq!(said, Value::Null, "{name}");
+        } else {
+            assert_eq!(said["reason"], "CreateContainerConfigError");
+            let message = said["message"].as_str().unwrap();
+            assert!(message.starts_with(why) && message.ends_with("container: c)"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn hooks_delay_the_end_and_logs_tell_of_it() {
+    let mut w = world();
+    let hook = json!({"preStop": {"exec": {"command": ["sh", "-c", "sleep 12; nginx -s quit"]}}});
+    let key = make(&mut w, "slow", json!({"containers": [{"name": "c", "image": "nginx", "lifecycle": hook}]}));
+    registry::delete(&mut w, &key, &DeleteOptions::default()).unwrap();
+    w.settle();
+    advance(&mut w, 11.0);
+    assert!(w.store.get(&key).is_some());
+    advance(&mut w, 3.0);
+    assert!(w.store.get(&key).is_none());
+    let bad = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox", "terminationMessagePolicy": "FallbackToLogsOnError", "command": ["sh", "-c", "echo no way; exit 3"]}]});
+    make(&mut w, "bad", bad);
+    let ended = pods(&w, "bad").remove(0).1["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+    assert_eq!((&ended["exitCode"], &ended["message"]), (&json!(3), &json!("no way\n")));
+}
+
+#[test]
+fn secrets_for_pulling_that_are_not_there_are_told_of() {
+    let mut w = world();
+    make(&mut w, "p", json!({"imagePullSecrets": [{"name": "regcred"}], "containers": [{"name": "c", "image": "nginx"}]}));
+    let told = w
+        .store
+        .list(&EVENTS, Some(NS))
+        .any(|(_, e)| e["reason"] == "FailedToRetrieveImagePullSecret" && e["message"].as_str().unwrap().contains("(regcred)"));
+    assert!(told && object::ready(&pods(&w, "p").remove(0).1));
+}
+
+#[tokio::test]
+async fn names_are_resolved_as_the_pod_says() {
+    let (engine, web, stop) = engine();
+    let ports = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "open"}, "spec": {"type": "NodePort", "selector": {"app": "web"},
+        "ports": [{"port": 80, "targetPort": 5000, "nodePort": 30080}]}});
+    engine.with(|w| registry::create(w, &Resource::new("", "services"), NS, ports).unwrap());
+    engine.charge(Duration::from_secs(5));
+    let image =
+        || json!([{"name": "c", "image": "busybox", "command": ["sleep", "3600"], "securityContext": {"readOnlyRootFilesystem": true}}]);
+    let lookup = "nslookup web | grep -c 'Address.*10.43\\|Address.*10.96.[^0]'";
+    for (name, spec, line, wanted) in [
+        (
+            "node",
+            json!({"dnsPolicy": "Default"}),
+            "grep -c cluster.local /etc/resolv.conf; wget -q -T 2 -O- http://web:5000/",
+            "0\nwget: bad address 'web:5000'\n",
+        ),
+        (
+            "none",
+            json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.96.0.10"], "searches": ["simple-micro.svc.cluster.local"]}}),
+            lookup,
+            "1\n",
+        ),
+        (
+            "alias",
+            json!({"hostAliases": [{"ip": "10.9.8.7", "hostnames": ["db"]}]}),
+            "tail -1 /etc/hosts; ping -c 1 -W 1 db | head -1",
+            "10.9.8.7\tdb\nPING db (10.9.8.7): 56 data bytes\n",
+        ),
+        (
+            "sealed",
+            json!({}),
+            "echo x > /root/file; echo $?; wget -q -T 2 -O- http://192.168.64.11:30080/ | head -1",
+            "sh: can't create /root/file: Read-only file system\n1\nOK\n",
+        ),
+    ] {
+        let mut spec = spec;
+        spec["containers"] = image();
+        let key = engine.with(|w| make(w, name, spec));
+        assert_eq!(run(&engine, &key, "c", line).await.1, wanted, "{name}");
+    }
+    drop(web);
+    stop.cancel();
+}
