@@ -12,6 +12,9 @@ use crate::sim::resource::Key;
 use crate::sim::time::{SimTime, parse_rfc3339};
 use crate::sim::world::{Event, World};
 
+/// Wait after the first failure in a row, doubled by each further one, and the longest one: the real controller's numbers.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(10));
+
 const SELF: Source<'static> = Source { component: "job-controller", host: "" };
 
 /// Starts, counts and stops the pods of one job.
@@ -89,7 +92,11 @@ pub fn reconcile(world: &mut World, key: &Key) {
         if let Some(at) = deadline.filter(|_| job["status"]["startTime"].is_null()) {
             world.agenda.at(at, Event::Reconcile(key.clone()));
         }
-        let room = int(&job["spec"]["parallelism"], 1).min(wanted - succeeded) - running;
+        let mut room = int(&job["spec"]["parallelism"], 1).min(wanted - succeeded) - running;
+        if let Some(at) = resting(pods.iter().map(|(_, p)| &**p)).filter(|at| *at > world.now && room > 0) {
+            room = 0;
+            world.agenda.at(at, Event::Reconcile(key.clone()));
+        }
         for _ in 0..room.clamp(0, 500) {
             let Ok(pod) = registry::create(world, &PODS, &key.namespace, pod(&job, key)) else { break };
             let text = format!("Created pod: {}", object::name(&pod));
@@ -124,6 +131,28 @@ fn expire(world: &mut World, key: &Key, at: SimTime) {
     }
     let options = DeleteOptions { propagation: Propagation::Foreground, ..DeleteOptions::default() };
     let _gone = registry::delete(world, key, &options);
+}
+
+/// Until when no pod is made, because the last ones have failed.
+fn resting<'a>(pods: impl Iterator<Item = &'a Value>) -> Option<SimTime> {
+    let ended = |p: &Value| {
+        let statuses = p["status"]["containerStatuses"].as_array().into_iter().flatten();
+        statuses.filter_map(|c| parse_rfc3339(c["state"]["terminated"]["finishedAt"].as_str()?)).max()
+    };
+    let of = |p: &'a Value| {
+        let failed = match p["status"]["phase"].as_str()? {
+            "Failed" => true,
+            "Succeeded" => false,
+            _ => return None,
+        };
+        Some((ended(p)?, failed))
+    };
+    let mut all: Vec<(SimTime, bool)> = pods.filter_map(of).collect();
+    all.sort_unstable();
+    let failures = all.iter().rev().take_while(|(_, failed)| *failed).count();
+    let (last, _) = all.last().filter(|_| failures > 0)?;
+    let doubled = 2_u32.saturating_pow(u32::try_from(failures - 1).unwrap_or(u32::MAX));
+    Some(last.after(BACK_OFF.0.saturating_mul(doubled).min(BACK_OFF.1)))
 }
 
 fn pod(job: &Value, key: &Key) -> Value {
@@ -163,6 +192,27 @@ mod tests {
 
     fn running(w: &World) -> usize {
         w.store.list(&PODS, Some(NS)).filter(|(_, p)| object::active(p)).count()
+    }
+
+    #[test]
+    fn failed_pods_are_followed_by_others_ever_later() {
+        let mut w = world();
+        let container = json!({"name": "c", "image": "busybox", "command": ["false"]});
+        let spec = json!({"backoffLimit": 2, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}});
+        registry::create(&mut w, &JOBS, NS, json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": spec}))
+            .unwrap();
+        w.settle();
+        let mut pods = Vec::new();
+        for _ in 0..5 {
+            advance(&mut w, 8.0);
+            pods.push(w.store.list(&PODS, Some(NS)).count());
+        }
+        // Ten seconds after the first, twenty after the second; the third is one too many.
+        assert_eq!(pods, [1, 2, 2, 2, 3]);
+        advance(&mut w, 200.0);
+        assert_eq!(w.store.list(&PODS, Some(NS)).count(), 3);
+        let job = w.store.get(&Key::new(&JOBS, NS, "j")).unwrap();
+        assert!(object::condition_true(job, "Failed"), "{job}");
     }
 
     #[test]

@@ -298,6 +298,13 @@ fn referred(kind: &Type) -> Option<&'static Entry> {
     }
 }
 
+/// What the fields of every kind are for.
+const COMMON: [(&str, &str); 3] = [
+    ("apiVersion", "APIVersion defines the versioned schema of this representation of an object."),
+    ("kind", "Kind is a string value representing the REST resource this object represents."),
+    ("metadata", "Standard object's metadata."),
+];
+
 fn schema(entry: &Entry) -> Value {
     let mut out = Map::new();
     if !entry.description.is_empty() {
@@ -331,7 +338,15 @@ fn schema(entry: &Entry) -> Value {
     if !required.is_empty() {
         out.insert("required".to_owned(), required.into());
     }
-    let properties: Map<String, Value> = entry.fields.iter().map(|(name, field)| ((*name).to_owned(), property(field))).collect();
+    let mut properties: Map<String, Value> = entry.fields.iter().map(|(name, field)| ((*name).to_owned(), property(field))).collect();
+    if !entry.kinds.is_empty() {
+        // The table does not repeat what all kinds have in common.
+        for (name, text) in COMMON {
+            if let Some(Value::Object(field)) = properties.get_mut(name) {
+                field.entry("description").or_insert_with(|| text.into());
+            }
+        }
+    }
     out.insert("properties".to_owned(), Value::Object(properties));
     if entry.atomic {
         out.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
