@@ -81,11 +81,12 @@ pub struct Sim {
 
 impl Sim {
     /// Starts a cluster: nodes are ready and the API answers when this returns. Needs a tokio runtime.
+    #[expect(clippy::unused_async, reason = "whoever awaits it is in a runtime")]
     pub async fn start(config: SimConfig) -> Result<Self, SimError> {
-        Self::start_within(config, Limits::default()).await
+        Self::start_within(config, Limits::default())
     }
 
-    pub(super) async fn start_within(mut config: SimConfig, limits: Limits) -> Result<Self, SimError> {
+    pub(super) fn start_within(mut config: SimConfig, limits: Limits) -> Result<Self, SimError> {
         config.programs = true;
         let (port, users) = (config.port, config.doors.clone());
         let listener = listen(port)?;

@@ -17,8 +17,8 @@ use crate::sim::server::Sim;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_mins(10);
 
-async fn start(limits: Limits) -> (Sim, String) {
-    let sim = Sim::start_within(SimConfig::default(), limits).await.unwrap();
+fn start(limits: Limits) -> (Sim, String) {
+    let sim = Sim::start_within(SimConfig::default(), limits).unwrap();
     let address = sim.url().trim_start_matches("http://").to_owned();
     (sim, address)
 }
@@ -53,7 +53,7 @@ async fn closed(stream: &mut TcpStream) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_trickles_in_is_not_waited_for() {
-    let (_sim, address) = start(Limits { head: Duration::from_millis(300), ..patient() }).await;
+    let (_sim, address) = start(Limits { head: Duration::from_millis(300), ..patient() });
     let (mut slow, mut silent) = (connect(&address).await, connect(&address).await);
     let trickle = async {
         for piece in "GET /healthz HTTP/1.1\r\nHost: sim\r\nX-Slow: ".bytes().chain(std::iter::repeat(b'x')).take(10_000) {
@@ -74,7 +74,7 @@ async fn a_head_that_trickles_in_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_ends_a_connection_and_not_a_watch() {
-    let (_sim, address) = start(Limits { idle: Duration::from_millis(300), ..patient() }).await;
+    let (_sim, address) = start(Limits { idle: Duration::from_millis(300), ..patient() });
     let (mut idle, mut watch) = (connect(&address).await, connect(&address).await);
     watch.write_all(b"GET /api/v1/namespaces/default/configmaps?watch=true&resourceVersion=0 HTTP/1.1\r\nHost: sim\r\n\r\n").await.unwrap();
     closed(&mut idle).await;
@@ -91,7 +91,7 @@ async fn silence_ends_a_connection_and_not_a_watch() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_that_nobody_reads_is_dropped() {
-    let (sim, address) = start(Limits { unread: Duration::from_millis(500), ..patient() }).await;
+    let (sim, address) = start(Limits { unread: Duration::from_millis(500), ..patient() });
     let maps = "/api/v1/namespaces/default/configmaps";
     ask(&address, "POST", maps, "application/json", "{\"metadata\":{\"name\":\"big\"}}").await;
     let (mut dead, mut alive) = (connect(&address).await, connect(&address).await);
@@ -129,7 +129,7 @@ async fn a_watch_that_nobody_reads_is_dropped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_make_room_for_others() {
     many_files();
-    let (_sim, address) = start(Limits { open: 300, ..patient() }).await;
+    let (_sim, address) = start(Limits { open: 300, ..patient() });
     let mut watch = connect(&address).await;
     watch.write_all(b"GET /api/v1/namespaces/default/configmaps?watch=true HTTP/1.1\r\nHost: sim\r\n\r\n").await.unwrap();
     let mut head = [0; 12];
@@ -158,7 +158,7 @@ async fn idle_connections_make_room_for_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_megabytes_are_too_large_and_clients_are_told_so() {
-    let (_sim, address) = start(patient()).await;
+    let (_sim, address) = start(patient());
     let head =
         "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\nConnection: close\r\n";
     let megabyte = vec![b' '; 1 << 20];

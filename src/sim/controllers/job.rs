@@ -73,13 +73,11 @@ pub fn reconcile(world: &mut World, key: &Key) {
         if let Some(s) = status.as_object_mut() {
             s.remove("startTime");
         }
-        status["conditions"] = match object::condition(&job["status"], "Suspended").filter(|c| c["status"] == "True") {
-            Some(known) => json!([known]),
-            None => {
-                events::emit(world, key, &job, SELF, Report::normal("Suspended", "Job suspended"));
-                json!([finished("Suspended", "JobSuspended", "Job suspended")])
-            }
-        };
+        let known = object::condition(&job["status"], "Suspended").filter(|c| c["status"] == "True").cloned();
+        if known.is_none() {
+            events::emit(world, key, &job, SELF, Report::normal("Suspended", "Job suspended"));
+        }
+        status["conditions"] = json!([known.unwrap_or_else(|| finished("Suspended", "JobSuspended", "Job suspended"))]);
     } else {
         if object::condition_true(&job, "Suspended") {
             events::emit(world, key, &job, SELF, Report::normal("Resumed", "Job resumed"));

@@ -1,9 +1,10 @@
 //! What follows from probes: readiness, the end of start-up, restarts.
 
+use super::behaviour::Behaviour;
 use super::container::Life;
 use super::files;
 use super::lifecycle::{GRACEFUL, tell};
-use super::model::{Action, Behaviour, READINESS, STARTUP};
+use super::model::{Action, READINESS, STARTUP};
 use super::probe;
 use super::runtime::PodRun;
 use crate::sim::controllers::events::Report;

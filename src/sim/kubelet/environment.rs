@@ -108,16 +108,10 @@ fn expand(text: &str, known: &[(String, String)]) -> String {
             continue;
         }
         let name = after.strip_prefix('(').and_then(|a| a.split_once(')'));
-        match name.and_then(|(name, after)| Some((known.iter().find(|(k, _)| k == name)?, after))) {
-            Some(((_, value), after)) => {
-                out.push_str(value);
-                rest = after;
-            }
-            None => {
-                out.push('$');
-                rest = after;
-            }
-        }
+        let found = name.and_then(|(name, after)| Some((known.iter().find(|(k, _)| k == name)?, after)));
+        let (text, after) = found.map_or(("$", after), |((_, value), after)| (value.as_str(), after));
+        out.push_str(text);
+        rest = after;
     }
     out + rest
 }

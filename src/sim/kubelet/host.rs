@@ -6,9 +6,10 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::behaviour::Behaviour;
 use super::container::{Container, Life};
 use super::disk::{self, PodFaults};
-use super::model::{Behaviour, ContainerModel};
+use super::model::ContainerModel;
 use super::network::{egress, ingress, join};
 use super::runtime::PodRun;
 use super::{environment, files, image, lifecycle, names, probe, qdisc};

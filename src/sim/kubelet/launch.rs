@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::behaviour::Behaviour;
 use super::container::{Container, Life, Next, ProbeState, Run, Throttled};
 use super::lifecycle::{BACK_OFF, finish, tell};
-use super::model::{Behaviour, ContainerModel, READINESS, STARTUP};
+use super::model::{ContainerModel, READINESS, STARTUP};
 use super::programs::Program;
 use super::runtime::PodRun;
 use super::{environment, image, resources};

@@ -5,10 +5,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::behaviour::Behaviour;
 use super::checks::check;
 use super::container::{Container, End, Life, Next, Run};
 use super::launch::{CREATE, pull, start, up};
-use super::model::{Behaviour, ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
+use super::model::{ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
 use super::runtime::PodRun;
 use super::{mount, resources, status};
 use crate::sim::controllers::events::{self, Report, Source};
@@ -346,7 +347,7 @@ pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reaso
 /// The end of a log: at most 80 lines and 2 KiB.
 fn last_words(c: &Container) -> String {
     let lines: Vec<&str> = c.log.iter().rev().take(80).map(|l| l.text.as_str()).collect();
-    let text: String = lines.iter().rev().map(|l| format!("{l}\n")).collect();
+    let text: String = lines.iter().rev().flat_map(|l| [*l, "\n"]).collect();
     let mut from = text.len().saturating_sub(2048);
     while !text.is_char_boundary(from) {
         from += 1;

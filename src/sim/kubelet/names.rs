@@ -45,7 +45,7 @@ pub fn find(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4A
     }
     if !resolver.in_cluster() {
         // A server outside knows nothing of what is here.
-        let ours = name.ends_with(".local") || name.ends_with(".svc") || !name.contains('.');
+        let ours = matches!(name.rsplit('.').next(), Some("local" | "svc")) || !name.contains('.');
         return match (resolver.outside(), ours) {
             (false, _) => Err(ResolveError::NoAnswer),
             (true, true) => Err(ResolveError::NoSuchName),
@@ -53,7 +53,7 @@ pub fn find(world: &World, graph: &Graph, key: &Key, name: &str) -> Result<Ipv4A
         };
     }
     let Some(candidates) = resolver.candidates(name, &key.namespace) else { return lookup(world, graph, key, name) };
-    let full = |n: &&String| n.contains('.') && (n.ends_with(".cluster.local") || !n.ends_with(".svc"));
+    let full = |n: &&String| n.contains('.') && n.rsplit('.').next() != Some("svc");
     let found = candidates.iter().filter(full).find_map(|n| lookup(world, graph, key, n).ok());
     found.ok_or(ResolveError::NoSuchName)
 }

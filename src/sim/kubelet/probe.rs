@@ -86,7 +86,7 @@ enum Fault {
 fn serves(model: &ContainerModel, c: &Container) -> bool {
     match model.profile() {
         Some(_) => c.listening(),
-        None => matches!(model.behaviour, super::model::Behaviour::Sleep(_)) && matches!(c.life, Life::Running(_)),
+        None => matches!(model.behaviour, super::behaviour::Behaviour::Sleep(_)) && matches!(c.life, Life::Running(_)),
     }
 }
 

@@ -67,17 +67,10 @@ impl Resolver {
 
     /// `/etc/resolv.conf`.
     pub fn text(&self) -> String {
-        let mut out = String::new();
-        if !self.searches.is_empty() {
-            out.push_str(&format!("search {}\n", self.searches.join(" ")));
-        }
-        for server in &self.servers {
-            out.push_str(&format!("nameserver {server}\n"));
-        }
-        if !self.options.is_empty() {
-            out.push_str(&format!("options {}\n", self.options.join(" ")));
-        }
-        out
+        let line = |word: &str, values: &[String]| if values.is_empty() { String::new() } else { format!("{word} {}\n", values.join(" ")) };
+        let servers = self.servers.iter().map(|server| line("nameserver", &[server.to_string()]));
+        let lines = [line("search", &self.searches)].into_iter().chain(servers).chain([line("options", &self.options)]);
+        lines.collect()
     }
 
     /// The lines that `/etc/hosts` has besides.
@@ -85,8 +78,9 @@ impl Resolver {
         if self.aliases.is_empty() {
             return String::new();
         }
-        let lines: String = self.aliases.iter().map(|(address, names)| format!("{address}\t{}\n", names.join("\t"))).collect();
-        format!("\n# Entries added by HostAliases.\n{lines}")
+        let line = |(address, names): &(Ipv4Addr, Vec<String>)| format!("{address}\t{}\n", names.join("\t"));
+        let lines: Vec<String> = self.aliases.iter().map(line).collect();
+        format!("\n# Entries added by HostAliases.\n{}", lines.concat())
     }
 
     /// The address that `/etc/hosts` has for a name.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::behaviour::Behaviour;
 use super::container::{Container, Life};
 use super::metrics::SCRAPE;
-use super::model::{Behaviour, ContainerModel};
+use super::model::ContainerModel;
 use super::{launch, lifecycle};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;

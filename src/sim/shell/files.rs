@@ -126,6 +126,7 @@ impl Files {
     }
 
     /// The same files, as a program sees them whose root is `directory`, an absolute path without links.
+    #[must_use]
     pub fn rooted(&self, directory: &str) -> Self {
         let (root, base, sealed) = self.place(directory);
         let below = |m: &Mount| m.path.strip_prefix(directory).filter(|rest| rest.starts_with('/')).map(str::to_owned);

@@ -137,7 +137,8 @@ fn a_process_that_does_not_listen_refuses() {
     assert!((last(&w, "web").1 - 1.0).abs() < 1e-9);
 }
 
-fn policy(w: &mut World, name: &str, spec: serde_json::Value) {
+fn policy(w: &mut World, name: &str, spec: impl Into<serde_json::Value>) {
+    let spec = spec.into();
     let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec});
     registry::create(w, &Resource::new("networking.k8s.io", "networkpolicies"), NS, object).unwrap();
     w.settle();

@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn make(w: &mut World, name: &str, spec: Value) -> Key {
+fn make(w: &mut World, name: &str, spec: impl Into<Value>) -> Key {
+    let spec = spec.into();
     let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec});
     registry::create(w, &PODS, NS, object).unwrap();
     w.settle();

@@ -19,11 +19,13 @@ fn change(w: &mut World, key: &Key, change: impl FnOnce(&mut Value)) {
     w.settle();
 }
 
-fn map(data: Value) -> Value {
+fn map(data: impl Into<Value>) -> Value {
+    let data = data.into();
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": data})
 }
 
-fn pod(spec: Value) -> Value {
+fn pod(spec: impl Into<Value>) -> Value {
+    let spec = spec.into();
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"app": "p", "tier": "web"}}, "spec": spec})
 }
 

@@ -155,7 +155,7 @@ pub(super) async fn chroot<H: Host>(p: &mut Process<H>) -> i32 {
     if real != "/" {
         inside.machine = own.rooted(&real);
     }
-    inside.cwd = "/".to_owned();
+    "/".clone_into(&mut inside.cwd);
     // Files that the caller has opened are in its own root.
     let kept = [&inside.io.output, &inside.io.error].map(|sink| matches!(sink, Sink::File(_)).then(Arc::<Mutex<Vec<u8>>>::default));
     for (sink, buffer) in [&mut inside.io.output, &mut inside.io.error].into_iter().zip(&kept) {
