@@ -96,8 +96,8 @@ async fn names_are_resolved_as_the_pod_says() {
         (
             "sealed",
             json!({}),
-            "echo x > /root/file; echo $?; wget -q -T 2 -O- http://192.168.64.11:30080/ | head -1",
-            "sh: can't create /root/file: Read-only file system\n1\nOK\n",
+            "echo x > /home/file; echo $?; wget -q -T 2 -O- http://192.168.64.11:30080/ | head -1",
+            "sh: can't create /home/file: Read-only file system\n1\nOK\n",
         ),
     ] {
         let mut spec = spec;

@@ -158,18 +158,18 @@ async fn a_nodes_files_are_those_of_all_its_pods() {
     let node = engine.with(|w| w.store.get(&at).unwrap()["spec"]["nodeName"].as_str().unwrap().to_owned());
     assert_eq!(sh(&engine, &at, "cat /host/etc/hostname; ls /var/run/secrets 2>&1 | wc -l").await, format!("{node}\n1\n"));
     assert_eq!(
-        sh(&engine, &at, "chroot /host sh -c 'echo new > /root/note; grep -c Ubuntu /etc/os-release' > /tmp/said; cat /tmp/said").await,
+        sh(&engine, &at, "chroot /host sh -c 'echo new > /srv/note; grep -c Ubuntu /etc/os-release' > /tmp/said; cat /tmp/said").await,
         "2\n"
     );
     assert_eq!(
-        sh(&engine, &at, "cat /host/root/note; chroot /host which curl; chroot /nowhere ls; echo $?").await,
+        sh(&engine, &at, "cat /host/srv/note; chroot /host which curl; chroot /nowhere ls; echo $?").await,
         "new\n/usr/bin/curl\nchroot: can't change root directory to '/nowhere': No such file or directory\n1\n"
     );
     engine.with(|w| {
         registry::delete(w, &at, &DeleteOptions { grace_period_s: Some(0), ..DeleteOptions::default() }).unwrap();
         w.settle();
     });
-    let spec = json!({"nodeName": node, "volumes": [{"name": "r", "hostPath": {"path": "/root"}}], "containers": [{"volumeMounts": [{"name": "r", "mountPath": "/r"}]}]});
+    let spec = json!({"nodeName": node, "volumes": [{"name": "r", "hostPath": {"path": "/srv"}}], "containers": [{"volumeMounts": [{"name": "r", "mountPath": "/r"}]}]});
     let at = sleeper(&engine, spec);
     assert_eq!(sh(&engine, &at, "cat /r/note").await, "new\n");
     stop.cancel();
