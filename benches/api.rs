@@ -14,6 +14,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use microremed::sim::SimConfig;
+use microremed::sim::config::{ClockMode, StartUp};
 use microremed::sim::server::Sim;
 use microremed::sim::time::SimTime;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -23,6 +24,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// How long each rate is measured.
 const FOR: Duration = Duration::from_secs(2);
 const WATCHES: usize = 1000;
+/// As many Deployments as the Online Boutique has.
+const DEPLOYMENTS: usize = 12;
 /// How many changes the watches are told of.
 const ROUNDS: usize = 11;
 
@@ -105,6 +108,42 @@ fn deployment(name: &str, replicas: u32) -> String {
     )
 }
 
+/// How long it takes until a system is made and all of it is Ready, as a client sees it that watches its Deployments: on a cluster
+/// as `cluster up` starts it when nothing else is said.
+fn system(address: &str) -> Outcome<Duration> {
+    let (mut client, json) = (Client::connect(address)?, "application/json");
+    let start = Instant::now();
+    client.ask("POST", "/api/v1/namespaces", json, "{\"metadata\":{\"name\":\"shop\"}}")?;
+    let probe = "\"image\":\"nginx:1.25\",\"readinessProbe\":{\"tcpSocket\":{\"port\":80},\"periodSeconds\":5}";
+    for n in 0..DEPLOYMENTS {
+        let service =
+            format!("{{\"metadata\":{{\"name\":\"s{n}\"}},\"spec\":{{\"selector\":{{\"app\":\"s{n}\"}},\"ports\":[{{\"port\":80}}]}}}}");
+        let deployment = deployment(&format!("s{n}"), 1).replace("\"image\":\"nginx:1.25\"", probe);
+        let made = [
+            client.ask("POST", "/apis/apps/v1/namespaces/shop/deployments", json, &deployment)?,
+            client.ask("POST", "/api/v1/namespaces/shop/services", json, &service)?,
+        ];
+        if made != [201, 201] {
+            return Err(format!("the system was not made: {made:?}").into());
+        }
+    }
+    let mut watch = Client::connect(address)?;
+    watch.stream.get_mut().set_read_timeout(Some(Duration::from_mins(1)))?;
+    watch.send("GET", "/apis/apps/v1/namespaces/shop/deployments?watch=true", "", "")?;
+    let mut ready = std::collections::BTreeSet::new();
+    while ready.len() < DEPLOYMENTS {
+        let mut line = String::new();
+        if watch.stream.read_line(&mut line)? == 0 {
+            return Err("the watch ended".into());
+        }
+        let name = line.split("\"name\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        if let Some(name) = name.filter(|_| line.contains("\"readyReplicas\":1")) {
+            ready.insert(name.to_owned());
+        }
+    }
+    Ok(start.elapsed())
+}
+
 fn main() -> Outcome<()> {
     // `cargo bench` adds `--bench`, `cargo test --benches` does not: then there is nothing to measure.
     if !std::env::args().any(|a| a == "--bench") {
@@ -118,6 +157,11 @@ fn main() -> Outcome<()> {
     let mut client = Client::connect(&address)?;
     client.ask("GET", "/readyz", "", "")?;
     println!("{:<16} {:>9.1} ms", "start to serving", start.elapsed().as_secs_f64() * 1000.0);
+    let live = SimConfig { clock: ClockMode::Scaled(1.0), start_up: StartUp::Prompt, ..SimConfig::default() };
+    let other = runtime.block_on(Sim::start(live))?;
+    let took = system(other.url().trim_start_matches("http://"))?;
+    println!("{DEPLOYMENTS} deployments and services Ready after {:.0} ms", took.as_secs_f64() * 1000.0);
+    runtime.block_on(other.shutdown());
     let json = "application/json";
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
     client.ask("POST", deployments, json, &deployment("web", 50))?;

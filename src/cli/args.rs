@@ -339,6 +339,9 @@ pub(super) enum ClusterCommand {
         /// Simulated seconds a second.
         #[arg(long, default_value_t = 1.0, value_name = "X")]
         speed: f64,
+        /// How long images and processes take to start: some hundredths of a second, or as long as on a real node.
+        #[arg(long, value_enum, default_value_t = StartUpArg::Prompt, value_name = "HOW")]
+        start_up: StartUpArg,
         /// Seed of all random choices.
         #[arg(long, default_value_t = 42, value_name = "N")]
         seed: u64,
@@ -372,6 +375,15 @@ pub(super) enum ToolsCommand {
     Install,
     /// Show what is installed, and where.
     Status,
+}
+
+/// How long containers take to start in a cluster for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StartUpArg {
+    /// Some hundredths of a second.
+    Prompt,
+    /// As long as on a real node: pulling, and the work of each process under its CPU limit.
+    Modelled,
 }
 
 /// What `new` can write.

@@ -4,10 +4,11 @@ use camino::Utf8PathBuf;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
+use super::args::StartUpArg;
 use super::failure::{Failure, chain};
 use super::places::{Global, absolute};
 use super::{interrupt, load, print, tell};
-use crate::cluster::{Target, connect};
+use crate::cluster::{StartUp, Target, connect};
 use crate::diagnostic::did_you_mean;
 use crate::execute::embedded;
 use crate::manifest::TimeSection;
@@ -20,6 +21,7 @@ pub(super) struct Up {
     pub(super) kubeconfig_out: Utf8PathBuf,
     pub(super) port: u16,
     pub(super) speed: f64,
+    pub(super) start_up: StartUpArg,
     pub(super) seed: u64,
     pub(super) tls: bool,
     pub(super) rbac: bool,
@@ -61,6 +63,10 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
         },
     };
     config.start = crate::sim::time::SimTime::of(jiff::Timestamp::now());
+    config.start_up = match up.start_up {
+        StartUpArg::Prompt => StartUp::Prompt,
+        StartUpArg::Modelled => StartUp::Modelled,
+    };
     config.port = up.port;
     config.tls = up.tls;
     config.rbac = up.rbac;

@@ -93,8 +93,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Calibrate(args) => Box::pin(calibrate::calibrate(&global, args)).await,
         Command::Rescore { run_dir, set, fault, out } => rescore::rescore_run(&global, &run_dir, &set, &fault, out),
         Command::Render { select, trial, manifests } => render::render(&global, &select, trial.as_deref(), manifests),
-        Command::Cluster { command: ClusterCommand::Up { system, kubeconfig_out, port, speed, seed, tls, rbac } } => {
-            cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, seed, tls, rbac }).await
+        Command::Cluster { command: ClusterCommand::Up { system, kubeconfig_out, port, speed, start_up, seed, tls, rbac } } => {
+            cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, start_up, seed, tls, rbac }).await
         }
         Command::Tools { command: ToolsCommand::Install } => tools::install(&global).await,
         Command::Tools { command: ToolsCommand::Status } => tools::status(&global),

@@ -17,6 +17,7 @@ use super::pace::{Pace, RealPace, Waiting, Working};
 use crate::rest::RestProbe;
 use crate::sim::clock::{Clock, External, Hold};
 use crate::sim::config::SimConfig;
+pub use crate::sim::config::StartUp;
 use crate::sim::resource::Resource;
 use crate::sim::time::SimTime;
 use crate::sim::world::Engine;

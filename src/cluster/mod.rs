@@ -16,7 +16,7 @@ mod observe;
 mod pace;
 
 pub use client::{Cluster, ClusterError};
-pub use connect::{Embedded, Target, confine_agent, connect, hide_injector, server_of};
+pub use connect::{Embedded, StartUp, Target, confine_agent, connect, hide_injector, server_of};
 pub use deny::Denial;
 pub use exec::ExecOutcome;
 pub use inside::{Inside, Served};

@@ -15,6 +15,16 @@ pub enum ClockMode {
     Scaled(f64),
 }
 
+/// How long it takes from a pod that is bound to a node to a process that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartUp {
+    /// As long as on a real node: sandbox, image, and the work that the process's profile says, under its CPU limit.
+    #[default]
+    Modelled,
+    /// Some hundredths of a second, whatever the image: for people and tests who wait in real time.
+    Prompt,
+}
+
 /// Configuration of one embedded cluster.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "four things that a cluster has or has not")]
@@ -23,6 +33,8 @@ pub struct SimConfig {
     pub seed: u64,
     /// How time passes.
     pub clock: ClockMode,
+    /// How long containers take to start.
+    pub start_up: StartUp,
     /// The moment at which the cluster comes up. Fixed by default, so that runs are repeatable; a cluster for people starts at
     /// the present, since their clients compute ages with their own clocks.
     pub start: SimTime,
@@ -61,6 +73,7 @@ impl Default for SimConfig {
         Self {
             seed: 0,
             clock: ClockMode::Skip,
+            start_up: StartUp::Modelled,
             start: SimTime(0),
             port: 0,
             nodes: 3,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::behaviour::Behaviour;
 use super::container::{Container, Life, Next, ProbeState, Run, Throttled};
 use super::lifecycle::{BACK_OFF, finish, tell};
-use super::model::{ContainerModel, READINESS, STARTUP};
+use super::model::{ContainerModel, LIVENESS, READINESS, STARTUP};
+use super::pace::Pace;
 use super::programs::Program;
 use super::runtime::PodRun;
 use super::{environment, image, resources};
@@ -18,19 +19,13 @@ use crate::sim::world::World;
 /// How often the kubelet looks which containers run.
 const RELIST: Duration = Duration::from_secs(1);
 
-/// CPU work of starting any container, in its own control group.
-pub(super) const START_CPU: f64 = 0.1;
-/// Time to create and start a container.
-pub(super) const CREATE: Duration = Duration::from_millis(150);
-/// Time to pull an image that is not on the node.
-const PULL: Duration = Duration::from_millis(1800);
-
 /// Time until a container whose configuration is missing is tried again.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
 
 /// Pulls the image of a container, or says why that fails.
 pub(super) fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
     let now = world.now;
+    let pace = Pace::of(world.config.start_up);
     let node = pod.model.node.clone();
     let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { return };
     let name = model.name.clone();
@@ -38,7 +33,7 @@ pub(super) fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
     lacking_secrets(world, key, &node);
     let present = world.runtime.images.contains(&(node.clone(), image::canonical(&image)));
     if present && model.pull != "Always" {
-        c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(CREATE), Next::Start)) };
+        c.life = Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(pace.create), Next::Start)) };
         let text = format!("Container image \"{image}\" already present on machine");
         tell(world, key, &node, Report::normal("Pulled", text).about(&name));
         return;
@@ -55,13 +50,16 @@ pub(super) fn pull(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
     let Some(c) = pod.containers.get_mut(i) else { return };
     match problem {
         None => {
-            let took = if present { Duration::from_millis(400) } else { PULL };
+            let took = if present { pace.look } else { pace.pull };
             world.runtime.images.insert((node.clone(), image::canonical(&image)));
             let ms = took.as_millis();
             let secs = format!("{}.{:03}s", ms / 1000, ms % 1000);
             c.pull_failures = 0;
-            c.life =
-                Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(took + CREATE), Next::Start)) };
+            c.life = Life::Waiting {
+                reason: "ContainerCreating",
+                message: String::new(),
+                next: Some((now.after(took + pace.create), Next::Start)),
+            };
             let text = format!("Successfully pulled image \"{image}\" in {secs} ({secs} including waiting). Image size: 52428800 bytes.");
             tell(world, key, &node, Report::normal("Pulled", text).about(&name));
         }
@@ -129,6 +127,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         pod.dirty = true;
         return;
     }
+    let pace = Pace::of(world.config.start_up);
     world.runtime.sequence += 1;
     let seed = u64::from(pod.address.map_or(0, u32::from)) << 32 | (world.runtime.sequence & 0xffff_ffff);
     let mix = |n: u64| (seed ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -140,8 +139,8 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     let mut run = Run { since: now, work: 0.0, rate: (0.0, now), not_before: now, listening: None, ends: None, stopping: false };
     match &model.behaviour {
         Behaviour::Serve(p, _) => {
-            run.work = p.startup_cpu_s + START_CPU;
-            run.not_before = now.after(p.startup_delay);
+            run.work = pace.work(p);
+            run.not_before = now.after(pace.delay(p));
             if let Some(code) = p.exit_code {
                 run.ends = Some((now.after(p.exits_after), code));
             }
@@ -192,8 +191,9 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     // Whoever has ended before the kubelet looks again was never seen to run.
     c.started = model.probes[STARTUP].is_none() && !brief;
     c.ready = c.started && model.probes[READINESS].is_none();
-    for (state, probe) in c.probes.iter_mut().zip(&model.probes) {
-        *state = ProbeState { next: probe.as_ref().map(|p| now.after(p.initial_delay)), successes: 0, failures: 0 };
+    for (which, (state, probe)) in c.probes.iter_mut().zip(&model.probes).enumerate() {
+        let delay = probe.as_ref().map(|p| if which == LIVENESS { p.initial_delay } else { pace.first_look(p.initial_delay) });
+        *state = ProbeState { next: delay.map(|d| now.after(d)), successes: 0, failures: 0 };
     }
     if let Behaviour::Exit(_, lines) = &model.behaviour {
         for l in lines {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::behaviour::Behaviour;
 use super::checks::check;
 use super::container::{Container, End, Life, Next, Run};
-use super::launch::{CREATE, pull, start, up};
+use super::launch::{pull, start, up};
 use super::model::{ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
+use super::pace::Pace;
 use super::runtime::PodRun;
 use super::{mount, resources, status};
 use crate::sim::controllers::events::{self, Report, Source};
@@ -21,8 +22,6 @@ use crate::sim::store::{Change, ChangeKind};
 use crate::sim::time::SimTime;
 use crate::sim::world::{Event, World};
 
-/// Time to make a pod's sandbox and network.
-const SANDBOX: Duration = Duration::from_millis(400);
 /// Time a server takes to end after SIGTERM.
 pub(super) const GRACEFUL: Duration = Duration::from_millis(300);
 /// Back-off between restarts: first, longest, and the uptime after which it starts afresh.
@@ -53,7 +52,7 @@ pub fn pod_changed(world: &mut World, change: &Change) {
             uid: object::uid(pod).to_owned(),
             model,
             bound: world.now,
-            sandbox_at: world.now.after(SANDBOX),
+            sandbox_at: world.now.after(Pace::of(world.config.start_up).sandbox),
             address: None,
             containers,
             conditions: std::collections::BTreeMap::new(),
@@ -295,8 +294,11 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             c.previous_log = std::mem::take(&mut c.log);
             if at <= now {
                 // The first restart comes at once.
-                c.life =
-                    Life::Waiting { reason: "ContainerCreating", message: String::new(), next: Some((now.after(CREATE), Next::Restart)) };
+                c.life = Life::Waiting {
+                    reason: "ContainerCreating",
+                    message: String::new(),
+                    next: Some((now.after(Pace::of(world.config.start_up).create), Next::Restart)),
+                };
             } else {
                 let pod_id = format!("{}_{}({})", key.name, key.namespace, pod.uid);
                 let message = format!("back-off {} restarting failed container={} pod={pod_id}", go_duration(wait), model.name);

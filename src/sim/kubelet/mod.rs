@@ -21,6 +21,7 @@ mod names;
 mod nap;
 pub mod network;
 mod node_files;
+mod pace;
 mod probe;
 pub mod programs;
 mod qdisc;

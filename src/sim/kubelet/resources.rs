@@ -6,7 +6,7 @@ use super::behaviour::Behaviour;
 use super::container::{Container, Life};
 use super::metrics::SCRAPE;
 use super::model::ContainerModel;
-use super::{launch, lifecycle};
+use super::{lifecycle, pace};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
@@ -73,7 +73,7 @@ fn resident(model: &ContainerModel, c: &Container) -> u64 {
                 return p.memory;
             }
             // Memory grows with the work done.
-            let done = 1.0 - (run.work / (p.startup_cpu_s + launch::START_CPU)).clamp(0.0, 1.0);
+            let done = 1.0 - (run.work / (p.startup_cpu_s + pace::START_CPU)).clamp(0.0, 1.0);
             scale(p.memory, 0.3 + 0.7 * done)
         }
         _ => BARE_MEMORY,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sim::SimConfig;
 use crate::sim::clock::Clock;
-use crate::sim::config::{Profile, WorkloadModel};
+use crate::sim::config::{Profile, StartUp, WorkloadModel};
 use crate::sim::controllers::kinds::{EVENTS, NAMESPACES, PODS};
 use crate::sim::controllers::object;
 use crate::sim::controllers::tests::{NS, advance, deploy, pods, with, world};

@@ -108,3 +108,25 @@ async fn names_are_resolved_as_the_pod_says() {
     drop(web);
     stop.cancel();
 }
+
+#[test]
+fn where_starts_are_prompt_nothing_waits_for_processes() {
+    let profile = Profile { startup_cpu_s: 60.0, startup_delay: Duration::from_secs(9), ..Profile::default() };
+    let models = vec![WorkloadModel { profile, ..WorkloadModel::default() }];
+    let probe = json!({"tcpSocket": {"port": 80}, "initialDelaySeconds": 20, "periodSeconds": 15});
+    for (start_up, soon) in [(StartUp::Prompt, true), (StartUp::Modelled, false)] {
+        let mut w = with(SimConfig { start_up, workloads: models.clone(), ..SimConfig::default() });
+        let object = json!({"metadata": {"name": "p", "labels": {"app": "p"}}, "spec": {"containers": [
+            {"name": "c", "image": "nginx", "ports": [{"containerPort": 80}], "readinessProbe": probe, "livenessProbe": probe}]}});
+        registry::create(&mut w, &PODS, NS, object).unwrap();
+        w.settle();
+        let ready = |w: &World| pods(w, "p").remove(0).1["status"]["containerStatuses"][0]["ready"] == true;
+        advance(&mut w, 0.4);
+        assert_eq!(ready(&w), soon, "{start_up:?}");
+        // The liveness probe waits as it is told to: nothing is restarted meanwhile.
+        advance(&mut w, 100.0);
+        let status = pods(&w, "p").remove(0).1["status"]["containerStatuses"][0].clone();
+        assert_eq!(status["ready"], true, "{start_up:?}: {status}");
+        assert_eq!(status["restartCount"] == 0, soon, "a minute of work is too long for this probe");
+    }
+}
