@@ -21,7 +21,7 @@ pub(super) struct Up {
     pub(super) kubeconfig_out: Utf8PathBuf,
     pub(super) port: u16,
     pub(super) speed: f64,
-    pub(super) start_up: StartUpArg,
+    pub(super) starts: StartUpArg,
     pub(super) seed: u64,
     pub(super) tls: bool,
     pub(super) rbac: bool,
@@ -63,7 +63,7 @@ pub(super) async fn up(global: &Global, up: Up) -> Result<(), Failure> {
         },
     };
     config.start = crate::sim::time::SimTime::of(jiff::Timestamp::now());
-    config.start_up = match up.start_up {
+    config.start_up = match up.starts {
         StartUpArg::Prompt => StartUp::Prompt,
         StartUpArg::Modelled => StartUp::Modelled,
     };

@@ -94,7 +94,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Rescore { run_dir, set, fault, out } => rescore::rescore_run(&global, &run_dir, &set, &fault, out),
         Command::Render { select, trial, manifests } => render::render(&global, &select, trial.as_deref(), manifests),
         Command::Cluster { command: ClusterCommand::Up { system, kubeconfig_out, port, speed, start_up, seed, tls, rbac } } => {
-            cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, start_up, seed, tls, rbac }).await
+            cluster_up::up(&global, cluster_up::Up { system, kubeconfig_out, port, speed, starts: start_up, seed, tls, rbac }).await
         }
         Command::Tools { command: ToolsCommand::Install } => tools::install(&global).await,
         Command::Tools { command: ToolsCommand::Status } => tools::status(&global),

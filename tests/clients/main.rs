@@ -1,5 +1,5 @@
 //! Real clients, unmodified, against an embedded cluster: kubectl ([`commands.toml`]), Ansible's Kubernetes modules
-//! ([`modules.yml`]) and the Python client's streams ([`channels.py`]). What the recorded scenarios cover is not repeated.
+//! ([`modules.yml`]) the Python client's streams ([`channels.py`]), and kubectl at a terminal ([`terminal.py`]). What the recorded scenarios cover is not repeated.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -91,5 +91,14 @@ async fn the_python_client_streams() {
     std::fs::write(bench.folder.path().join("channels.py"), include_str!("channels.py")).unwrap();
     let o = bench.run("python3 channels.py").await;
     assert!(o.finish == Finish::Exited(0) && o.stdout.contains("all channels work"), "{}{}", o.stdout, o.stderr);
+    bench.sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_has_a_terminal() {
+    let bench = Bench::new().await;
+    std::fs::write(bench.folder.path().join("terminal.py"), include_str!("terminal.py")).unwrap();
+    let o = bench.run("python3 terminal.py").await;
+    assert!(o.finish == Finish::Exited(0) && o.stdout.contains("terminals work"), "{}{}", o.stdout, o.stderr);
     bench.sim.shutdown().await;
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::{Call, Target};
 use super::{exec, logs};
-use crate::sim::kubelet;
+use crate::sim::kubelet::{self, programs::Attached};
 use crate::sim::resource::Key;
 use crate::sim::shell::{Exit, Output};
 use crate::sim::status::Status;
@@ -42,15 +42,15 @@ pub(super) async fn open(
     })?;
     let host = program.as_ref().map(|p| kubelet::exec_host(engine, &key, &p.container)).transpose()?;
     let engine = Arc::clone(engine);
-    exec::upgrade(parts, exec::Wish::of(call)?, stop, move |input, out| async move {
+    exec::upgrade(parts, exec::Wish::of(call)?, stop, move |input, output, terminal| async move {
         match program.zip(host) {
             Some((program, host)) => {
                 // It goes on when the client leaves, and sees the end of its input.
-                let run = tokio::spawn(kubelet::programs::run(engine, program, host, input, Some(out)));
+                let run = tokio::spawn(kubelet::programs::run(engine, program, host, Some(Attached { input, terminal, output })));
                 // How it ended is told by the pod, not here.
                 let _ended = run.await;
             }
-            None => follow(&engine, &key, &container, &out).await,
+            None => follow(&engine, &key, &container, &output).await,
         }
         Exit::Code(0)
     })

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
-use crate::sim::shell::{self, Exit, Host, Output};
+use crate::sim::shell::{self, Exit, Host, Output, Terminal};
 use crate::sim::status::Status;
 
 /// What the server speaks, best first.
@@ -33,6 +33,7 @@ const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const STATUS: u8 = 3;
+const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
 /// What the query asks for.
@@ -70,14 +71,20 @@ pub(super) async fn open<H: Host>(parts: &mut Parts, call: &Call, host: Arc<H>, 
         return Err(Status::bad_request("you must specify at least one command for the container"));
     }
     let argv = wish.argv.clone();
-    upgrade(parts, wish, stop, move |input, out| shell::run(host, argv, input, out)).await
+    upgrade(parts, wish, stop, move |input, out, terminal| async move {
+        match terminal {
+            Some(terminal) => shell::run_at(terminal, host, argv, input, out).await,
+            None => shell::run(host, argv, input, out).await,
+        }
+    })
+    .await
 }
 
 /// Answers the upgrade with a conversation with what `run` makes of input and output.
 pub(super) async fn upgrade<F, R>(parts: &mut Parts, wish: Wish, stop: CancellationToken, run: R) -> Result<Response, Status>
 where
     F: Future<Output = Exit> + Send + 'static,
-    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>) -> F + Send + 'static,
+    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>, Option<Arc<Terminal>>) -> F + Send + 'static,
 {
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
     Ok(upgrade.protocols(PROTOCOLS).max_message_size(MESSAGE_MAX).on_upgrade(move |socket| async move {
@@ -91,12 +98,13 @@ where
 async fn converse<F, R>(mut socket: WebSocket, wish: Wish, run: R)
 where
     F: Future<Output = Exit>,
-    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>) -> F,
+    R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>, Option<Arc<Terminal>>) -> F,
 {
     let (input, rx) = mpsc::channel(QUEUE);
     let mut input = Some(input).filter(|_| wish.stdin);
     let (tx, mut output) = mpsc::channel(QUEUE);
-    let mut command = pin!(run(rx, tx));
+    let terminal = wish.tty.then(Arc::<Terminal>::default);
+    let mut command = pin!(run(rx, tx, terminal.clone()));
     let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
     let mut closing = false;
     let exit = loop {
@@ -125,6 +133,7 @@ where
                 Some(Ok(Message::Binary(data))) => match data.as_ref() {
                     [STDIN, rest @ ..] if !rest.is_empty() => waiting.push_back(rest.to_vec()),
                     [CLOSE, STDIN] => closing = true,
+                    [RESIZE, size @ ..] => resize(terminal.as_deref(), size),
                     _ => {}
                 },
                 Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {}
@@ -182,11 +191,32 @@ pub(super) async fn received(socket: &mut WebSocket) -> Option<Result<Message, a
     })
 }
 
+/// Takes the size of the client's window: `{"Width": 80, "Height": 24}`.
+fn resize(terminal: Option<&Terminal>, size: &[u8]) {
+    let Ok(size) = serde_json::from_slice::<Value>(size) else { return };
+    let side = |name: &str| size[name].as_u64().and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
+    if let Some(terminal) = terminal {
+        terminal.resize(side("Width"), side("Height"));
+    }
+}
+
+/// A terminal's lines end with two characters.
+fn returned(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for byte in text {
+        if *byte == b'\n' {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
 async fn send(socket: &mut WebSocket, wish: &Wish, piece: Output) -> bool {
     match piece {
-        Output::Stdout(text) if wish.stdout => frame(socket, STDOUT, &text).await,
         // A terminal has one output.
-        Output::Stderr(text) if wish.tty && wish.stdout => frame(socket, STDOUT, &text).await,
+        Output::Stdout(text) | Output::Stderr(text) if wish.tty => !wish.stdout || frame(socket, STDOUT, &returned(&text)).await,
+        Output::Stdout(text) if wish.stdout => frame(socket, STDOUT, &text).await,
         Output::Stderr(text) if wish.stderr => frame(socket, STDERR, &text).await,
         Output::Stdout(_) | Output::Stderr(_) => true,
     }

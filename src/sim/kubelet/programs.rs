@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{host, image, lifecycle, nap};
 use crate::sim::clock::Hold;
 use crate::sim::resource::Key;
-use crate::sim::shell::{self, Exit, Output};
+use crate::sim::shell::{self, Exit, Output, Terminal};
 use crate::sim::world::{Engine, World};
 
 /// How many pieces of output may wait.
@@ -40,6 +40,17 @@ pub struct Program {
     pub naps: bool,
 }
 
+/// Whoever is attached to a program.
+#[derive(Debug)]
+pub struct Attached {
+    /// What is typed.
+    pub input: mpsc::Receiver<Vec<u8>>,
+    /// Where it is typed, if that is a terminal.
+    pub terminal: Option<Arc<Terminal>>,
+    /// Sees what the program writes.
+    pub output: mpsc::Sender<Output>,
+}
+
 /// What the engine hands over.
 pub type Started = (Vec<Program>, Hold);
 
@@ -60,7 +71,7 @@ pub async fn serve(engine: Arc<Engine>, mut started: mpsc::UnboundedReceiver<Sta
             tokio::spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    _exit = run(engine, program, host, mpsc::channel(1).1, None) => {}
+                    _exit = run(engine, program, host, None) => {}
                 }
             });
         }
@@ -68,19 +79,13 @@ pub async fn serve(engine: Arc<Engine>, mut started: mpsc::UnboundedReceiver<Sta
     }
 }
 
-/// Runs a program to its end, and ends its container. Output goes to the log and to `tee`.
-pub async fn run(
-    engine: Arc<Engine>,
-    program: Program,
-    host: host::ContainerHost,
-    stdin: mpsc::Receiver<Vec<u8>>,
-    tee: Option<mpsc::Sender<Output>>,
-) -> Exit {
+/// Runs a program to its end, and ends its container. Output goes to the log, and to whoever is attached.
+pub async fn run(engine: Arc<Engine>, program: Program, host: host::ContainerHost, attached: Option<Attached>) -> Exit {
     let host = Arc::new(host);
-    let mut stdin = Some(stdin);
+    let (mut typed, tee) = attached.map_or((None, None), |a| (Some((a.input, a.terminal)), Some(a.output)));
     let mut log = Log::default();
     loop {
-        let input = stdin.take().unwrap_or_else(|| mpsc::channel(1).1);
+        let input = typed.take().unwrap_or_else(|| (mpsc::channel(1).1, None));
         let Some(exit) = once(&engine, &program, &host, input, tee.as_ref(), &mut log).await else { return Exit::Code(STOPPED) };
         if program.endless && exit == Exit::Code(STOPPED) {
             // The shell has its limits; a loop in a container has not.
@@ -97,13 +102,19 @@ async fn once(
     engine: &Arc<Engine>,
     program: &Program,
     host: &Arc<host::ContainerHost>,
-    input: mpsc::Receiver<Vec<u8>>,
+    (input, terminal): (mpsc::Receiver<Vec<u8>>, Option<Arc<Terminal>>),
     tee: Option<&mpsc::Sender<Output>>,
     log: &mut Log,
 ) -> Option<Exit> {
     let (out, mut pieces) = mpsc::channel(QUEUE);
     let mut changes = engine.subscribe();
-    let mut command = std::pin::pin!(shell::run(Arc::clone(host), program.argv.clone(), input, out));
+    let (container, argv) = (Arc::clone(host), program.argv.clone());
+    let mut command = std::pin::pin!(async move {
+        match terminal {
+            Some(terminal) => shell::run_at(terminal, container, argv, input, out).await,
+            None => shell::run(container, argv, input, out).await,
+        }
+    });
     let exit = loop {
         tokio::select! {
             biased;

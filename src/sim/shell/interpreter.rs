@@ -50,6 +50,8 @@ pub(crate) struct Shell<H: Host> {
     pub(crate) substituted: bool,
     /// Whether the present command's status is being tested, which suspends `set -e`.
     tested: u32,
+    /// Whether its commands are typed at a prompt.
+    pub(super) interactive: bool,
 }
 
 impl<H: Host> Shell<H> {
@@ -74,6 +76,7 @@ impl<H: Host> Shell<H> {
             exit_trap: None,
             substituted: false,
             tested: 0,
+            interactive: false,
         }
     }
 
@@ -97,7 +100,14 @@ impl<H: Host> Shell<H> {
             exit_trap: None,
             substituted: false,
             tested: self.tested,
+            interactive: self.interactive,
         }
+    }
+
+    /// Forgets the functions and tests that it was in the midst of.
+    pub(super) fn abandon(&mut self) {
+        self.tested = 0;
+        self.locals.clear();
     }
 
     /// Runs what `trap ... EXIT` asked for, keeping the status.
@@ -162,7 +172,9 @@ impl<H: Host> Shell<H> {
 
     /// Writes a message in the manner of the image's shell.
     pub(crate) async fn complain(&mut self, text: &str) {
-        let line = if self.name.ends_with("bash") {
+        let line = if self.interactive && self.name.ends_with("bash") {
+            ""
+        } else if self.name.ends_with("bash") {
             "line 1: "
         } else if self.process.machine.busybox() {
             ""

@@ -4,7 +4,7 @@
 //! standard input. Output: pieces of [`Output`] and an [`Exit`].
 //!
 //! [`parser`] makes commands of text, [`interpreter`] (with [`expand`], [`arithmetic`], [`pattern`] and [`builtins`])
-//! runs them, [`applets`] are the programs, [`image`] says which a family has, [`files`] is the file system.
+//! runs them, [`terminal`] and [`interactive`] are for people who type, [`applets`] are the programs, [`image`] says which a family has, [`files`] is the file system.
 //! Everything is bounded: commands, output, nesting and simulated time (see [`process`]). The stages of a pipeline and
 //! background commands run one after the other, which keeps the order of events reproducible.
 
@@ -15,12 +15,14 @@ mod expand;
 pub mod files;
 mod host;
 mod image;
+mod interactive;
 mod interpreter;
 mod parser;
 mod pattern;
 mod process;
 mod redirect;
 mod synthetic;
+mod terminal;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -32,6 +34,10 @@ use tokio::sync::mpsc;
 
 pub use host::{ConnectError, CpuUse, Exit, Host, HttpAnswer, HttpCall, Output, Pending, Ping, ProcessInfo, ResolveError};
 use process::{Io, Machine, Process, Sink, Source};
+pub use terminal::Terminal;
+
+/// How many lines may be typed ahead.
+const TYPED: usize = 256;
 
 /// Parses a script and drops it.
 #[cfg(any(test, fuzzing))]
@@ -44,7 +50,33 @@ pub fn parse_only(text: &str) {
 /// `stdin` yields the client's input and is closed at its end; output is sent as it is made. When the receiver of
 /// `out` is dropped, the command ends soon.
 pub async fn run<H: Host>(host: Arc<H>, argv: Vec<String>, stdin: mpsc::Receiver<Vec<u8>>, out: mpsc::Sender<Output>) -> Exit {
-    let machine = Machine::new(host);
+    let machine = Machine::new(host, None);
+    conduct(machine, argv, stdin, out).await
+}
+
+/// Like [`run`], at a terminal: `keys` is what its user types.
+pub async fn run_at<H: Host>(
+    terminal: Arc<Terminal>,
+    host: Arc<H>,
+    argv: Vec<String>,
+    keys: mpsc::Receiver<Vec<u8>>,
+    out: mpsc::Sender<Output>,
+) -> Exit {
+    let machine = Machine::new(host, Some(Arc::clone(&terminal)));
+    let (input, stdin) = mpsc::channel(TYPED);
+    let echo = out.clone();
+    let pump = async {
+        terminal.pump(&machine, keys, input, &echo).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        exit = conduct(Arc::clone(&machine), argv, stdin, out) => exit,
+        () = terminal.interrupted(0) => Exit::Code(interactive::INTERRUPTED),
+        () = pump => Exit::Code(0),
+    }
+}
+
+async fn conduct<H: Host>(machine: Arc<Machine<H>>, argv: Vec<String>, stdin: mpsc::Receiver<Vec<u8>>, out: mpsc::Sender<Output>) -> Exit {
     let io = Io {
         input: Source::Client(Arc::new(tokio::sync::Mutex::new((stdin, Vec::new())))),
         output: Sink::Client(out.clone(), false),

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::files::{Content, FileError, Files, absolute};
 use super::host::{Host, Output};
+use super::terminal::Terminal;
 use super::{image, synthetic};
 
 /// Most commands of one `exec`.
@@ -32,10 +33,12 @@ pub(crate) struct Machine<H: Host> {
     steps: AtomicU64,
     output: AtomicU64,
     gone: AtomicBool,
+    /// What the client types at and looks at, if it is one.
+    pub(crate) terminal: Option<Arc<Terminal>>,
 }
 
 impl<H: Host> Machine<H> {
-    pub(crate) fn new(host: Arc<H>) -> Arc<Self> {
+    pub(crate) fn new(host: Arc<H>, terminal: Option<Arc<Terminal>>) -> Arc<Self> {
         let family = host.family();
         Arc::new(Self {
             host,
@@ -44,6 +47,7 @@ impl<H: Host> Machine<H> {
             steps: AtomicU64::new(0),
             output: AtomicU64::new(0),
             gone: AtomicBool::new(false),
+            terminal,
         })
     }
 
@@ -58,6 +62,7 @@ impl<H: Host> Machine<H> {
             steps: AtomicU64::new(self.steps.load(Ordering::Relaxed)),
             output: AtomicU64::new(0),
             gone: AtomicBool::new(false),
+            terminal: self.terminal.clone(),
         })
     }
 
@@ -143,8 +148,9 @@ impl Source {
                 let mut bytes = std::mem::take(&mut shared.1);
                 while bytes.len() < BYTES_MAX {
                     match shared.0.recv().await {
-                        Some(more) => bytes.extend_from_slice(&more),
-                        None => break,
+                        // A terminal says so when its user ends the input.
+                        Some(more) if !more.is_empty() => bytes.extend_from_slice(&more),
+                        _ => break,
                     }
                 }
                 bytes
@@ -172,7 +178,7 @@ impl Source {
                         return Some(std::mem::replace(&mut shared.1, rest));
                     }
                     match shared.0.recv().await {
-                        Some(more) if shared.1.len() < BYTES_MAX => shared.1.extend_from_slice(&more),
+                        Some(more) if shared.1.len() < BYTES_MAX && !more.is_empty() => shared.1.extend_from_slice(&more),
                         _ => break,
                     }
                 }
@@ -253,6 +259,18 @@ impl<H: Host> Process<H> {
 
     pub(crate) fn search_path(&self) -> String {
         self.environment.get("PATH").cloned().unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned())
+    }
+
+    /// Its limits begin anew: it waits for somebody.
+    pub(crate) fn renew(&mut self) {
+        self.machine.steps.store(0, Ordering::Relaxed);
+        self.machine.output.store(0, Ordering::Relaxed);
+        self.deadline = self.host().now().saturating_add(TIME_MAX).unwrap_or(Timestamp::MAX);
+    }
+
+    /// The terminal that it shows its output at, if it does.
+    pub(crate) fn screen(&self) -> Option<&Arc<Terminal>> {
+        self.machine.terminal.as_ref().filter(|_| matches!(self.io.output, Sink::Client(..)))
     }
 
     /// Whether it must end: its time is over or a budget is exhausted.

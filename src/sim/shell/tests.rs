@@ -11,6 +11,7 @@ use super::files::Files;
 use super::*;
 
 mod network;
+mod terminal;
 
 /// A container whose answers are fixed and whose time passes only by sleeping.
 pub(super) struct Fake {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::sim::shell::arithmetic;
 use crate::sim::shell::files::Kind;
 use crate::sim::shell::host::Host;
-use crate::sim::shell::process::{BYTES_MAX, Process};
+use crate::sim::shell::process::{BYTES_MAX, Process, Source};
 
 /// Backslash escapes as `echo -e` and `printf` know them; the flag tells that `\c` ended the output.
 pub(super) fn unescape(text: &str) -> (Vec<u8>, bool) {
@@ -379,7 +379,11 @@ impl<H: Host> Test<'_, H> {
             "-x" => node().is_some_and(|n| n.mode & 0o111 != 0),
             "-s" => node().is_some_and(|n| n.size() > 0),
             "-L" | "-h" => self.process.machine.files(|f| f.node(&path)).is_some_and(|n| matches!(n.kind, Kind::Link(_))),
-            "-t" | "-p" | "-b" | "-u" | "-g" | "-k" => false,
+            "-t" => match operand {
+                "0" => self.process.machine.terminal.is_some() && matches!(self.process.io.input, Source::Client(_)),
+                _ => self.process.screen().is_some(),
+            },
+            "-p" | "-b" | "-u" | "-g" | "-k" => false,
             other => return Err(format!("{other}: unexpected operator")),
         })
     }

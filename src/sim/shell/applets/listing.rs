@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::fmt::Write as _;
 
 use super::options::{self, Options};
-use super::time;
+use super::{screen, time};
 use crate::sim::shell::files::{FileError, Kind, Node, absolute};
 use crate::sim::shell::host::Host;
 use crate::sim::shell::process::Process;
@@ -163,6 +163,18 @@ fn show<H: Host>(p: &mut Process<H>, options: &Options, mut entries: Vec<(String
     let now = p.host().now();
     let busybox = p.machine.busybox();
     let size = |node: &Node| if options.has('h') { human(node.size()) } else { node.size().to_string() };
+    let plain = !options.has('l') && !options.has('1');
+    if let Some(terminal) = p.screen().filter(|_| plain).cloned() {
+        let names: Vec<(String, &str)> = entries
+            .iter()
+            .map(|(name, node)| {
+                let stroke = if (options.has('F') || options.has('p')) && node.is_directory() { "/" } else { "" };
+                (format!("{name}{stroke}"), if busybox || options.has('C') { screen::colour(node) } else { "" })
+            })
+            .collect();
+        p.print(screen::columns(&names, terminal.size().0));
+        return;
+    }
     let width = if busybox { 9 } else { entries.iter().map(|(_, n)| size(n).len()).max().unwrap_or(0) };
     for (name, node) in entries {
         let mut shown = name;

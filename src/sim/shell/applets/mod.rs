@@ -14,6 +14,7 @@ mod ping;
 mod processes;
 mod qdisc;
 mod regexes;
+mod screen;
 mod sed;
 mod shell;
 mod small;
@@ -85,7 +86,8 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "sh" | "ash" | "dash" | "bash" => shell::shell(p).await,
         "echo" => echo::echo(p),
         "printf" => echo::printf(p),
-        "true" | "sync" | "fsync" | "clear" | "stty" => 0,
+        "true" | "sync" | "fsync" => 0,
+        "clear" | "reset" | "stty" => screen::screen(p),
         "false" => 1,
         "test" | "[" | "[[" => echo::test(p),
         "pwd" => {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::regexes::compile;
 use super::time;
-use super::{columns, options};
+use super::{columns, options, screen};
 use crate::sim::shell::host::{Host, ProcessInfo};
 use crate::sim::shell::process::Process;
 use crate::sim::shell::synthetic::{self, NODE_CPUS, NODE_MEMORY, command_name};
+use crate::sim::shell::terminal::Terminal;
 
 /// The container's processes and the asking program itself.
 fn everything<H: Host>(p: &Process<H>) -> Vec<ProcessInfo> {
@@ -139,18 +140,26 @@ pub(super) fn state(process: &ProcessInfo, own: u32) -> &'static str {
 /// `top -b -n N`: without `-b` there is no terminal for it.
 pub(super) async fn top<H: Host>(p: &mut Process<H>) -> i32 {
     let options = options::parse(&p.args, "bn:d:cHo:p:w:u:m", &[]);
-    if !options.has('b') && !p.machine.busybox() {
+    let screen = p.screen().cloned().filter(|_| !options.has('b'));
+    if !options.has('b') && !p.machine.busybox() && screen.is_none() {
         p.raw_error("TERM environment variable not set.\n");
         return 1;
     }
     let rounds: u32 = options.number('n').unwrap_or(u32::MAX);
     let delay = options.value('d').and_then(time::duration).unwrap_or(Duration::from_secs(if p.machine.busybox() { 5 } else { 3 }));
     let mut round = 0;
+    let _raw = screen.as_ref().map(Terminal::raw);
     while round < rounds {
-        if round > 0 && !p.sleep(delay).await {
+        if round > 0 && screen.is_some() && screen::quits(p, delay).await {
+            return 0;
+        }
+        if round > 0 && screen.is_none() && !p.sleep(delay).await {
             return 143;
         }
         round += 1;
+        if screen.is_some() {
+            p.print("\x1b[H\x1b[J");
+        }
         let mut all = everything(p);
         all.sort_by(|a, b| b.cpu.total_cmp(&a.cpu).then(a.pid.cmp(&b.pid)));
         let (one, five, fifteen) = synthetic::load(&p.machine);
@@ -405,6 +414,7 @@ pub(super) fn identity<H: Host>(p: &mut Process<H>) -> i32 {
         "hostname" => p.line(host),
         "nproc" => p.line(NODE_CPUS.to_string()),
         "arch" => p.line("x86_64"),
+        "tty" if p.machine.terminal.is_some() => p.line("/dev/pts/0"),
         "tty" => {
             p.line("not a tty");
             return 1;

@@ -70,7 +70,10 @@ pub(super) async fn shell<H: Host>(p: &mut Process<H>) -> i32 {
             }
         };
     }
-    let code = shell.run_input().await;
+    let code = match shell.terminal() {
+        Some(terminal) => shell.run_interactive(&terminal).await,
+        None => shell.run_input().await,
+    };
     shell.at_exit(code).await
 }
 
