@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::answer::Answer;
 use crate::sim::catalog::{Catalog, Kind, group_version};
-use crate::sim::custom::Customs;
+use crate::sim::custom::{self, Customs};
+use crate::sim::schema;
 
 /// Content type of the aggregated documents.
 pub(super) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -17,20 +18,20 @@ pub(super) fn wants_aggregated(accept: &str) -> bool {
     accept.split(',').any(|a| a.contains("g=apidiscovery.k8s.io") && a.contains("v=v2;") && a.contains("as=APIGroupDiscoveryList"))
 }
 
-/// What clients ask for at `/openapi/v2`.
+/// What clients ask for who want `/openapi/v2` as protobuf.
 pub(super) const SWAGGER_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-/// `/openapi/v2` as protobuf, without definitions. kubectl reads it when it checks several objects that are edited at once, and leaves
-/// the checks of kinds that it does not find there to the server; everything else has its schemas from `/openapi/v3`.
-pub(super) fn swagger() -> Answer {
-    let text = |field: u8, text: &str| [&[field << 3 | 2, u8::try_from(text.len()).unwrap_or(u8::MAX)], text.as_bytes()].concat();
-    let info = [text(1, "Kubernetes"), text(2, "v1.36.0")].concat();
-    let mut body = text(1, "2.0");
-    body.extend([2 << 3 | 2, u8::try_from(info.len()).unwrap_or(u8::MAX)]);
-    body.extend(info);
-    // Paths and definitions, both there and empty.
-    body.extend([8 << 3 | 2, 0, 9 << 3 | 2, 0]);
-    Answer { code: 200, content_type: "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", body, warnings: Vec::new() }
+/// `/openapi/v2`, as protobuf if that is asked for.
+pub(super) fn swagger(accept: &str, customs: &Customs) -> Answer {
+    let versions = customs.groups();
+    let versions = versions.iter().flat_map(|(group, all)| all.iter().map(move |version| (group, version)));
+    let documents: Vec<Value> = versions.map(|(g, v)| custom::document(&customs.of_version(g, v).collect::<Vec<_>>())).collect();
+    let (content_type, body) = if accept.contains(SWAGGER_ASKED) {
+        ("application/com.github.proto-openapi.spec.v2.v1.0+protobuf", schema::swagger_protobuf(&documents))
+    } else {
+        ("application/json", schema::swagger(&documents))
+    };
+    Answer { code: 200, content_type, body, warnings: Vec::new() }
 }
 
 /// `/version`.

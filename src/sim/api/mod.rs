@@ -370,13 +370,7 @@ fn plain(call: &Call, customs: &Customs, world: &World) -> Answer {
         ["api", version] => found(discovery::resource_list("", version, customs)),
         ["apis", group] => found(discovery::one_group(group, customs)),
         ["apis", group, version] => found(discovery::resource_list(group, version, customs)),
-        ["openapi", "v2"] if call.accept.contains(discovery::SWAGGER_ASKED) => discovery::swagger(),
-        ["openapi", "v2"] => {
-            let versions = customs.groups();
-            let versions = versions.iter().flat_map(|(group, all)| all.iter().map(move |version| (group, version)));
-            let documents: Vec<Value> = versions.map(|(g, v)| custom::document(&customs.of_version(g, v).collect::<Vec<_>>())).collect();
-            Answer { code: 200, content_type: "application/json", body: schema::swagger(&documents), warnings: Vec::new() }
-        }
+        ["openapi", "v2"] => discovery::swagger(&call.accept, customs),
         ["openapi", "v3"] => Answer::json(200, &openapi_index(customs)),
         ["openapi", "v3", "apis", group, version] if customs.of_version(group, version).next().is_some() => {
             Answer::json(200, &custom::document(&customs.of_version(group, version).collect::<Vec<_>>()))

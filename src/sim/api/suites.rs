@@ -65,7 +65,7 @@ async fn several_objects_can_be_edited_at_once() {
     let c = Client::start().await;
     let (code, kind, body) = c.send("GET", "/openapi/v2", &[("accept", super::discovery::SWAGGER_ASKED)], None).await;
     assert_eq!((code, kind.as_str()), (200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"));
-    assert!(body.starts_with("\n\u{3}2.0") && body.ends_with("B\0J\0"), "{body:?}");
+    assert!(body.starts_with("\n\u{3}2.0") && body.contains("io.k8s.api.apps.v1.Deployment"));
     // Whoever wants JSON gets it whole.
     let (code, kind, body) = c.send("GET", "/openapi/v2", &[("accept", "application/json")], None).await;
     assert_eq!((code, kind.as_str()), (200, "application/json"));

@@ -530,7 +530,7 @@ async fn kinds_that_clients_define_are_served() {
     let c = Client::start().await;
     let schema = json!({"type": "object", "properties": {
         "spec": {"type": "object", "required": ["size"], "properties": {"size": {"type": "integer", "minimum": 1}, "color": {"type": "string", "default": "red"}, "replicas": {"type": "integer"}}},
-        "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}}}});
+        "status": {"type": "object", "required": ["replicas"], "properties": {"replicas": {"type": "integer"}}}}});
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
         "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
         "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
@@ -552,6 +552,7 @@ async fn kinds_that_clients_define_are_served() {
     assert_eq!((code, &refused["message"]), (422, &json!("Widget.example.com \"w\" is invalid: spec.size: Required value")));
     let (code, made) = c.post(widgets, &widget(json!({"size": 3, "sise": 1}))).await;
     assert_eq!((code, &made["spec"], &made["metadata"]["generation"]), (201, &json!({"size": 3, "color": "red"}), &json!(1)));
+    assert_eq!(made.get("status"), None, "nobody has written one, and an empty one would lack a field");
     let (code, refused) = c.post(&format!("{widgets}?fieldValidation=Strict"), &widget(json!({"size": 3, "sise": 1}))).await;
     assert_eq!((code, &refused["message"]), (400, &json!("strict decoding error: unknown field \"spec.sise\"")));
     let one = format!("{widgets}/w");

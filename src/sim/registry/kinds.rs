@@ -109,7 +109,8 @@ fn initial_status(kind: &Kind, object: &Value) -> Option<Value> {
         }
         // The kubelet registers its node with a status.
         ("", "nodes") => return None,
-        _ if kind.has_status() => json!({}),
+        // What clients define has none until somebody writes it.
+        _ if kind.has_status() && kind.dynamic.is_none() => json!({}),
         _ => return None,
     })
 }

@@ -9,6 +9,7 @@ mod openapi;
 mod protobuf;
 pub mod quantity;
 mod swagger;
+mod swagger_protobuf;
 pub mod table;
 mod validate;
 
@@ -16,7 +17,7 @@ pub use defaults::defaults;
 pub use fields::{missing_required, prune, unknown_fields};
 pub use openapi::{openapi_index, openapi_v3};
 pub use protobuf::decode_protobuf;
-pub use swagger::swagger;
+pub use swagger::{swagger, swagger_protobuf};
 pub use validate::{Cause, decode_error, label_value, qualified, summary, validate, validate_update};
 
 #[cfg(test)]

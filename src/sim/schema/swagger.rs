@@ -12,7 +12,10 @@ use flate2::write::DeflateEncoder;
 use serde_json::{Map, Value, json};
 
 use super::openapi::{openapi_index, openapi_v3};
+use super::swagger_protobuf as protobuf;
 
+const TITLE: &str = "Kubernetes";
+const VERSION: &str = "v1.36.0";
 const V3: &str = "#/components/schemas/";
 const V2: &str = "#/definitions/";
 /// Keywords that version 2 does not have.
@@ -24,26 +27,41 @@ struct Parts {
     names: BTreeSet<String>,
     definitions: Vec<u8>,
     paths: Vec<u8>,
+    /// Definitions as protobuf.
+    messages: Vec<u8>,
 }
 
-/// The document, with those of definitions.
-pub fn swagger(defined: &[Value]) -> Vec<u8> {
-    static OWN: OnceLock<[Box<[u8]>; 2]> = OnceLock::new();
-    // It is large, and hardly anybody asks: kept compressed.
-    let [definitions, paths] = OWN.get_or_init(|| {
+/// Definitions and paths of the server's own groups, and the definitions as protobuf. They are large, and hardly anybody asks: kept compressed.
+fn own() -> &'static [Box<[u8]>; 3] {
+    static OWN: OnceLock<[Box<[u8]>; 3]> = OnceLock::new();
+    OWN.get_or_init(|| {
         let mut parts = Parts::default();
         let index = openapi_index();
         for path in index["paths"].as_object().into_iter().flat_map(Map::keys) {
             let text = openapi_v3(path).unwrap_or_default();
             parts.add(&serde_json::from_slice(&text).unwrap_or_default());
         }
-        [packed(&parts.definitions), packed(&parts.paths)]
-    });
+        [packed(&parts.definitions), packed(&parts.paths), packed(&parts.messages)]
+    })
+}
+
+/// The document as protobuf, with the definitions of `defined`.
+pub fn swagger_protobuf(defined: &[Value]) -> Vec<u8> {
+    let mut parts = Parts { messages: unpacked(&own()[2]), ..Parts::default() };
+    for document in defined {
+        parts.add(document);
+    }
+    protobuf::document(TITLE, VERSION, &parts.messages)
+}
+
+/// The document, with those of definitions.
+pub fn swagger(defined: &[Value]) -> Vec<u8> {
+    let [definitions, paths, _] = own();
     let mut parts = Parts { definitions: unpacked(definitions), paths: unpacked(paths), ..Parts::default() };
     for document in defined {
         parts.add(document);
     }
-    let info = json!({"title": "Kubernetes", "version": "v1.36.0"});
+    let info = json!({"title": TITLE, "version": VERSION});
     let security =
         json!({"BearerToken": {"description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header"}});
     let mut text = format!("{{\"swagger\":\"2.0\",\"info\":{info},\"paths\":{{").into_bytes();
@@ -72,7 +90,9 @@ impl Parts {
     fn add(&mut self, document: &Value) {
         let schemas = document["components"]["schemas"].as_object();
         for (name, found) in schemas.into_iter().flatten().filter(|(name, _)| self.names.insert((*name).clone())) {
-            write_field(&mut self.definitions, name, &schema(found));
+            let found = schema(found);
+            write_field(&mut self.definitions, name, &found);
+            self.messages.extend(protobuf::definition(name, &found));
         }
         for (path, operations) in document["paths"].as_object().into_iter().flatten() {
             write_field(&mut self.paths, path, &item(path, operations, schemas));
