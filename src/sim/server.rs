@@ -100,6 +100,7 @@ impl Sim {
         engine.with(api::roles::install);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(kubelet::programs::serve(Arc::clone(&engine), engine.programs(), stop.clone()));
+        tasks.spawn(api::inside::serve(Arc::clone(&engine), engine.questions(), stop.clone()));
         tasks.spawn(Clock::start(Arc::clone(&engine), stop.clone()));
         let (connections, arrivals) = (Connections::new(limits), engine.arrivals());
         tasks.spawn(Arc::clone(&connections).watch(stop.clone()));

@@ -17,6 +17,7 @@ use super::arrivals::Arrivals;
 use super::clock::Clock;
 use super::config::{ClockMode, SimConfig};
 use super::resource::{Key, Resource};
+use super::shell::{ApiCall, HttpAnswer};
 use super::store::Store;
 use super::time::SimTime;
 
@@ -227,10 +228,14 @@ pub struct Engine {
     passed: tokio::sync::watch::Sender<SimTime>,
     calendar: AtomicI64,
     programs: OnceLock<tokio::sync::mpsc::UnboundedSender<super::kubelet::programs::Started>>,
+    questions: OnceLock<tokio::sync::mpsc::UnboundedSender<Question>>,
     arrivals: Arc<Arrivals>,
     /// How time passes.
     pub clock: Clock,
 }
+
+/// What a container asks the API server, and where the answer goes.
+pub type Question = (ApiCall, tokio::sync::oneshot::Sender<HttpAnswer>);
 
 impl Engine {
     /// A new cluster; its clock does not run until [`Clock::start`].
@@ -246,6 +251,7 @@ impl Engine {
             passed,
             calendar: AtomicI64::new(0),
             programs: OnceLock::new(),
+            questions: OnceLock::new(),
             arrivals: Arc::default(),
             clock: Clock::new(config.clock),
         })
@@ -322,6 +328,20 @@ impl Engine {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let _first = self.programs.set(sender);
         receiver
+    }
+
+    /// Hands what containers ask the API server over to it. The first call counts.
+    pub fn questions(&self) -> tokio::sync::mpsc::UnboundedReceiver<Question> {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let _first = self.questions.set(sender);
+        receiver
+    }
+
+    /// Asks the API server from inside a container; `None`: there is none.
+    pub async fn ask(&self, call: ApiCall) -> Option<HttpAnswer> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.questions.get()?.send((call, answer)).ok()?;
+        answered.await.ok()
     }
 
     /// A receiver that is woken whenever the store's revision grows.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, Uri, header};
+use axum::response::Response;
 
 use super::access::{self, Identity};
+use super::answer::Answer;
 use super::veil::Veil;
 use crate::sim::catalog::{Catalog, Kind};
 use crate::sim::custom::Customs;
@@ -39,6 +41,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// An answer as this client is told it.
+    pub(super) fn told(&self, answer: Answer) -> Response {
+        if self.pretty { answer.pretty().into_response() } else { answer.into_response() }
+    }
+
     /// Takes a request apart.
     pub(super) fn new(who: Identity, method: Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let head = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();

@@ -19,6 +19,7 @@ mod escalation;
 mod exec;
 mod exposition;
 mod forward;
+pub mod inside;
 mod labels;
 mod logs;
 mod metrics;
@@ -125,6 +126,7 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             return Answer::from(status).into_response();
         }
     };
+    call.who.inside = parts.extensions.get::<inside::Inside>().is_some();
     if let Some(Door(user)) = parts.extensions.get::<Door>()
         && call.who.user == ANONYMOUS
     {
@@ -137,16 +139,17 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             engine.with(|w| audit(w, &call, "impersonate", status.code));
             return Answer::from(status).into_response();
         }
-        call.who = wanted;
+        let inside = call.who.inside;
+        call.who = access::Identity { inside, ..wanted };
     }
     let body = match receive::body(&parts.headers, body).await {
         Ok(body) => body,
         Err(status) => {
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), status.code));
-            return Answer::from(status).into_response();
+            return call.told(status.into());
         }
     };
-    call.veil = Veil::of(&config, &call.who.user);
+    call.veil = if call.who.inside { Veil::inside(&config) } else { Veil::of(&config, &call.who.user) };
     let customs = engine.with(|w| w.customs.clone());
     let target = match Target::parse(&call.path, &customs) {
         None => {
@@ -155,16 +158,16 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             let answer = engine.with(|w| access::check(w, &call.who, &action).map_or_else(Answer::from, |()| plain(&call, &customs, w)));
             let answer = call.veil.discovery(&call, answer);
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
-            return answer.into_response();
+            return call.told(answer);
         }
         Some(Err(status)) => {
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), status.code));
-            return Answer::from(status).into_response();
+            return call.told(status.into());
         }
         Some(Ok(target)) if call.veil.hides_path(&target) => {
             let answer = Answer::no_page();
             engine.with(|w| audit(w, &call, &call.method.as_str().to_ascii_lowercase(), answer.code));
-            return answer.into_response();
+            return call.told(answer);
         }
         Some(Ok(target)) => target,
     };
@@ -172,14 +175,14 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
     let verb = verb(&call, &target);
     if let Err(status) = engine.with(|w| access::check(w, &call.who, &action(&target, verb))) {
         engine.with(|w| audit(w, &call, verb, status.code));
-        return Answer::from(status).into_response();
+        return call.told(status.into());
     }
     if verb == "watch" {
         let opened = watch::open(&engine, stop, call.clone(), target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
         hold.take();
-        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+        return opened.unwrap_or_else(|s| call.told(s.into()));
     }
     if target.subresource.as_deref() == Some("exec") {
         let opened = exec(&engine, stop, &mut parts, &call, &target).await;
@@ -187,33 +190,33 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         engine.with(|w| audit(w, &call, "exec", code));
         // The command's host has a hold of its own.
         hold.take();
-        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+        return opened.unwrap_or_else(|s| call.told(s.into()));
     }
     if target.subresource.as_deref() == Some("attach") && target.kind.plural == "pods" {
         let opened = attach::open(&engine, stop, &mut parts, &call, &target).await;
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, "attach", code));
         hold.take();
-        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+        return opened.unwrap_or_else(|s| call.told(s.into()));
     }
     if target.subresource.as_deref() == Some("portforward") && target.kind.plural == "pods" {
         let opened = forward::open(&engine, stop, &mut parts, &call, target.key()).await;
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, "portforward", code));
         hold.take();
-        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+        return opened.unwrap_or_else(|s| call.told(s.into()));
     }
     if target.subresource.as_deref() == Some("log") && verb == "get" {
         let opened = logs::open(&engine, stop, &call, &target);
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
         hold.take();
-        return opened.unwrap_or_else(|s| Answer::from(s).into_response());
+        return opened.unwrap_or_else(|s| call.told(s.into()));
     }
     if target.subresource.as_deref() == Some("proxy") && target.name.is_some() {
         let answer = proxy::answer(&engine, &call, &target, hold).await.unwrap_or_else(Answer::from);
         engine.with(|w| audit(w, &call, verb, answer.code));
-        return answer.into_response();
+        return call.told(answer);
     }
     let answer = engine.with(|w| {
         w.writer = Writer::Client {
@@ -234,7 +237,7 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
     });
     let ahead = engine.calendar();
     let answer = if ahead != 0 && calendar::asked(&parts.headers) { calendar::moved(answer, ahead) } else { answer };
-    if call.pretty { answer.pretty().into_response() } else { answer.into_response() }
+    call.told(answer)
 }
 
 async fn exec(engine: &Arc<Engine>, stop: CancellationToken, parts: &mut Parts, call: &Call, target: &Target) -> Result<Response, Status> {

@@ -29,6 +29,12 @@ impl Veil {
         Self { groups: config.hidden.get(user).cloned().unwrap_or_default() }
     }
 
+    /// The veil of whoever asks from inside a container: it hides what anybody is not to see.
+    pub(super) fn inside(config: &SimConfig) -> Self {
+        let groups: std::collections::BTreeSet<&String> = config.hidden.values().flatten().collect();
+        Self { groups: groups.into_iter().cloned().collect() }
+    }
+
     fn group(&self, name: &str) -> bool {
         self.groups.iter().any(|g| g == name)
     }

@@ -17,7 +17,7 @@ use crate::sim::clock::Hold;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Files;
-use crate::sim::shell::{ConnectError, CpuUse, Host, HttpAnswer, HttpCall, Pending, Ping, ProcessInfo, ResolveError};
+use crate::sim::shell::{ApiCall, ConnectError, CpuUse, Host, HttpAnswer, HttpCall, Pending, Ping, ProcessInfo, ResolveError};
 use crate::sim::status::Status;
 use crate::sim::traffic::{self, Ask, End, Failure, OUTSIDE_RTT, POD_RTT, Wire};
 use crate::sim::world::{Engine, World};
@@ -411,10 +411,19 @@ impl Host for ContainerHost {
         let outcome = self.with(|w| traffic::with_graph(w, |w, graph| traffic::request(w, graph, &ask, 0)));
         let took = seconds(outcome.took);
         match outcome.result {
-            Ok((status, body)) => Ok(HttpAnswer { status, body: body.into_bytes(), took }),
+            Ok((status, body)) => Ok(HttpAnswer { status, headers: Vec::new(), body: body.into_bytes(), took }),
             Err(Failure::Refused) => Err(ConnectError::Refused(took)),
             Err(Failure::TimedOut | Failure::NoSuchName) => Err(ConnectError::TimedOut(took)),
         }
+    }
+
+    fn is_api(&self, address: Ipv4Addr, port: u16) -> bool {
+        traffic::is_api(address, port)
+    }
+
+    fn ask_api(&self, call: ApiCall) -> Pending<Option<HttpAnswer>> {
+        let engine = Arc::clone(&self.engine);
+        Box::pin(async move { engine.ask(call).await })
     }
 
     fn disk(&self, path: &str, bytes: u64, calls: u32, write: bool) -> Result<Duration, &'static str> {

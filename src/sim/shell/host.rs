@@ -101,10 +101,25 @@ pub struct HttpCall {
 pub struct HttpAnswer {
     /// Status code.
     pub status: u16,
+    /// Names and values of its headers, as far as they are known.
+    pub headers: Vec<(String, String)>,
     /// Body.
     pub body: Vec<u8>,
     /// Time until the answer was complete.
     pub took: Duration,
+}
+
+/// A request to the API server, over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiCall {
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// What is sent.
+    pub body: Vec<u8>,
 }
 
 /// One container. Every method is immediate; what takes time says how long, and the shell [`Host::sleep`]s for it.
@@ -177,6 +192,14 @@ pub trait Host: Send + Sync + 'static {
     fn connect(&self, address: Ipv4Addr, port: u16, timeout: Duration) -> Result<Duration, ConnectError>;
     /// One HTTP request.
     fn http(&self, call: &HttpCall) -> Result<HttpAnswer, ConnectError>;
+    /// Whether the API server listens at an address.
+    fn is_api(&self, _address: Ipv4Addr, _port: u16) -> bool {
+        false
+    }
+    /// Asks the API server; `None`: there is none.
+    fn ask_api(&self, _call: ApiCall) -> Pending<Option<HttpAnswer>> {
+        Box::pin(std::future::ready(None))
+    }
     /// How long reading or writing `bytes` at `path` takes in `calls` system calls, with the volume's faults; an error number name (`EIO`) when it fails.
     fn disk(&self, path: &str, bytes: u64, calls: u32, write: bool) -> Result<Duration, &'static str>;
 }

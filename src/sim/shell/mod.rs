@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub use host::{ConnectError, CpuUse, Exit, Host, HttpAnswer, HttpCall, Output, Pending, Ping, ProcessInfo, ResolveError};
+pub use host::{ApiCall, ConnectError, CpuUse, Exit, Host, HttpAnswer, HttpCall, Output, Pending, Ping, ProcessInfo, ResolveError};
 use process::{Io, Machine, Process, Sink, Source};
 pub use terminal::Terminal;
 

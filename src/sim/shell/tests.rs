@@ -140,7 +140,12 @@ impl Host for Fake {
     fn http(&self, call: &HttpCall) -> Result<HttpAnswer, ConnectError> {
         self.connect(call.address, call.port, call.timeout)?;
         let status = if call.path == "/missing" { 404 } else { 200 };
-        Ok(HttpAnswer { status, body: format!("{} {}\n", call.method, call.path).into_bytes(), took: Duration::from_millis(12) })
+        Ok(HttpAnswer {
+            status,
+            headers: Vec::new(),
+            body: format!("{} {}\n", call.method, call.path).into_bytes(),
+            took: Duration::from_millis(12),
+        })
     }
     fn disk(&self, path: &str, bytes: u64, _: u32, _: bool) -> Result<Duration, &'static str> {
         if path.starts_with("/data") && bytes > 0 { self.disk } else { Ok(Duration::ZERO) }

@@ -17,7 +17,7 @@ use std::net::Ipv4Addr;
 pub use graph::Graph;
 pub use lookup::answers;
 pub use policies::{End, Wire};
-pub use request::{Ask, Failure, OUTSIDE_RTT, Outcome, POD_RTT, connect, request};
+pub use request::{Ask, Failure, OUTSIDE_RTT, Outcome, POD_RTT, connect, is_api, request};
 
 use super::time::SimTime;
 use super::world::World;

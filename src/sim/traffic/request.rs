@@ -27,6 +27,11 @@ const API_NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 10);
 const API_PORT: u16 = 6443;
 /// Where those outside seem to come from: the network of the nodes.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 1);
+/// Whether the API server is what listens at an address.
+pub fn is_api(address: Ipv4Addr, port: u16) -> bool {
+    (address, port) == (API_IP, 443) || (address, port) == (API_NODE, API_PORT)
+}
+
 /// How often the name server is asked and how long each question waits for its answer, in seconds.
 const LOOKUPS: u32 = 2;
 const LOOKUP_PATIENCE: f64 = 5.0;

@@ -7,6 +7,7 @@ mod disk;
 mod echo;
 mod find;
 mod grep;
+mod http;
 mod listing;
 mod network;
 mod options;
@@ -141,8 +142,8 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "nslookup" => network::nslookup(p).await,
         "getent" => network::getent(p).await,
         "nc" => network::nc(p).await,
-        "wget" => network::wget(p).await,
-        "curl" => network::curl(p).await,
+        "wget" => http::wget(p).await,
+        "curl" => http::curl(p).await,
         "ip" | "ifconfig" => network::addresses(p),
         "ss" => sockets::ss(p),
         "tc" => qdisc::tc(p),
