@@ -42,7 +42,7 @@ pub(super) async fn open(
     })?;
     let host = program.as_ref().map(|p| kubelet::exec_host(engine, &key, &p.container)).transpose()?;
     let engine = Arc::clone(engine);
-    exec::upgrade(parts, exec::Wish::of(call)?, stop, move |input, output, terminal| async move {
+    exec::begin(parts, exec::Wish::of(call)?, stop, move |input, output, terminal| async move {
         match program.zip(host) {
             Some((program, host)) => {
                 // It goes on when the client leaves, and sees the end of its input.

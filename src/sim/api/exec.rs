@@ -1,7 +1,6 @@
-//! `pods/exec` over a WebSocket: the shell's input, output and exit code as channel frames.
+//! `pods/exec`: the shell's input, output and exit code, in a conversation over a WebSocket or SPDY ([`super::talk`]).
 //!
-//! Each message starts with its channel: 0 input, 1 output, 2 error output, 3 the final `Status`, 4 terminal size; in
-//! `v5.channel.k8s.io`, `255 N` closes channel N. The host of the command keeps the clock still while it computes.
+//! The host of the command keeps the clock still while it computes.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::WebSocketUpgrade;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -17,24 +16,22 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
+use super::spdy::channels::Channels;
+use super::spdy::upgrade;
+use super::talk::{RESIZE, STATUS, STDERR, STDIN, STDOUT, Said, Talk};
 use crate::sim::shell::{self, Exit, Host, Output, Terminal};
 use crate::sim::status::Status;
 
 /// What the server speaks, best first.
 const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// What it speaks over SPDY.
+const STREAMS: &str = "v4.channel.k8s.io";
 /// Longest message that is read.
 const MESSAGE_MAX: usize = 4 << 20;
 /// How many pieces of input or output may wait.
 const QUEUE: usize = 64;
-/// How long a finished command waits for the client to say goodbye.
+/// How long a command whose client has gone may work off what that has sent.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const STATUS: u8 = 3;
-const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
 
 /// What the query asks for.
 #[derive(Debug, Clone)]
@@ -71,7 +68,7 @@ pub(super) async fn open<H: Host>(parts: &mut Parts, call: &Call, host: Arc<H>, 
         return Err(Status::bad_request("you must specify at least one command for the container"));
     }
     let argv = wish.argv.clone();
-    upgrade(parts, wish, stop, move |input, out, terminal| async move {
+    begin(parts, wish, stop, move |input, out, terminal| async move {
         match terminal {
             Some(terminal) => shell::run_at(terminal, host, argv, input, out).await,
             None => shell::run(host, argv, input, out).await,
@@ -81,21 +78,38 @@ pub(super) async fn open<H: Host>(parts: &mut Parts, call: &Call, host: Arc<H>, 
 }
 
 /// Answers the upgrade with a conversation with what `run` makes of input and output.
-pub(super) async fn upgrade<F, R>(parts: &mut Parts, wish: Wish, stop: CancellationToken, run: R) -> Result<Response, Status>
+pub(super) async fn begin<F, R>(parts: &mut Parts, wish: Wish, stop: CancellationToken, run: R) -> Result<Response, Status>
 where
     F: Future<Output = Exit> + Send + 'static,
     R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>, Option<Arc<Terminal>>) -> F + Send + 'static,
 {
+    if upgrade::wanted(&parts.headers) {
+        let (response, promise) = upgrade::agree(parts, &[STREAMS])?;
+        let channels = [(STDIN, wish.stdin), (STDOUT, wish.stdout), (STDERR, wish.stderr && !wish.tty), (STATUS, true), (RESIZE, wish.tty)];
+        let wanted: Vec<u8> = channels.into_iter().filter(|(_, asked)| *asked).map(|(channel, _)| channel).collect();
+        tokio::spawn(async move {
+            let talk = async {
+                let channels = Channels::open(promise.kept().await?, &wanted).await?;
+                converse(Talk::Streams(Box::new(channels)), wish, run).await;
+                Some(())
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _done = talk => {}
+            }
+        });
+        return Ok(response);
+    }
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
     Ok(upgrade.protocols(PROTOCOLS).max_message_size(MESSAGE_MAX).on_upgrade(move |socket| async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = converse(socket, wish, run) => {}
+            () = converse(Talk::Socket(socket), wish, run) => {}
         }
     }))
 }
 
-async fn converse<F, R>(mut socket: WebSocket, wish: Wish, run: R)
+async fn converse<F, R>(mut talk: Talk, wish: Wish, run: R)
 where
     F: Future<Output = Exit>,
     R: FnOnce(mpsc::Receiver<Vec<u8>>, mpsc::Sender<Output>, Option<Arc<Terminal>>) -> F,
@@ -119,7 +133,7 @@ where
         };
         tokio::select! {
             biased;
-            Some(piece) = output.recv() => if !send(&mut socket, &wish, piece).await { return },
+            Some(piece) = output.recv() => if !send(&mut talk, &wish, piece).await { return },
             exit = &mut command => break Some(exit),
             permit = room => if let (Some(permit), Some(piece)) = (permit, waiting.pop_front()) {
                 permit.send(piece);
@@ -128,16 +142,13 @@ where
                 waiting.clear();
                 closing = true;
             },
-            // Python's client sends text as text.
-            message = received(&mut socket), if waiting.len() < QUEUE => match message {
-                Some(Ok(Message::Binary(data))) => match data.as_ref() {
-                    [STDIN, rest @ ..] if !rest.is_empty() => waiting.push_back(rest.to_vec()),
-                    [CLOSE, STDIN] => closing = true,
-                    [RESIZE, size @ ..] => resize(terminal.as_deref(), size),
-                    _ => {}
-                },
-                Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => break None,
+            said = talk.receive(), if waiting.len() < QUEUE => match said {
+                Said::Bytes(STDIN, bytes) => waiting.push_back(bytes),
+                Said::End(STDIN) => closing = true,
+                Said::Bytes(RESIZE, size) => resize(terminal.as_deref(), &size),
+                Said::Bytes(..) | Said::End(_) => {}
+                Said::Aside => if !talk.settle().await { break None },
+                Said::Gone => break None,
             },
         }
     };
@@ -169,26 +180,11 @@ where
         return;
     };
     while let Ok(piece) = output.try_recv() {
-        if !send(&mut socket, &wish, piece).await {
+        if !send(&mut talk, &wish, piece).await {
             return;
         }
     }
-    let status = status_of(&exit).to_string();
-    let closed = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    let said = frame(&mut socket, STATUS, status.as_bytes()).await && socket.send(Message::Close(Some(closed))).await.is_ok();
-    if said {
-        let goodbye = async { while socket.recv().await.is_some_and(|m| m.is_ok()) {} };
-        // A client that does not answer is left alone.
-        let _late = tokio::time::timeout(GOODBYE, goodbye).await;
-    }
-}
-
-/// The next message; text counts as bytes.
-pub(super) async fn received(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
-    Some(match socket.recv().await? {
-        Ok(Message::Text(text)) => Ok(Message::Binary(text.into())),
-        other => other,
-    })
+    talk.end(status_of(&exit).to_string().as_bytes()).await;
 }
 
 /// Takes the size of the client's window: `{"Width": 80, "Height": 24}`.
@@ -212,21 +208,14 @@ fn returned(text: &[u8]) -> Vec<u8> {
     out
 }
 
-async fn send(socket: &mut WebSocket, wish: &Wish, piece: Output) -> bool {
+async fn send(talk: &mut Talk, wish: &Wish, piece: Output) -> bool {
     match piece {
         // A terminal has one output.
-        Output::Stdout(text) | Output::Stderr(text) if wish.tty => !wish.stdout || frame(socket, STDOUT, &returned(&text)).await,
-        Output::Stdout(text) if wish.stdout => frame(socket, STDOUT, &text).await,
-        Output::Stderr(text) if wish.stderr => frame(socket, STDERR, &text).await,
+        Output::Stdout(text) | Output::Stderr(text) if wish.tty => !wish.stdout || talk.tell(STDOUT, &returned(&text)).await,
+        Output::Stdout(text) if wish.stdout => talk.tell(STDOUT, &text).await,
+        Output::Stderr(text) if wish.stderr => talk.tell(STDERR, &text).await,
         Output::Stdout(_) | Output::Stderr(_) => true,
     }
-}
-
-async fn frame(socket: &mut WebSocket, channel: u8, text: &[u8]) -> bool {
-    let mut data = Vec::with_capacity(text.len() + 1);
-    data.push(channel);
-    data.extend_from_slice(text);
-    socket.send(Message::Binary(data.into())).await.is_ok()
 }
 
 /// The `Status` on channel 3.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::access::{self, Action, Identity};
-use super::answer::Answer;
+use super::answer::{Answer, Form};
 use super::body;
 use super::call::{Call, Target};
 use crate::sim::controllers::kinds::{PODS, SECRETS};
@@ -35,6 +35,11 @@ pub(super) fn answer(world: &World, call: &Call, target: &Target, body: &[u8]) -
         "TokenReview" => |w, _, o| token_status(w, &o["spec"]),
         _ => return None,
     };
+    if Form::of(&call.accept) != Form::Whole {
+        let accepted =
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        return Some(Err(Status::new(406, "NotAcceptable", accepted)));
+    }
     Some(body::of_kind(&call.content_type, body, kind).map(|mut object| {
         object["apiVersion"] = kind.api_version().into();
         object["kind"] = kind.kind.as_str().into();

@@ -17,7 +17,7 @@ pub fn collect(world: &mut World, owner: &str, namespace: &str) {
     for (key, dependent) in dependents(world, owner, namespace) {
         let others = dependent["metadata"]["ownerReferences"]
             .as_array()
-            .is_some_and(|o| o.iter().any(|o| o["uid"] != owner && alive(world, namespace, o)));
+            .is_some_and(|o| o.iter().any(|o| o["uid"] != owner && solid(world, namespace, o)));
         if others {
             release(world, &key, &dependent, owner);
         } else {
@@ -43,7 +43,11 @@ pub fn finalize(world: &mut World, key: &Key) {
         let all = dependents(world, &owner, &key.namespace);
         let blocking = all.iter().any(|(_, d)| blocks(d, &owner));
         for (k, d) in &all {
-            if !object::deleting(d) {
+            let refs = d["metadata"]["ownerReferences"].as_array();
+            if refs.is_some_and(|refs| refs.iter().any(|r| r["uid"] != owner.as_str() && solid(world, &key.namespace, r))) {
+                // Somebody else wants to keep it.
+                release(world, k, d, &owner);
+            } else if !object::deleting(d) {
                 let options = DeleteOptions { propagation: Propagation::Foreground, ..DeleteOptions::default() };
                 // Gone already is as good.
                 let _gone = registry::delete(world, k, &options);
@@ -90,8 +94,10 @@ fn dependents(world: &World, owner: &str, namespace: &str) -> Vec<(Key, Arc<Valu
     all.filter(|(_, o)| owned(o)).map(|(k, o)| (k.clone(), Arc::clone(o))).collect()
 }
 
-fn alive(world: &World, namespace: &str, reference: &Value) -> bool {
-    key_of(world, namespace, reference).and_then(|k| world.store.get(&k).map(|o| o["metadata"]["uid"] == reference["uid"])).unwrap_or(false)
+/// Whether an owner is there to stay: not itself waiting for its dependents to go.
+fn solid(world: &World, namespace: &str, reference: &Value) -> bool {
+    let owner = key_of(world, namespace, reference).and_then(|k| world.store.get(&k));
+    owner.is_some_and(|o| o["metadata"]["uid"] == reference["uid"] && !(object::deleting(o) && object::has_finalizer(o, FOREGROUND)))
 }
 
 /// The key that an owner reference names. The plural is the lower-case kind with an `s`, as for all kinds that own.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::kinds::{DEPLOYMENTS, EVENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS};
+use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, EVENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS};
 use super::object;
 use super::tests::{NS, advance, deploy, deployment, edit, get, pods, with, world};
 use crate::sim::SimConfig;
@@ -134,6 +134,32 @@ fn deleting_a_deployment_takes_its_dependents_in_each_way() {
         let left = usize::from(way == Propagation::Orphan);
         assert_eq!(pods(&w, "web").len(), left, "{way:?}");
         assert_eq!(w.store.list(&REPLICA_SETS, Some(NS)).count(), left, "{way:?}");
+    }
+}
+
+#[test]
+fn an_object_stays_that_somebody_else_owns_too() {
+    for way in [Propagation::Background, Propagation::Foreground] {
+        let mut w = world();
+        for name in ["going", "staying"] {
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+            registry::create(&mut w, &CONFIG_MAPS, NS, map).unwrap();
+        }
+        let owner = |w: &World, name: &str| {
+            let uid = w.store.get(&Key::new(&CONFIG_MAPS, NS, name)).unwrap()["metadata"]["uid"].clone();
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "blockOwnerDeletion": true})
+        };
+        let (going, staying) = (owner(&w, "going"), owner(&w, "staying"));
+        for (name, owners) in [("one", json!([going])), ("both", json!([going, staying]))] {
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "ownerReferences": owners}});
+            registry::create(&mut w, &CONFIG_MAPS, NS, map).unwrap();
+        }
+        let key = |name: &str| Key::new(&CONFIG_MAPS, NS, name);
+        registry::delete(&mut w, &key("going"), &DeleteOptions { propagation: way, ..DeleteOptions::default() }).unwrap();
+        w.settle();
+        advance(&mut w, 5.0);
+        assert!(w.store.get(&key("going")).is_none() && w.store.get(&key("one")).is_none(), "{way:?}");
+        assert_eq!(w.store.get(&key("both")).unwrap()["metadata"]["ownerReferences"], json!([staying]), "{way:?}");
     }
 }
 

@@ -126,7 +126,7 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
             .skip(from)
             .take(to - from)
             .enumerate()
-            .map(|(i, (m, c))| container(m, c, from + i < pod.model.init))
+            .map(|(i, (m, c))| container(m, c, from + i < pod.model.init, pod.model.init > 0))
             .collect();
         if from >= pod.model.init {
             all.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
@@ -164,11 +164,12 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
     status
 }
 
-fn container(m: &ContainerModel, c: &Container, init: bool) -> Value {
+/// A container's status. `init`: it is an init container; `after`: its pod has some.
+fn container(m: &ContainerModel, c: &Container, init: bool, after: bool) -> Value {
     let state = match &c.life {
         Life::Waiting { reason, message, .. } => {
             let mut w =
-                json!({"reason": if init && c.last.is_none() && *reason == "ContainerCreating" { "PodInitializing" } else { reason }});
+                json!({"reason": if after && c.last.is_none() && *reason == "ContainerCreating" { "PodInitializing" } else { reason }});
             if !message.is_empty() {
                 w["message"] = message.as_str().into();
             }

@@ -90,6 +90,7 @@ fn init_containers_come_first_and_end() {
     let (_, p) = pods(&w, "p").remove(0);
     assert_eq!(p["status"]["phase"], "Pending");
     assert!(p["status"]["initContainerStatuses"][0]["state"]["running"].is_object(), "{:#}", p["status"]);
+    assert_eq!(p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
     advance(&mut w, 20.0);
     let (_, p) = pods(&w, "p").remove(0);
     assert!(object::ready(&p), "{:#}", p["status"]);

@@ -1,6 +1,6 @@
 //! Resource quotas: what a namespace uses, and whether another object still fits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,9 @@ use crate::sim::resource::Resource;
 use crate::sim::schema::quantity::Quantity;
 use crate::sim::status::Status;
 use crate::sim::world::World;
+
+/// What stands between a storage class and what a quota limits of it.
+const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
 
 type Amounts = BTreeMap<String, Quantity>;
 
@@ -58,9 +61,16 @@ fn used_by(resource: &Resource, object: &Value) -> Amounts {
             }
         }
         ("", "persistentvolumeclaims") => {
+            let class = object["spec"]["storageClassName"].as_str().filter(|c| !c.is_empty());
             add(&mut out, "persistentvolumeclaims", one());
+            if let Some(class) = &class {
+                add(&mut out, format!("{class}{OF_CLASS}persistentvolumeclaims"), one());
+            }
             if let Some(size) = Quantity::from_json(&object["spec"]["resources"]["requests"]["storage"]) {
                 add(&mut out, "requests.storage", size);
+                if let Some(class) = &class {
+                    add(&mut out, format!("{class}{OF_CLASS}requests.storage"), size);
+                }
             }
         }
         ("", "configmaps" | "secrets" | "replicationcontrollers" | "resourcequotas") => add(&mut out, &*resource.plural, one()),
@@ -74,7 +84,14 @@ fn used_by(resource: &Resource, object: &Value) -> Amounts {
 fn compute(pod: &Value) -> Amounts {
     let mut out = Amounts::new();
     for (side, prefix) in [("requests", "requests."), ("limits", "limits.")] {
-        for what in ["cpu", "memory", "ephemeral-storage"] {
+        let named = ["containers", "initContainers"].into_iter().flat_map(|list| pod["spec"][list].as_array().into_iter().flatten());
+        let names: BTreeSet<&str> =
+            named.flat_map(|c| c["resources"][side].as_object().into_iter().flatten()).map(|(n, _)| n.as_str()).collect();
+        for what in names {
+            // Of extended resources, requests and limits are the same, and only requests are counted.
+            if what.contains('/') && side == "limits" {
+                continue;
+            }
             let of = |list: &str| -> Vec<Quantity> {
                 let items = pod["spec"][list].as_array().into_iter().flatten();
                 items.filter_map(|c| Quantity::from_json(&c["resources"][side][what])).collect()
@@ -82,7 +99,7 @@ fn compute(pod: &Value) -> Amounts {
             let sum = of("containers").into_iter().reduce(Quantity::plus);
             let Some(amount) = sum.into_iter().chain(of("initContainers")).max() else { continue };
             add(&mut out, format!("{prefix}{what}"), amount);
-            if side == "requests" {
+            if side == "requests" && !what.contains('/') {
                 add(&mut out, what, amount);
             }
         }
@@ -93,8 +110,20 @@ fn compute(pod: &Value) -> Amounts {
 /// Whether a quota with these scopes counts the object.
 fn in_scope(quota: &Value, resource: &Resource, object: &Value) -> bool {
     let listed = quota["spec"]["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let selected = quota["spec"]["scopeSelector"]["matchExpressions"].as_array().into_iter().flatten();
-    let scopes: Vec<&str> = listed.chain(selected.filter_map(|e| e["scopeName"].as_str())).collect();
+    let selected = || quota["spec"]["scopeSelector"]["matchExpressions"].as_array().into_iter().flatten();
+    let scopes: Vec<&str> = listed.chain(selected().filter_map(|e| e["scopeName"].as_str())).collect();
+    let class = object["spec"]["priorityClassName"].as_str().unwrap_or_default();
+    let of_class = || {
+        selected().filter(|e| e["scopeName"] == "PriorityClass").all(|e| {
+            let named = e["values"].as_array().is_some_and(|v| v.iter().any(|v| v == class));
+            match e["operator"].as_str().unwrap_or_default() {
+                "In" => named,
+                "NotIn" => !named,
+                "DoesNotExist" => class.is_empty(),
+                _ => !class.is_empty(),
+            }
+        })
+    };
     let pods = *resource == Resource::new("", "pods");
     scopes.iter().all(|scope| {
         let best = || super::qos(object) == "BestEffort";
@@ -104,6 +133,7 @@ fn in_scope(quota: &Value, resource: &Resource, object: &Value) -> bool {
             "NotBestEffort" => !best(),
             "Terminating" => bounded(),
             "NotTerminating" => !bounded(),
+            "PriorityClass" => of_class(),
             _ => true,
         }
     })
@@ -227,5 +257,28 @@ mod tests {
         assert!(in_scope(&quota, &pods, &json!({"spec": {"containers": [{}]}})));
         assert!(!in_scope(&quota, &pods, &json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "1"}}}]}})));
         assert!(!in_scope(&quota, &Resource::new("", "services"), &json!({})));
+        let class = |operator: &str| json!({"spec": {"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": operator, "values": ["high"]}]}}});
+        let (high, low, none) =
+            (json!({"spec": {"priorityClassName": "high"}}), json!({"spec": {"priorityClassName": "low"}}), json!({"spec": {}}));
+        for (operator, counted) in [
+            ("In", [true, false, false]),
+            ("NotIn", [false, true, true]),
+            ("Exists", [true, true, false]),
+            ("DoesNotExist", [false, false, true]),
+        ] {
+            assert_eq!([&high, &low, &none].map(|pod| in_scope(&class(operator), &pods, pod)), counted, "{operator}");
+        }
+    }
+
+    #[test]
+    fn extended_resources_and_storage_classes_count() {
+        let pod = json!({"spec": {"containers": [{"resources": {"requests": {"example.com/dongle": "2", "hugepages-2Mi": "4Mi"}, "limits": {"example.com/dongle": "2"}}}]}});
+        let used = used_by(&Resource::new("", "pods"), &pod);
+        let names: Vec<&str> = used.keys().map(String::as_str).collect();
+        assert_eq!(names, ["count/pods", "hugepages-2Mi", "pods", "requests.example.com/dongle", "requests.hugepages-2Mi"]);
+        let claim = json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}});
+        let used = used_by(&Resource::new("", "persistentvolumeclaims"), &claim);
+        assert_eq!(used["gold.storageclass.storage.k8s.io/requests.storage"].to_string(), "1Gi");
+        assert_eq!(used["gold.storageclass.storage.k8s.io/persistentvolumeclaims"].to_string(), "1");
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! `v4.channel.k8s.io`: channel 2i carries the data of the i-th port asked for and channel 2i+1 its error; both begin with
 //! the port's number. `SPDY/3.1+portforward.k8s.io`, which kubectl speaks: SPDY frames in binary messages, two streams
-//! (error and data) for each connection.
+//! (error and data) for each connection. Clients from before WebSockets have the same frames on a connection of their own.
 
 mod connection;
-mod spdy;
 mod tunnel;
 
 use std::collections::BTreeMap;
@@ -19,8 +18,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::connection::Piece;
+use self::tunnel::Wire;
 use super::call::Call;
-use super::exec::received;
+#[cfg(any(test, fuzzing))]
+use super::spdy::frames;
+use super::spdy::upgrade;
+use super::talk::received;
 use crate::sim::resource::Key;
 use crate::sim::status::Status;
 use crate::sim::world::Engine;
@@ -28,7 +31,7 @@ use crate::sim::world::Engine;
 /// Reads pieces of a stream of frames and drops what they say.
 #[cfg(any(test, fuzzing))]
 pub(super) fn read_frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) {
-    let mut reader = spdy::Reader::new();
+    let mut reader = frames::Reader::new();
     for piece in pieces {
         if reader.read(piece).is_err() {
             return;
@@ -37,6 +40,8 @@ pub(super) fn read_frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) {
 }
 
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// What the server speaks over SPDY.
+const STREAMS: &str = "portforward.k8s.io";
 /// What the server speaks, best first.
 const PROTOCOLS: [&str; 3] = [TUNNEL, "v4.channel.k8s.io", "v5.channel.k8s.io"];
 /// Longest message that is read.
@@ -68,6 +73,21 @@ pub(super) async fn open(
     if ports.len() != asked.len() || ports.len() > usize::from(CLOSE) / 2 {
         return Err(Status::bad_request(format!("unable to parse \"{}\" as a port", asked.join(","))));
     }
+    if upgrade::wanted(&parts.headers) {
+        let (response, promise) = upgrade::agree(parts, &[STREAMS])?;
+        let engine = Arc::clone(engine);
+        tokio::spawn(async move {
+            let talk = async {
+                tunnel::run(Wire::Line(promise.kept().await?), engine, key).await;
+                Some(())
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _done = talk => {}
+            }
+        });
+        return Ok(response);
+    }
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
     let upgrade = upgrade.protocols(PROTOCOLS).max_message_size(MESSAGE_MAX);
     let tunnelled = upgrade.selected_protocol().is_some_and(|p| p.as_bytes() == TUNNEL.as_bytes());
@@ -79,7 +99,7 @@ pub(super) async fn open(
         tokio::select! {
             () = stop.cancelled() => {}
             () = async {
-                if tunnelled { tunnel::run(socket, engine, key).await } else { channels(socket, engine, key, &ports).await }
+                if tunnelled { tunnel::run(Wire::Socket(socket), engine, key).await } else { channels(socket, engine, key, &ports).await }
             } => {}
         }
     }))

@@ -1,4 +1,4 @@
-//! kubectl's port-forward: SPDY streams inside a WebSocket.
+//! kubectl's port-forward: SPDY streams, inside a WebSocket or by themselves.
 //!
 //! For each connection the client opens an error stream and then a data stream, which belong together by `requestid`.
 
@@ -9,9 +9,10 @@ use axum::extract::ws::{Message, WebSocket};
 use tokio::sync::mpsc;
 
 use super::connection::{self, Piece};
-use super::spdy::{self, Heard, Reader};
 use super::{CONNECTIONS, QUEUE};
-use crate::sim::api::exec::received;
+use crate::sim::api::spdy::frames::{self, Heard, Reader};
+use crate::sim::api::spdy::upgrade::Line;
+use crate::sim::api::talk::received;
 use crate::sim::resource::Key;
 use crate::sim::world::Engine;
 
@@ -26,8 +27,38 @@ struct Tunnel {
     greeted: bool,
 }
 
+/// Where frames come from and go to.
+pub(super) enum Wire {
+    /// Messages of a WebSocket.
+    Socket(WebSocket),
+    /// A connection that speaks nothing else.
+    Line(Line),
+}
+
+impl Wire {
+    /// The next bytes; `None`: the client has gone. May be dropped before it is done: nothing is lost.
+    async fn receive(&mut self) -> Option<Vec<u8>> {
+        let socket = match self {
+            Self::Line(line) => return line.receive().await,
+            Self::Socket(socket) => socket,
+        };
+        match received(socket).await {
+            Some(Ok(Message::Binary(bytes))) => Some(bytes.into()),
+            Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => Some(Vec::new()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
+        }
+    }
+
+    async fn send(&mut self, bytes: Vec<u8>) -> bool {
+        match self {
+            Self::Line(line) => line.send(&bytes).await,
+            Self::Socket(socket) => socket.send(Message::Binary(bytes.into())).await.is_ok(),
+        }
+    }
+}
+
 /// Serves a client until it leaves.
-pub(super) async fn run(mut socket: WebSocket, engine: Arc<Engine>, key: Key) {
+pub(super) async fn run(mut wire: Wire, engine: Arc<Engine>, key: Key) {
     let (out, mut pieces) = mpsc::channel(QUEUE);
     let mut reader = Reader::new();
     let mut tunnel = Tunnel { engine, key, out, errors: BTreeMap::new(), streams: BTreeMap::new(), greeted: false };
@@ -38,23 +69,19 @@ pub(super) async fn run(mut socket: WebSocket, engine: Arc<Engine>, key: Key) {
                 Some((id, piece)) => tunnel.tell(id, &piece),
                 None => return,
             },
-            message = received(&mut socket) => match message {
-                Some(Ok(Message::Binary(bytes))) => {
-                    let Ok(heard) = reader.read(&bytes) else { return };
-                    let mut reply = Vec::new();
-                    for h in heard {
-                        match tunnel.hear(h).await {
-                            Some(bytes) => reply.extend_from_slice(&bytes),
-                            None => return,
-                        }
+            bytes = wire.receive() => {
+                let Some(Ok(heard)) = bytes.map(|b| reader.read(&b)) else { return };
+                let mut reply = Vec::new();
+                for h in heard {
+                    match tunnel.hear(h).await {
+                        Some(bytes) => reply.extend_from_slice(&bytes),
+                        None => return,
                     }
-                    reply
                 }
-                Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => Vec::new(),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-            },
+                reply
+            }
         };
-        if !reply.is_empty() && socket.send(Message::Binary(reply.into())).await.is_err() {
+        if !reply.is_empty() && !wire.send(reply).await {
             return;
         }
     }
@@ -81,7 +108,7 @@ impl Tunnel {
                 self.streams.remove(&stream);
                 Some(Vec::new())
             }
-            Heard::Ping(number) => Some(spdy::pong(number)),
+            Heard::Ping(number) => Some(frames::pong(number)),
             Heard::Goodbye => None,
         }
     }
@@ -89,7 +116,7 @@ impl Tunnel {
     fn open(&mut self, stream: u32, headers: &[(String, String)]) -> Vec<u8> {
         let header = |name: &str| headers.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str()).unwrap_or_default();
         let request = header("requestid").to_owned();
-        let mut reply = spdy::accept(stream, !std::mem::replace(&mut self.greeted, true));
+        let mut reply = frames::accept(stream, !std::mem::replace(&mut self.greeted, true));
         if header("streamtype") == "error" {
             if self.errors.len() < CONNECTIONS {
                 self.errors.insert(request, stream);
@@ -104,13 +131,13 @@ impl Tunnel {
             }
             _ => {
                 if let Some(error) = error {
-                    reply.extend_from_slice(&spdy::data(
+                    reply.extend_from_slice(&frames::data(
                         error,
                         format!("unable to parse \"{}\" as a port", header("port")).as_bytes(),
                         true,
                     ));
                 }
-                reply.extend_from_slice(&spdy::data(stream, b"", true));
+                reply.extend_from_slice(&frames::data(stream, b"", true));
             }
         }
         reply
@@ -126,14 +153,14 @@ impl Tunnel {
 
     fn tell(&mut self, stream: u32, piece: &Piece) -> Vec<u8> {
         match piece {
-            Piece::Data(bytes) => spdy::data(stream, bytes, false),
+            Piece::Data(bytes) => frames::data(stream, bytes, false),
             Piece::Failed(text) => {
-                self.streams.get_mut(&stream).and_then(|s| s.1.take()).map_or_else(Vec::new, |e| spdy::data(e, text.as_bytes(), true))
+                self.streams.get_mut(&stream).and_then(|s| s.1.take()).map_or_else(Vec::new, |e| frames::data(e, text.as_bytes(), true))
             }
             Piece::End => match self.streams.remove(&stream) {
                 Some((_, error)) => {
-                    let mut bytes = spdy::data(stream, b"", true);
-                    bytes.extend_from_slice(&error.map_or_else(Vec::new, |e| spdy::data(e, b"", true)));
+                    let mut bytes = frames::data(stream, b"", true);
+                    bytes.extend_from_slice(&error.map_or_else(Vec::new, |e| frames::data(e, b"", true)));
                     bytes
                 }
                 None => Vec::new(),

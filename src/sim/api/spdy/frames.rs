@@ -36,7 +36,7 @@ const TEXT: &str = "100101201202205206300302303304305306307402405406407408409410
 
 /// What the client says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(in crate::sim::api) enum Heard {
     /// It opens a stream, with these headers.
     Open(u32, Vec<(String, String)>),
     /// Bytes of a stream, and whether they are the last.
@@ -52,21 +52,21 @@ pub(super) enum Heard {
 /// What the client sent is not SPDY/3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read a SPDY frame")]
-pub(super) struct Malformed;
+pub(in crate::sim::api) struct Malformed;
 
 /// Reads frames from pieces of any size.
-pub(super) struct Reader {
+pub(in crate::sim::api) struct Reader {
     pending: Vec<u8>,
     inflate: Option<Decompress>,
 }
 
 impl Reader {
-    pub(super) fn new() -> Self {
+    pub(in crate::sim::api) fn new() -> Self {
         Self { pending: Vec::new(), inflate: None }
     }
 
     /// Takes bytes in and gives what is complete.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, Malformed> {
+    pub(in crate::sim::api) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, Malformed> {
         self.pending.extend_from_slice(bytes);
         let mut heard = Vec::new();
         // Each turn takes a frame off what is left.
@@ -198,7 +198,7 @@ fn frame(kind: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Accepts a stream, without headers. The first block of a connection starts the zlib stream.
-pub(super) fn accept(stream: u32, first: bool) -> Vec<u8> {
+pub(in crate::sim::api) fn accept(stream: u32, first: bool) -> Vec<u8> {
     let mut body = stream.to_be_bytes().to_vec();
     if first {
         body.extend_from_slice(&[0x78, 0x01]);
@@ -210,12 +210,12 @@ pub(super) fn accept(stream: u32, first: bool) -> Vec<u8> {
 }
 
 /// Answers a ping.
-pub(super) fn pong(number: u32) -> Vec<u8> {
+pub(in crate::sim::api) fn pong(number: u32) -> Vec<u8> {
     frame(PING, &number.to_be_bytes())
 }
 
 /// Bytes of a stream, in frames of a usual size.
-pub(super) fn data(stream: u32, bytes: &[u8], last: bool) -> Vec<u8> {
+pub(in crate::sim::api) fn data(stream: u32, bytes: &[u8], last: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + HEAD);
     let head = |length: usize, fin: bool, out: &mut Vec<u8>| {
         out.extend_from_slice(&(stream & 0x7fff_ffff).to_be_bytes());
