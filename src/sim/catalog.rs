@@ -173,6 +173,11 @@ impl Catalog {
         self.kinds.iter().find(|k| k.group == group && k.version == version && k.kind == kind)
     }
 
+    /// The kind of this name, in any version.
+    pub fn of_kind(&self, group: &str, kind: &str) -> Option<&Arc<Kind>> {
+        self.kinds.iter().find(|k| k.group == group && k.kind == kind)
+    }
+
     /// The preferred version of a stored resource, in which objects are kept.
     pub fn stored(&self, resource: &Resource) -> Option<&Arc<Kind>> {
         self.kinds.iter().find(|k| k.resource == *resource && k.group == *resource.group)

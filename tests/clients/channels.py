@@ -54,4 +54,36 @@ assert refused.recv(1024) == b"" and "connection refused" in forward.error(7003)
 for s in sockets:
     s.close()
 assert forward.error(7001) is None
+
+def messages(path, protocols):
+    """What the server sends over a WebSocket until it closes it, and the protocol that it chose."""
+    import ssl
+
+    import websocket
+
+    config = client.Configuration.get_default_copy()
+    verify = {"ca_certs": config.ssl_ca_cert} if config.ssl_ca_cert else {"cert_reqs": ssl.CERT_NONE}
+    token = config.api_key.get("authorization")
+    url = config.host.replace("http", "ws", 1) + path
+    ws = websocket.create_connection(url, subprotocols=protocols, sslopt=verify, header=[f"Authorization: {token}"], timeout=10)
+    out = []
+    while True:
+        kind, data = ws.recv_data()
+        if kind == websocket.ABNF.OPCODE_CLOSE:
+            return out, ws.getsubprotocol()
+        out.append((kind, data))
+
+
+exec_path = f"/api/v1/namespaces/{NS}/pods/typed/exec?stdout=1&stderr=1&command=sh&command=-c&command="
+said, chosen = messages(exec_path + "echo+out", ["channel.k8s.io"])
+assert chosen == "channel.k8s.io" and b"".join(d for _, d in said) == b"\x01out\n", said
+said, _ = messages(exec_path + "exit+3", ["channel.k8s.io"])
+assert said[-1][1].startswith(b"\x03command terminated") and b"exit code 3" in said[-1][1], said
+pods.create_namespaced_pod(NS, {"metadata": {"name": "logged"}, "spec": {"restartPolicy": "Never", "containers": [
+    {"name": "c", "image": "busybox", "command": ["echo", "logged"]}]}})
+while pods.read_namespaced_pod("logged", NS).status.phase != "Succeeded":
+    time.sleep(0.1)
+log = f"/api/v1/namespaces/{NS}/pods/logged/log"
+assert messages(log, ["binary.k8s.io"])[0] == [(2, b"logged\n")]
+assert messages(log, ["base64.binary.k8s.io"])[0] == [(1, b"bG9nZ2VkCg==")]
 print("all channels work")

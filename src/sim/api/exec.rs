@@ -23,7 +23,9 @@ use crate::sim::shell::{self, Exit, Host, Output, Terminal};
 use crate::sim::status::Status;
 
 /// What the server speaks, best first.
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+const PROTOCOLS: [&str; 3] = ["v5.channel.k8s.io", "v4.channel.k8s.io", PLAIN];
+/// The first version: a command's failure is told as a text, and its success not at all.
+const PLAIN: &str = "channel.k8s.io";
 /// What it speaks over SPDY.
 const STREAMS: &str = "v4.channel.k8s.io";
 /// Longest message that is read.
@@ -101,10 +103,13 @@ where
         return Ok(response);
     }
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
-    Ok(upgrade.protocols(PROTOCOLS).max_message_size(MESSAGE_MAX).on_upgrade(move |socket| async move {
+    let upgrade = upgrade.protocols(PROTOCOLS).max_message_size(MESSAGE_MAX);
+    // Who names none means the first.
+    let plain = upgrade.selected_protocol().is_none_or(|p| p.as_bytes() == PLAIN.as_bytes());
+    Ok(upgrade.on_upgrade(move |socket| async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = converse(Talk::Socket(socket), wish, run) => {}
+            () = converse(Talk::Socket { socket, plain }, wish, run) => {}
         }
     }))
 }
@@ -184,7 +189,7 @@ where
             return;
         }
     }
-    talk.end(status_of(&exit).to_string().as_bytes()).await;
+    talk.end(&status_of(&exit)).await;
 }
 
 /// Takes the size of the client's window: `{"Width": 80, "Height": 24}`.

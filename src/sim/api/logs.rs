@@ -3,8 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, header};
+use axum::extract::FromRequestParts as _;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -145,6 +151,36 @@ pub(super) fn open(engine: &Arc<Engine>, stop: CancellationToken, call: &Call, t
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+/// Whether a client wants the log as messages of a WebSocket.
+pub(super) fn framed(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The log as messages of a WebSocket: binary, or text that is base64 in the protocol of that name.
+pub(super) async fn over_socket(parts: &mut Parts, response: Response, stop: CancellationToken) -> Result<Response, Status> {
+    const BASE64: &str = "base64.binary.k8s.io";
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;
+    let upgrade = upgrade.protocols(["binary.k8s.io", BASE64]);
+    let coded = upgrade.selected_protocol().is_some_and(|p| p.as_bytes() == BASE64.as_bytes());
+    Ok(upgrade.on_upgrade(move |mut socket| async move {
+        let mut pieces = response.into_body().into_data_stream();
+        let pass = async {
+            while let Some(Ok(piece)) = pieces.next().await {
+                let message = if coded { Message::Text(STANDARD.encode(&piece).into()) } else { Message::Binary(piece) };
+                if socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+            // Whoever has gone needs no goodbye.
+            let _gone = socket.send(Message::Close(None)).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = pass => {}
+        }
+    }))
 }
 
 impl Follow {

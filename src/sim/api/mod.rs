@@ -209,7 +209,10 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         return opened.unwrap_or_else(|s| call.told(s.into()));
     }
     if target.subresource.as_deref() == Some("log") && verb == "get" {
-        let opened = logs::open(&engine, stop, &call, &target);
+        let opened = match logs::open(&engine, stop.clone(), &call, &target) {
+            Ok(response) if logs::framed(&parts.headers) => logs::over_socket(&mut parts, response, stop).await,
+            other => other,
+        };
         let code = opened.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         engine.with(|w| audit(w, &call, verb, code));
         hold.take();

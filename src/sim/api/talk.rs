@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use serde_json::Value;
 
 use super::spdy::channels::Channels;
 
@@ -34,8 +35,8 @@ pub(super) enum Said {
 
 /// A conversation.
 pub(super) enum Talk {
-    /// Over a WebSocket.
-    Socket(WebSocket),
+    /// Over a WebSocket; `plain`: in the first version of the protocol, which has no `Status`.
+    Socket { socket: WebSocket, plain: bool },
     /// Over SPDY.
     Streams(Box<Channels>),
 }
@@ -53,7 +54,7 @@ impl Talk {
     pub(super) async fn receive(&mut self) -> Said {
         let socket = match self {
             Self::Streams(channels) => return channels.receive().await,
-            Self::Socket(socket) => socket,
+            Self::Socket { socket, .. } => socket,
         };
         match received(socket).await {
             Some(Ok(Message::Binary(data))) => match data.as_ref() {
@@ -70,7 +71,7 @@ impl Talk {
     pub(super) async fn settle(&mut self) -> bool {
         match self {
             Self::Streams(channels) => channels.settle().await,
-            Self::Socket(_) => true,
+            Self::Socket { .. } => true,
         }
     }
 
@@ -78,7 +79,7 @@ impl Talk {
     pub(super) async fn tell(&mut self, channel: u8, bytes: &[u8]) -> bool {
         match self {
             Self::Streams(channels) => channels.tell(channel, bytes).await,
-            Self::Socket(socket) => {
+            Self::Socket { socket, .. } => {
                 let mut data = Vec::with_capacity(bytes.len() + 1);
                 data.push(channel);
                 data.extend_from_slice(bytes);
@@ -88,13 +89,21 @@ impl Talk {
     }
 
     /// Sends how the command has ended, and ends the conversation.
-    pub(super) async fn end(mut self, status: &[u8]) {
-        if !self.tell(STATUS, status).await {
+    pub(super) async fn end(mut self, status: &Value) {
+        let told = match &self {
+            Self::Socket { plain: true, .. } if status["status"] == "Success" => true,
+            Self::Socket { plain: true, .. } => {
+                let text = status["message"].as_str().unwrap_or_default().to_owned();
+                self.tell(STATUS, text.as_bytes()).await
+            }
+            _ => self.tell(STATUS, status.to_string().as_bytes()).await,
+        };
+        if !told {
             return;
         }
         match self {
             Self::Streams(mut channels) => channels.end().await,
-            Self::Socket(mut socket) => {
+            Self::Socket { mut socket, .. } => {
                 let closed = CloseFrame { code: close_code::NORMAL, reason: "".into() };
                 if socket.send(Message::Close(Some(closed))).await.is_ok() {
                     let goodbye = async { while socket.recv().await.is_some_and(|m| m.is_ok()) {} };

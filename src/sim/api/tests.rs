@@ -558,6 +558,14 @@ async fn kinds_that_clients_define_are_served() {
     let one = format!("{widgets}/w");
     let (_, patched) = c.patch(&format!("{one}/status"), MERGE, &json!({"status": {"replicas": 2}, "spec": {"size": 9}})).await;
     assert_eq!((&patched["status"], &patched["spec"]["size"]), (&json!({"replicas": 2}), &json!(3)));
+    // A default that comes later holds for what is there already, and stays when it is gone.
+    let default = |op: &str| json!([{"op": op, "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/replicas/default", "value": 7}]);
+    for op in ["add", "remove"] {
+        let (code, _) = c.patch(&format!("{definitions}/widgets.example.com"), "application/json-patch+json", &default(op)).await;
+        assert_eq!(code, 200);
+        c.sim.engine().charge(std::time::Duration::from_secs(1));
+        assert_eq!(c.get(&one).await.1["spec"]["replicas"], 7, "{op}");
+    }
     let (_, scale) = c.patch(&format!("{one}/scale"), MERGE, &json!({"spec": {"replicas": 4}})).await;
     assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!("Scale"), &json!(4), &json!(2)));
     let (_, _, text) = c.send("GET", widgets, &[("accept", TABLE)], None).await;

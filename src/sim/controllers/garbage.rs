@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::object;
+use crate::sim::catalog::Catalog;
 use crate::sim::registry::{self, DeleteOptions, Part, Propagation};
-use crate::sim::resource::{Key, Resource};
+use crate::sim::resource::Key;
 use crate::sim::world::World;
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -48,6 +49,11 @@ pub fn finalize(world: &mut World, key: &Key) {
                 // Somebody else wants to keep it.
                 release(world, k, d, &owner);
             } else if !object::deleting(d) {
+                // A circle: who waits for what waits for him would wait for ever.
+                let circle = dependents(world, object::uid(d), &key.namespace).iter().any(|(_, next)| waits(next));
+                if circle {
+                    unblock(world, k);
+                }
                 let options = DeleteOptions { propagation: Propagation::Foreground, ..DeleteOptions::default() };
                 // Gone already is as good.
                 let _gone = registry::delete(world, k, &options);
@@ -57,6 +63,22 @@ pub fn finalize(world: &mut World, key: &Key) {
             unlock(world, key, FOREGROUND);
         }
     }
+}
+
+/// Whether an object waits for its dependents to go.
+fn waits(object: &Value) -> bool {
+    object::deleting(object) && object::has_finalizer(object, FOREGROUND)
+}
+
+/// An object no longer keeps its owners.
+fn unblock(world: &mut World, key: &Key) {
+    let Some(object) = world.store.get(key) else { return };
+    let mut new = (**object).clone();
+    for owner in new["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+        owner["blockOwnerDeletion"] = false.into();
+    }
+    // Gone already is as good.
+    let _done = registry::update(world, key, new, Part::Main);
 }
 
 fn blocks(dependent: &Value, owner: &str) -> bool {
@@ -97,15 +119,15 @@ fn dependents(world: &World, owner: &str, namespace: &str) -> Vec<(Key, Arc<Valu
 /// Whether an owner is there to stay: not itself waiting for its dependents to go.
 fn solid(world: &World, namespace: &str, reference: &Value) -> bool {
     let owner = key_of(world, namespace, reference).and_then(|k| world.store.get(&k));
-    owner.is_some_and(|o| o["metadata"]["uid"] == reference["uid"] && !(object::deleting(o) && object::has_finalizer(o, FOREGROUND)))
+    owner.is_some_and(|o| o["metadata"]["uid"] == reference["uid"] && !waits(o))
 }
 
-/// The key that an owner reference names. The plural is the lower-case kind with an `s`, as for all kinds that own.
+/// The key that an owner reference names.
 pub fn key_of(world: &World, namespace: &str, reference: &Value) -> Option<Key> {
     let group = reference["apiVersion"].as_str()?.rsplit_once('/').map_or("", |(g, _)| g);
-    let kind = reference["kind"].as_str()?.to_lowercase();
-    let plural = if kind.ends_with('s') && !kind.ends_with("ss") { kind } else { format!("{kind}s") };
-    let key = Key::new(&Resource::new(group, &plural), namespace, reference["name"].as_str()?);
+    let kind = reference["kind"].as_str()?;
+    let known = Catalog::get().of_kind(group, kind).or_else(|| world.customs.of_kind(group, kind))?;
+    let key = Key::new(&known.resource, namespace, reference["name"].as_str()?);
     if world.store.get(&key).is_some() {
         return Some(key);
     }

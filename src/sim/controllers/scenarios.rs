@@ -164,6 +164,26 @@ fn an_object_stays_that_somebody_else_owns_too() {
 }
 
 #[test]
+fn a_circle_of_owners_goes_all_together() {
+    let mut w = world();
+    let key = |name: &str| Key::new(&CONFIG_MAPS, NS, name);
+    for name in ["a", "b", "c"] {
+        registry::create(&mut w, &CONFIG_MAPS, NS, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})).unwrap();
+    }
+    for (name, owner) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        let uid = w.store.get(&key(owner)).unwrap()["metadata"]["uid"].clone();
+        let mut owned = (**w.store.get(&key(name)).unwrap()).clone();
+        owned["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uid, "controller": true, "blockOwnerDeletion": true}]);
+        registry::update(&mut w, &key(name), owned, Part::Main).unwrap();
+    }
+    registry::delete(&mut w, &key("a"), &DeleteOptions { propagation: Propagation::Foreground, ..DeleteOptions::default() }).unwrap();
+    w.settle();
+    advance(&mut w, 5.0);
+    assert_eq!(["a", "b", "c"].map(|name| w.store.get(&key(name)).is_some()), [false; 3]);
+}
+
+#[test]
 fn a_namespace_is_filled_and_emptied() {
     let mut w = world();
     assert!(w.store.get(&Key::new(&SERVICE_ACCOUNTS, NS, "default")).is_some());

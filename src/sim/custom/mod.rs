@@ -71,6 +71,11 @@ impl Customs {
         self.kinds.iter().find(|k| k.group == group && k.version == version && k.plural == plural)
     }
 
+    /// The kind of this name, in any version.
+    pub fn of_kind(&self, group: &str, kind: &str) -> Option<&Arc<Kind>> {
+        self.kinds.iter().find(|k| k.group == group && k.kind == kind)
+    }
+
     /// The version in which objects are kept.
     pub fn stored(&self, resource: &Resource) -> Option<&Arc<Kind>> {
         self.kinds.iter().find(|k| k.resource == *resource && k.dynamic.as_ref().is_some_and(|d| d.storage))
@@ -167,6 +172,7 @@ pub fn mistakes(spec: &Value, name: &str) -> Vec<(String, String)> {
 /// Says that a definition is served, and serves it; what it defined goes with it.
 pub fn reconcile(world: &mut World, key: &Key) {
     let Some(object) = world.store.get(key).cloned() else { return };
+    default_stored(world, &object);
     if object["status"]["conditions"].is_array() {
         return;
     }
@@ -180,6 +186,26 @@ pub fn reconcile(world: &mut World, key: &Key) {
         condition("Established", "InitialNamesAccepted", "the initial names have been accepted")]});
     // Nobody else writes in between: the world is ours.
     let _written = super::registry::update(world, key, new, super::registry::Part::Status);
+}
+
+/// Gives the objects of a definition the defaults that it has now. A real server does it whenever it reads them.
+pub fn default_stored(world: &mut World, definition: &Value) {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let resource = Resource::new(&text(&definition["spec"]["group"]), &text(&definition["spec"]["names"]["plural"]));
+    let Some(kind) = world.customs.stored(&resource).cloned() else { return };
+    let Some(dynamic) = &kind.dynamic else { return };
+    let lacking: Vec<(Key, Value)> = world
+        .store
+        .list(&resource, None)
+        .filter_map(|(key, object)| {
+            let mut new = (**object).clone();
+            complete(&dynamic.schema, &mut new);
+            (new != **object).then(|| (key.clone(), new))
+        })
+        .collect();
+    for (key, new) in lacking {
+        world.store.put(&key, new);
+    }
 }
 
 /// Removes the objects of a definition that is gone.

@@ -97,7 +97,7 @@ pub(super) fn missing(store: &Store, namespace: &str, model: &ContainerModel) ->
 }
 
 /// Replaces `$(NAME)` by variables defined before. `$$` is a dollar sign; names that nobody has defined stay.
-fn expand(text: &str, known: &[(String, String)]) -> String {
+pub(super) fn expand(text: &str, known: &[(String, String)]) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {

@@ -110,6 +110,7 @@ fn lacking_secrets(world: &mut World, key: &Key, node: &str) {
 pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, again: bool) {
     let now = world.now;
     let node = pod.model.node.clone();
+    let known = pod.model.containers.get(i).map(|m| environment::environment(&world.store, key, pod, m)).unwrap_or_default();
     let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return };
     // A restart with another image pulls that first.
     if again && !world.runtime.images.contains(&(node.clone(), image::canonical(&model.image))) {
@@ -137,6 +138,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         c.restarts += 1;
     }
     let mut run = Run { since: now, work: 0.0, rate: (0.0, now), not_before: now, listening: None, ends: None, stopping: false };
+    let expanded = |words: &[String]| -> Vec<String> { words.iter().map(|w| environment::expand(w, &known)).collect() };
     match &model.behaviour {
         Behaviour::Serve(p, _) => {
             run.work = pace.work(p);
@@ -152,7 +154,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
                 container: model.name.clone(),
                 id: c.id.clone(),
                 image: model.image.clone(),
-                argv: if model.command.is_empty() { vec!["sh".to_owned()] } else { model.command.clone() },
+                argv: if model.command.is_empty() { vec!["sh".to_owned()] } else { expanded(&model.command) },
                 endless: *endless,
                 naps: false,
             };
@@ -165,7 +167,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         Behaviour::Sleep(d) => {
             run.ends = d.map(|d| (now.after(d), 0));
             let (key, container, id, image) = (key.clone(), model.name.clone(), c.id.clone(), model.image.clone());
-            world.runtime.started.extend(model.before.clone().map(|argv| Program {
+            world.runtime.started.extend(model.before.as_ref().map(|argv| expanded(argv)).map(|argv| Program {
                 key,
                 container,
                 id,
@@ -191,8 +193,9 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     // Whoever has ended before the kubelet looks again was never seen to run.
     c.started = model.probes[STARTUP].is_none() && !brief;
     c.ready = c.started && model.probes[READINESS].is_none();
+    let own = world.config.workloads.iter().any(|w| w.namespace.as_deref().is_none_or(|n| n == &*key.namespace));
     for (which, (state, probe)) in c.probes.iter_mut().zip(&model.probes).enumerate() {
-        let delay = probe.as_ref().map(|p| if which == LIVENESS { p.initial_delay } else { pace.first_look(p.initial_delay) });
+        let delay = probe.as_ref().map(|p| if which == LIVENESS { p.initial_delay } else { pace.first_look(p.initial_delay, own) });
         *state = ProbeState { next: delay.map(|d| now.after(d)), successes: 0, failures: 0 };
     }
     if let Behaviour::Exit(_, lines) = &model.behaviour {

@@ -7,6 +7,9 @@ use crate::sim::config::{Profile, StartUp};
 /// CPU work of starting any container, in its own control group, in seconds.
 pub(super) const START_CPU: f64 = 0.1;
 
+/// When a process that listens at once does so.
+const SOONEST: Duration = Duration::from_millis(10);
+
 /// The times of one [`StartUp`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
@@ -42,9 +45,13 @@ impl Pace {
         if self.prompt { Duration::ZERO } else { profile.startup_delay }
     }
 
-    /// From the start of a container to the first look at its readiness, which is told to wait so long for the process.
-    pub(super) fn first_look(self, told: Duration) -> Duration {
-        // Not zero: a long delay may be there to be seen.
-        if self.prompt { (told / 100).max(Duration::from_millis(10)) } else { told }
+    /// From the start of a container to the first look at its readiness, which is told to wait so long for the process. `own`: its pod
+    /// is one of a modelled system's. Whoever makes other pods may want to see the delay that they ask for.
+    pub(super) fn first_look(self, told: Duration, own: bool) -> Duration {
+        match (self.prompt, own) {
+            (false, _) => told,
+            (true, true) => (told / 100).max(SOONEST),
+            (true, false) => told.max(SOONEST),
+        }
     }
 }

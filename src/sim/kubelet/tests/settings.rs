@@ -110,6 +110,30 @@ async fn names_are_resolved_as_the_pod_says() {
 }
 
 #[test]
+fn pods_of_ones_own_are_looked_at_when_they_say() {
+    let mut w = with(SimConfig { start_up: StartUp::Prompt, ..SimConfig::default() });
+    let probe = json!({"tcpSocket": {"port": 80}, "initialDelaySeconds": 15});
+    let object = json!({"metadata": {"name": "p", "labels": {"app": "p"}}, "spec": {"containers": [{"name": "c", "image": "nginx", "readinessProbe": probe}]}});
+    registry::create(&mut w, &PODS, NS, object).unwrap();
+    w.settle();
+    for (after, ready) in [(14.0, false), (2.0, true)] {
+        advance(&mut w, after);
+        assert_eq!(object::ready(&pods(&w, "p").remove(0).1), ready);
+    }
+}
+
+#[test]
+fn commands_have_their_variables() {
+    let mut w = world();
+    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox", "env": [{"name": "A", "value": "one"}],
+        "command": ["sh", "-c"], "args": ["A=two; echo \"$(A) $A $(nope) $$(A)\""]}]});
+    w.config = Arc::new(SimConfig { programs: true, ..SimConfig::default() });
+    make(&mut w, "p", spec);
+    let argv = w.runtime.started.iter().map(|p| p.argv.join(" ")).next();
+    assert_eq!(argv.as_deref(), Some("sh -c A=two; echo \"one $A $(nope) $(A)\""));
+}
+
+#[test]
 fn where_starts_are_prompt_nothing_waits_for_processes() {
     let profile = Profile { startup_cpu_s: 60.0, startup_delay: Duration::from_secs(9), ..Profile::default() };
     let models = vec![WorkloadModel { profile, ..WorkloadModel::default() }];
