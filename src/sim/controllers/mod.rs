@@ -53,6 +53,7 @@ pub struct State {
     pub(super) events: events::Index,
     pub(super) autoscaling: autoscaler::Memory,
     pub(super) tainted: taints::Deadlines,
+    pub(super) jobs: job::Memory,
 }
 
 /// Looks at the changes since [`World::observed`] and schedules reactions.

@@ -152,6 +152,9 @@ pub fn step(world: &mut World, key: &Key) {
         crate::sim::traffic::invalidate(world);
     }
     let gone = pod.terminating.is_some() && pod.containers.iter().all(|c| c.run().is_none());
+    if gone {
+        status::write_last(world, key, &mut pod);
+    }
     let next = next_wake(&pod, now);
     if let Some(at) = next.filter(|_| !gone)
         && pod.wake.is_none_or(|w| at < w)

@@ -6,6 +6,7 @@ use super::container::{Container, End, Life};
 use super::image;
 use super::model::{ContainerModel, Mount};
 use super::runtime::PodRun;
+use crate::sim::controllers::object;
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
@@ -24,10 +25,25 @@ pub(super) fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
     pod.dirty = false;
 }
 
+/// Writes how a pod has ended that is gone from its node, where somebody holds the object to learn it.
+pub(super) fn write_last(world: &mut World, key: &Key, pod: &mut PodRun) {
+    let held = |p: &Value| p["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    if world.store.get(key).is_some_and(|p| held(p) && !object::ended(p)) {
+        write(world, key, pod);
+    }
+}
+
 /// The phase of a pod.
 pub(super) fn phase(pod: &PodRun) -> &'static str {
-    if pod.ended() {
-        let failed = pod.containers.iter().take(pod.model.lasting).any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
+    let stopped = pod.terminating.is_some() && pod.containers.iter().all(|c| c.run().is_none());
+    if pod.ended() || stopped {
+        let failed = |c: &Container| match &c.life {
+            Life::Ended(e) => e.code != 0,
+            // It was never begun, and now it is too late.
+            Life::Waiting { .. } => stopped,
+            Life::Running(_) => false,
+        };
+        let failed = pod.containers.iter().take(pod.model.lasting).any(failed);
         return if failed { "Failed" } else { "Succeeded" };
     }
     let inits_done = inits_done(pod);
