@@ -7,7 +7,7 @@ use super::body;
 use super::call::{Call, Target};
 use super::write;
 use crate::sim::controllers::budget::{self, BUDGETS, Count};
-use crate::sim::controllers::object;
+use crate::sim::controllers::{object, preemption};
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
@@ -28,6 +28,7 @@ pub(super) fn evict(world: &mut World, call: &Call, target: &Target, body: &[u8]
     "application/json".clone_into(&mut inner.content_type);
     let (options, dry) = write::delete_options(&inner, options)?;
     if !dry {
+        preemption::mark(world, &key, "EvictionByEvictionAPI", "Eviction API: evicting");
         registry::delete(world, &key, &options)?;
     }
     Ok(Answer::success(201))

@@ -12,6 +12,7 @@ pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
 pub mod events;
+mod fit;
 pub mod garbage;
 pub mod job;
 pub mod kinds;
@@ -19,6 +20,8 @@ pub mod namespace;
 mod nodes;
 pub mod object;
 mod placement;
+pub(super) mod preemption;
+mod preference;
 pub mod quota;
 pub mod replicaset;
 mod scaling;
@@ -216,7 +219,7 @@ fn pod_changed(world: &mut World, change: &Change) {
     super::kubelet::pod_changed(world, change);
     let unbound = change.object["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
     if !gone && unbound && !object::deleting(&change.object) {
-        if change.previous.is_none() {
+        if change.previous.as_ref().is_none_or(|p| p["spec"] != change.object["spec"]) {
             enqueue(world, key);
         }
     } else {

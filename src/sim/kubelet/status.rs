@@ -12,6 +12,9 @@ use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
 
+/// The conditions that a kubelet writes.
+const CONDITIONS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
 /// Writes the status of a pod, if it changed.
 pub(super) fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
     let Some(stored) = world.store.get(key).cloned() else { return };
@@ -107,7 +110,9 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
     let sandbox = pod.address.is_some() && !matches!(phase, "Succeeded" | "Failed");
     let generation = stored["metadata"]["generation"].as_i64();
     let bound = pod.bound;
-    let mut conditions = Vec::new();
+    // What others say of the pod stays.
+    let mut conditions: Vec<Value> = stored["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|c| !CONDITIONS.iter().any(|own| c["type"] == *own));
     for (kind, value, why) in [
         ("PodReadyToStartContainers", sandbox, &Value::Null),
         ("Initialized", initialized, &why_init),
