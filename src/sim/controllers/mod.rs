@@ -23,7 +23,9 @@ mod placement;
 pub(super) mod preemption;
 mod preference;
 pub mod quota;
+mod reclaim;
 pub mod replicaset;
+mod revisions;
 mod scaling;
 #[cfg(test)]
 mod scenarios;
@@ -147,6 +149,10 @@ fn react(world: &mut World, change: &Change) {
             for claim in &waiting {
                 enqueue(world, claim);
             }
+            let had = &change.object["spec"]["claimRef"];
+            if let Some((namespace, name)) = had["namespace"].as_str().zip(had["name"].as_str()).filter(|_| gone) {
+                enqueue(world, &Key::new(&CLAIMS, namespace, name));
+            }
             enqueue(world, key);
         }
         ("", "namespaces" | "replicationcontrollers")
@@ -215,6 +221,11 @@ fn pod_changed(world: &mut World, change: &Change) {
     let budgets: Vec<Key> = world.store.list(&budget::BUDGETS, Some(&key.namespace)).map(|(k, _)| k.clone()).collect();
     for budget in &budgets {
         enqueue(world, budget);
+    }
+    if gone {
+        reclaim::pod_gone(world, key, &change.object);
+    } else if change.previous.is_none() {
+        reclaim::pod_made(world, key, &change.object);
     }
     super::kubelet::pod_changed(world, change);
     let unbound = change.object["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
