@@ -258,7 +258,7 @@ mod tests {
     use crate::sim::controllers::kinds::REVISIONS;
     use crate::sim::controllers::tests::{NS, advance, world};
 
-    fn set(w: &mut World, strategy: Value) -> Key {
+    fn set(w: &mut World, strategy: &Value) -> Key {
         let template = json!({"metadata": {"labels": {"app": "agent"}}, "spec": {"terminationGracePeriodSeconds": 5, "containers": [{"name": "c", "image": "nginx:1.21"}]}});
         let spec = json!({"selector": {"matchLabels": {"app": "agent"}}, "template": template, "updateStrategy": strategy, "revisionHistoryLimit": 1});
         registry::create(
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn pods_are_replaced_a_few_at_a_time() {
         let mut w = world();
-        let key = set(&mut w, json!({"rollingUpdate": {"maxUnavailable": "50%"}}));
+        let key = set(&mut w, &json!({"rollingUpdate": {"maxUnavailable": "50%"}}));
         image(&mut w, &key, "nginx:1.22");
         advance(&mut w, 0.1);
         assert_eq!(count(&w, "nginx:1.21"), (1, 2));
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_surge_brings_the_new_pod_before_the_old_one_goes() {
         let mut w = world();
-        let key = set(&mut w, json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}));
+        let key = set(&mut w, &json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}));
         image(&mut w, &key, "nginx:1.22");
         let mut least = 3;
         for _ in 0..60 {
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn on_delete_waits_and_labels_decide() {
         let mut w = world();
-        let key = set(&mut w, json!({"type": "OnDelete"}));
+        let key = set(&mut w, &json!({"type": "OnDelete"}));
         image(&mut w, &key, "nginx:1.22");
         advance(&mut w, 60.0);
         assert_eq!(count(&w, "nginx:1.21").0, 3);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::claims::{claimed, phase};
 use super::events::{self, Report, Source};
-use super::kinds::{CLAIMS, PODS, VOLUMES};
+use super::kinds::{CLAIMS, PODS};
 use super::{enqueue, object};
 use crate::sim::registry::{self, DeleteOptions, Part};
 use crate::sim::resource::Key;
@@ -97,6 +97,7 @@ pub(super) fn free(world: &mut World, key: &Key) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::controllers::kinds::VOLUMES;
     use crate::sim::controllers::tests::{NS, advance, world};
 
     fn make(w: &mut World, resource: &crate::sim::resource::Resource, namespace: &str, object: Value) {

@@ -3,16 +3,16 @@
 //! [`step`] may be called at any time: it does whatever is due and schedules the next wake-up.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::behaviour::Behaviour;
 use super::checks::check;
 use super::container::{Container, End, Life, Next, Run};
 use super::launch::{pull, start, up};
 use super::model::{ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
 use super::pace::Pace;
 use super::runtime::PodRun;
-use super::{mount, resources, status};
+use super::{hooks, mount, resources, status, stop};
 use crate::sim::controllers::events::{self, Report, Source};
 use crate::sim::controllers::kinds::NODES;
 use crate::sim::controllers::object;
@@ -128,10 +128,9 @@ pub fn step(world: &mut World, key: &Key) {
     let now = world.now;
     let was = (pod.address, serving(&pod));
     sandbox(world, key, &mut pod);
-    if pod.terminating.is_some() {
-        end(world, key, &mut pod);
-    }
     for _ in 0..STEPS {
+        stop::end(world, key, &mut pod);
+        stop::end_sidecars(world, key, &mut pod);
         let mut moved = false;
         for i in 0..pod.containers.len() {
             moved |= container(world, key, &mut pod, i);
@@ -210,16 +209,27 @@ fn index(world: &mut World, key: &Key, pod: &PodRun) {
 /// Whether container `i` may run now: the init containers one after the other, then all others.
 fn its_turn(pod: &PodRun, i: usize) -> bool {
     let before = if i < pod.model.init { i } else { pod.model.init };
-    pod.model.containers.iter().zip(&pod.containers).take(before).all(|(m, c)| status::init_done(m, c))
+    // The kubelet starts one after the other, and waits for the hook of each.
+    let hooked = |(m, c): (&Arc<ContainerModel>, &Container)| match &c.life {
+        Life::Running(run) => run.starting.is_some(),
+        Life::Waiting { reason, .. } => m.post_start.is_some() && c.id.is_empty() && *reason == "ContainerCreating",
+        Life::Ended(_) => false,
+    };
+    let mut all = pod.model.containers.iter().zip(&pod.containers);
+    all.clone().take(before).all(|(m, c)| status::init_done(m, c)) && !all.by_ref().take(i).any(hooked)
 }
 
 /// One transition of one container; whether there was one.
 fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
     let now = world.now;
     index(world, key, pod);
-    let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && !pod.ended();
+    let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && !pod.done();
+    if hooks::advance(world, key, pod, i) {
+        return true;
+    }
     let node = pod.model.node.clone();
     let restart = pod.model.restart;
+    let done = pod.done();
     let (is_init, is_ephemeral) = (i < pod.model.init, i >= pod.model.lasting);
     let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return false };
     match &mut c.life {
@@ -247,11 +257,8 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
         Life::Running(run) => {
             // A changed image ends the run: the kubelet restarts the container with the new one.
             if c.image != model.image && run.ends.is_none() && !run.stopping {
-                let grace = world.store.get(key).and_then(|p| p["spec"]["terminationGracePeriodSeconds"].as_u64()).unwrap_or(30);
-                let deadline = now.after(Duration::from_secs(grace));
-                let ends = now.after(model.pre_stop + GRACEFUL);
-                run.ends = Some(if deaf(&model) || ends >= deadline { (deadline, 137) } else { (ends, 0) });
-                run.stopping = true;
+                let deadline = now.after(pod.model.grace);
+                stop::stop(world, key, pod, i, deadline, 0);
                 let text = format!("Container {} definition changed, will be restarted", model.name);
                 tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
                 pod.dirty = true;
@@ -277,10 +284,10 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             }
             false
         }
-        Life::Ended(e) if pod.terminating.is_none() && !is_ephemeral => {
+        Life::Ended(e) if pod.terminating.is_none() && !is_ephemeral && !(is_init && done) => {
             let again = match restart {
                 Restart::Always => !(is_init && e.code == 0 && !model.sidecar),
-                Restart::OnFailure => e.code != 0,
+                Restart::OnFailure => e.code != 0 || model.sidecar,
                 Restart::Never => model.sidecar,
             };
             if !again {
@@ -297,9 +304,10 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             c.previous_log = std::mem::take(&mut c.log);
             if at <= now {
                 // The first restart comes at once.
+                let refused = c.refused.take();
                 c.life = Life::Waiting {
-                    reason: "ContainerCreating",
-                    message: String::new(),
+                    reason: if refused.is_some() { "PostStartHookError" } else { "ContainerCreating" },
+                    message: refused.unwrap_or_default(),
                     next: Some((now.after(Pace::of(world.config.start_up).create), Next::Restart)),
                 };
             } else {
@@ -410,50 +418,14 @@ pub(super) fn refuse(world: &mut World, key: &Key, container: &str, text: &str) 
     step(world, key);
 }
 
-/// A shell that sleeps as process 1 has no handler for SIGTERM: it is killed when the grace period is over.
-fn deaf(model: &ContainerModel) -> bool {
-    match &model.behaviour {
-        Behaviour::Sleep(_) => true,
-        Behaviour::Program { .. } => model.command.len() > 1 && model.command.first().is_some_and(|s| s.ends_with("sh")),
-        _ => false,
-    }
-}
-
-/// Tells the containers of a pod to end, and ends those whose grace is over.
-fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
-    let Some((since, grace)) = pod.terminating else { return };
-    let node = pod.model.node.clone();
-    let deadline = since.after(grace);
-    for i in 0..pod.containers.len() {
-        let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { continue };
-        let deaf = deaf(model);
-        let name = model.name.clone();
-        match &mut c.life {
-            Life::Running(run) => {
-                let told = run.stopping;
-                let ends = world.now.after(model.pre_stop + GRACEFUL);
-                let planned = if deaf || ends >= deadline { (deadline, 137) } else { (ends, 0) };
-                if !told || run.ends.is_none_or(|(at, _)| at > deadline) {
-                    run.ends = Some(if run.ends.is_some_and(|(at, _)| at < planned.0) { run.ends.unwrap_or(planned) } else { planned });
-                    run.stopping = true;
-                    c.ready = false;
-                    pod.dirty = true;
-                    if !told {
-                        tell(world, key, &node, Report::normal("Killing", format!("Stopping container {name}")).about(&name));
-                    }
-                }
-            }
-            Life::Waiting { next, .. } => *next = None,
-            Life::Ended(_) => {}
-        }
-    }
-}
-
 fn next_wake(pod: &PodRun, now: SimTime) -> Option<SimTime> {
     let mut next: Option<SimTime> = None;
     let mut consider = |at: SimTime| next = Some(next.map_or(at, |n| n.min(at)).max(SimTime(now.0 + 1)));
     if pod.address.is_none() {
         consider(pod.sandbox_at);
+    }
+    if let Some((since, grace)) = pod.terminating.filter(|(since, grace)| since.after(*grace) > now) {
+        consider(since.after(grace));
     }
     for (m, c) in pod.model.containers.iter().zip(&pod.containers) {
         match &c.life {
@@ -468,7 +440,13 @@ fn next_wake(pod: &PodRun, now: SimTime) -> Option<SimTime> {
                     // Round up to the next millisecond: the work must be done when we look again.
                     consider(now.after(left.saturating_add(Duration::from_millis(1))).max(run.not_before));
                 }
-                if !run.stopping {
+                let listening = run.listening.is_some();
+                for hook in [&run.starting, &run.ending].into_iter().flatten() {
+                    if let Some(at) = hooks::due(hook, listening, now) {
+                        consider(at);
+                    }
+                }
+                if !run.stopping && run.starting.is_none() {
                     for (state, _) in c
                         .probes
                         .iter()

@@ -9,6 +9,7 @@ mod disk;
 mod environment;
 mod fields;
 mod files;
+pub mod hooks;
 mod host;
 pub mod image;
 mod launch;
@@ -30,6 +31,7 @@ mod resolver;
 mod resources;
 mod runtime;
 mod status;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod volumes;

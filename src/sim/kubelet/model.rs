@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::behaviour::{Behaviour, behaviour, implied_ports};
+use super::hooks::Hook;
 use super::nap::Nap;
 use super::quantity;
 use super::resolver::Resolver;
@@ -77,8 +78,10 @@ pub struct ContainerModel {
     pub mounts: Vec<Mount>,
     /// Working directory.
     pub workdir: Option<String>,
-    /// How long it goes on before it is told to end.
-    pub pre_stop: Duration,
+    /// What is done after it has started.
+    pub post_start: Option<Hook>,
+    /// What is done before it is told to end.
+    pub pre_stop: Option<Hook>,
     /// Whether the image's own files cannot be changed.
     pub read_only: bool,
     /// Whether it must not run as root, and the user that it is to run as.
@@ -250,7 +253,8 @@ impl ContainerModel {
                     })
                 })
                 .collect(),
-            pre_stop: pre_stop(&c["lifecycle"]["preStop"]),
+            post_start: Hook::read(&c["lifecycle"]["postStart"], &named),
+            pre_stop: Hook::read(&c["lifecycle"]["preStop"], &named),
             read_only: c["securityContext"]["readOnlyRootFilesystem"] == true,
             non_root: {
                 let said = |field: &str| [c, &pod["spec"]].map(|o| o["securityContext"][field].clone()).into_iter().find(|v| !v.is_null());
@@ -285,23 +289,6 @@ impl ContainerModel {
             _ => None,
         }
     }
-}
-
-/// How long a hook takes. What it does, other than to wait, is done at once.
-fn pre_stop(hook: &Value) -> Duration {
-    if let Some(seconds) = hook["sleep"]["seconds"].as_u64() {
-        return Duration::from_secs(seconds);
-    }
-    let words = strings(&hook["exec"]["command"]).join(" ");
-    let mut words = words.split(|c: char| c.is_whitespace() || ";&|'\"".contains(c)).filter(|w| !w.is_empty());
-    let mut all = Duration::ZERO;
-    while let Some(word) = words.next() {
-        if word == "sleep" || word.ends_with("/sleep") {
-            let text = words.next().unwrap_or_default().trim_end_matches('s');
-            all += text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or_default();
-        }
-    }
-    all
 }
 
 impl Probe {

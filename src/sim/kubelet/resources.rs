@@ -184,6 +184,9 @@ mod tests {
             listening: Some(SimTime(0)),
             ends: None,
             stopping: false,
+            starting: None,
+            ending: None,
+            until: None,
         };
         let mut c = Container { life: Life::Running(run), ..Container::default() };
         assert!(share(&model.containers[0], &c).used < 0.01);

@@ -118,8 +118,14 @@ impl Runtime {
 }
 
 impl PodRun {
-    /// Whether all its containers have ended for good.
+    /// Whether all its containers have ended for good, its sidecars too.
     pub fn ended(&self) -> bool {
+        let sidecars = self.model.containers.iter().zip(&self.containers).take(self.model.init).filter(|(m, _)| m.sidecar);
+        self.done() && sidecars.into_iter().all(|(_, c)| c.run().is_none())
+    }
+
+    /// Whether its containers have ended for good; those beside them may still run.
+    pub(super) fn done(&self) -> bool {
         use super::container::Life;
         use super::model::Restart;
         let mut main = self.containers.iter().take(self.model.lasting).skip(self.model.init).peekable();
@@ -132,7 +138,13 @@ impl PodRun {
             _ => false,
         };
         let failed_init = self.model.restart == Restart::Never
-            && self.containers.iter().take(self.model.init).any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
+            && self
+                .model
+                .containers
+                .iter()
+                .zip(&self.containers)
+                .take(self.model.init)
+                .any(|(m, c)| !m.sidecar && matches!(&c.life, Life::Ended(e) if e.code != 0));
         failed_init || (main.peek().is_some() && main.all(over))
     }
 

@@ -40,18 +40,19 @@ pub(super) fn write_last(world: &mut World, key: &Key, pod: &mut PodRun) {
 pub(super) fn phase(pod: &PodRun) -> &'static str {
     let stopped = pod.terminating.is_some() && pod.containers.iter().all(|c| c.run().is_none());
     if pod.ended() || stopped {
-        let failed = |c: &Container| match &c.life {
-            Life::Ended(e) => e.code != 0,
+        // How sidecars end does not matter.
+        let failed = |(m, c): (&std::sync::Arc<ContainerModel>, &Container)| match &c.life {
+            Life::Ended(e) => e.code != 0 && !m.sidecar,
             // It was never begun, and now it is too late.
-            Life::Waiting { .. } => stopped,
+            Life::Waiting { .. } => stopped && !m.sidecar,
             Life::Running(_) => false,
         };
-        let failed = pod.containers.iter().take(pod.model.lasting).any(failed);
+        let failed = pod.model.containers.iter().zip(&pod.containers).take(pod.model.lasting).any(failed);
         return if failed { "Failed" } else { "Succeeded" };
     }
     let inits_done = inits_done(pod);
     let mut main = pod.containers.iter().take(pod.model.lasting).skip(pod.model.init);
-    let has_run = |c: &Container| c.run().is_some() || c.last.is_some() || matches!(c.life, Life::Ended(_));
+    let has_run = |c: &Container| c.run().is_some_and(|r| r.starting.is_none()) || c.last.is_some() || matches!(c.life, Life::Ended(_));
     let begun = main.clone().any(has_run);
     let all = main.all(has_run);
     if inits_done && begun && all { "Running" } else { "Pending" }
@@ -194,6 +195,10 @@ fn container(m: &ContainerModel, c: &Container, init: bool) -> Value {
                 w["message"] = message.as_str().into();
             }
             json!({"waiting": w})
+        }
+        // It counts as being made until its hook is over.
+        Life::Running(r) if r.starting.is_some() => {
+            json!({"waiting": {"reason": if init { "PodInitializing" } else { "ContainerCreating" }}})
         }
         Life::Running(r) => json!({"running": {"startedAt": r.since.rfc3339()}}),
         Life::Ended(e) => json!({"terminated": ended(e)}),
