@@ -124,9 +124,8 @@ fn exited(command: &[String], code: i32, stderr: &str) -> String {
 pub(super) fn due(pending: &Pending, listening: bool, now: SimTime) -> Option<SimTime> {
     match pending {
         Pending::Command => None,
-        Pending::Until(at, _) => Some(*at),
         Pending::Request(_) if listening => Some(now),
-        Pending::Request(at) => Some(*at),
+        Pending::Until(at, _) | Pending::Request(at) => Some(*at),
     }
 }
 
@@ -189,7 +188,7 @@ fn ask(world: &mut World, pod: &PodRun, i: usize, when: When) -> Option<String> 
         action: action.clone(),
         initial_delay: Duration::ZERO,
         period: PATIENCE,
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         successes: 1,
         failures: 1,
     };

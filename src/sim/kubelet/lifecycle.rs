@@ -11,8 +11,8 @@ use super::container::{Container, End, Life, Next, Run};
 use super::launch::{pull, start, up};
 use super::model::{ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
 use super::pace::Pace;
-use super::runtime::PodRun;
-use super::{hooks, mount, resources, status, stop};
+use super::runtime::{PodRun, node_address};
+use super::{admission, hooks, mount, resources, status, stop};
 use crate::sim::controllers::events::{self, Report, Source};
 use crate::sim::controllers::kinds::NODES;
 use crate::sim::controllers::object;
@@ -26,6 +26,8 @@ use crate::sim::world::{Event, World};
 pub(super) const GRACEFUL: Duration = Duration::from_millis(300);
 /// Back-off between restarts: first, longest, and the uptime after which it starts afresh.
 pub(super) const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5), Duration::from_mins(10));
+/// The longest message that a container leaves in its file.
+const MESSAGE_MAX: usize = 4096;
 /// Most steps in a row without time passing.
 const STEPS: usize = 32;
 
@@ -57,6 +59,7 @@ pub fn pod_changed(world: &mut World, change: &Change) {
             containers,
             conditions: std::collections::BTreeMap::new(),
             terminating: None,
+            failed: None,
             dirty: true,
             wake: None,
             volumes: std::collections::BTreeMap::new(),
@@ -66,14 +69,24 @@ pub fn pod_changed(world: &mut World, change: &Change) {
             net: Vec::new(),
             io: Vec::new(),
         };
+        let refusal = admission::refusal(world, pod);
         world.runtime.pods.insert(key.clone(), run);
+        if let Some((reason, text)) = refusal {
+            admission::reject(world, key, reason, &text);
+        }
         wake(world, key);
         return;
     }
     let spec_changed = change.previous.as_ref().is_none_or(|p| p["spec"] != pod["spec"]);
+    let gated = pod["spec"]["readinessGates"].as_array().is_some_and(|g| !g.is_empty());
+    let conditions = change.previous.as_ref().is_some_and(|p| p["status"]["conditions"] != pod["status"]["conditions"]);
     let dying = object::deleting(pod);
     let mut due = false;
     if let Some(run) = world.runtime.pods.get_mut(key) {
+        if gated && conditions {
+            run.dirty = true;
+            due = true;
+        }
         if spec_changed {
             let model = PodModel::read(pod, &world.config);
             let added = model.containers.len().saturating_sub(run.containers.len());
@@ -100,7 +113,7 @@ pub fn pod_changed(world: &mut World, change: &Change) {
 fn forget(world: &mut World, key: &Key) {
     world.runtime.waiting.retain(|(k, _), _| k != key);
     if let Some(old) = world.runtime.pods.remove(key) {
-        if let Some(a) = old.address {
+        if let Some(a) = old.address.filter(|_| !old.model.host_network) {
             world.runtime.by_address.remove(&a);
         }
         crate::sim::traffic::invalidate(world);
@@ -128,6 +141,7 @@ pub fn step(world: &mut World, key: &Key) {
     let now = world.now;
     let was = (pod.address, serving(&pod));
     sandbox(world, key, &mut pod);
+    admission::expire(world, key, &mut pod);
     for _ in 0..STEPS {
         stop::end(world, key, &mut pod);
         stop::end_sidecars(world, key, &mut pod);
@@ -182,7 +196,17 @@ fn remove(world: &mut World, key: &Key) {
 }
 
 fn sandbox(world: &mut World, key: &Key, pod: &mut PodRun) {
-    if pod.address.is_some() || world.now < pod.sandbox_at || pod.terminating.is_some() || !mount::all(world, key, pod) {
+    if pod.address.is_some()
+        || world.now < pod.sandbox_at
+        || pod.terminating.is_some()
+        || pod.failed.is_some()
+        || !mount::all(world, key, pod)
+    {
+        return;
+    }
+    if pod.model.host_network {
+        pod.address = Some(node_address(&pod.model.node));
+        pod.dirty = true;
         return;
     }
     let subnet = pod.model.node.rsplit('-').next().and_then(|n| n.parse::<u32>().ok()).map_or(0, |n| (n.saturating_sub(1)) & 0xff);
@@ -201,7 +225,7 @@ fn sandbox(world: &mut World, key: &Key, pod: &mut PodRun) {
 
 /// Puts addresses of running pods in the index; a step takes the pod out of the table, so this comes with the status.
 fn index(world: &mut World, key: &Key, pod: &PodRun) {
-    if let Some(a) = pod.address {
+    if let Some(a) = pod.address.filter(|_| !pod.model.host_network) {
         world.runtime.by_address.entry(a).or_insert_with(|| key.clone());
     }
 }
@@ -223,7 +247,7 @@ fn its_turn(pod: &PodRun, i: usize) -> bool {
 fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
     let now = world.now;
     index(world, key, pod);
-    let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && !pod.done();
+    let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && pod.failed.is_none() && !pod.done();
     if hooks::advance(world, key, pod, i) {
         return true;
     }
@@ -284,7 +308,7 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             }
             false
         }
-        Life::Ended(e) if pod.terminating.is_none() && !is_ephemeral && !(is_init && done) => {
+        Life::Ended(e) if pod.terminating.is_none() && pod.failed.is_none() && !is_ephemeral && !(is_init && done) => {
             let again = match restart {
                 Restart::Always => !(is_init && e.code == 0 && !model.sidecar),
                 Restart::OnFailure => e.code != 0 || model.sidecar,
@@ -342,8 +366,11 @@ pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reaso
     if let Some(c) = pod.containers.get_mut(i)
         && let Life::Running(run) = &c.life
     {
-        let tells = code != 0 && pod.model.containers.get(i).is_some_and(|m| m.log_tells);
-        let message = if tells { last_words(c) } else { String::new() };
+        let model = pod.model.containers.get(i);
+        let file = model.filter(|_| c.prepared).and_then(|m| c.files.read(&m.last_words).ok());
+        let left = file.map(|content| String::from_utf8_lossy(&content.bytes(MESSAGE_MAX)).into_owned()).unwrap_or_default();
+        let tells = left.is_empty() && code != 0 && model.is_some_and(|m| m.log_tells);
+        let message = if tells { last_words(c) } else { left };
         c.life = Life::Ended(End { code, reason, message, started: run.since, finished: now, id: c.id.clone() });
         c.ready = false;
         c.started = false;
@@ -421,8 +448,11 @@ pub(super) fn refuse(world: &mut World, key: &Key, container: &str, text: &str) 
 fn next_wake(pod: &PodRun, now: SimTime) -> Option<SimTime> {
     let mut next: Option<SimTime> = None;
     let mut consider = |at: SimTime| next = Some(next.map_or(at, |n| n.min(at)).max(SimTime(now.0 + 1)));
-    if pod.address.is_none() {
+    if pod.address.is_none() && pod.failed.is_none() {
         consider(pod.sandbox_at);
+    }
+    if let Some(at) = pod.model.deadline.map(|d| pod.bound.after(d)).filter(|at| *at > now && pod.failed.is_none() && !pod.ended()) {
+        consider(at);
     }
     if let Some((since, grace)) = pod.terminating.filter(|(since, grace)| since.after(*grace) > now) {
         consider(since.after(grace));

@@ -2,6 +2,7 @@
 //!
 //! Input: pods bound to a node. Output: their status, events, metrics, logs, and [`ContainerHost`]s for `exec`.
 
+mod admission;
 pub mod behaviour;
 mod checks;
 pub mod container;

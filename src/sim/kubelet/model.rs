@@ -36,6 +36,16 @@ pub struct PodModel {
     pub requests: (f64, f64),
     /// `Guaranteed`, `Burstable` or `BestEffort`.
     pub qos: &'static str,
+    /// What its containers call themselves.
+    pub hostname: String,
+    /// Whether it has its node's network.
+    pub host_network: bool,
+    /// Ports of its node that lead to its own.
+    pub host_ports: Vec<(u16, u16)>,
+    /// How long it may run.
+    pub deadline: Option<Duration>,
+    /// Whether its containers see each other's processes.
+    pub shared: bool,
 }
 
 /// Restart policy.
@@ -86,6 +96,8 @@ pub struct ContainerModel {
     pub read_only: bool,
     /// Whether it must not run as root, and the user that it is to run as.
     pub non_root: (bool, Option<u64>),
+    /// The file with what it says at its end.
+    pub last_words: String,
     /// Whether the end of its log is the message of a failure.
     pub log_tells: bool,
     /// Init container that keeps running (`restartPolicy: Always`).
@@ -186,6 +198,19 @@ impl PodModel {
             resolver: Resolver::read(pod),
             requests: crate::sim::controllers::scheduler::requests(pod),
             qos: qos(spec),
+            hostname: {
+                let own = spec["hostname"].as_str().or(pod["metadata"]["name"].as_str());
+                let node = spec["nodeName"].as_str().filter(|_| spec["hostNetwork"] == true);
+                node.or(own).unwrap_or_default().to_owned()
+            },
+            host_network: spec["hostNetwork"] == true,
+            host_ports: {
+                let number = |p: &Value, field: &str| u16::try_from(p[field].as_u64()?).ok().filter(|n| *n > 0);
+                let ports = list(&spec["containers"]).flat_map(|c| list(&c["ports"]));
+                ports.filter_map(|p| Some((number(p, "hostPort")?, number(p, "containerPort")?))).collect()
+            },
+            deadline: spec["activeDeadlineSeconds"].as_u64().map(Duration::from_secs),
+            shared: spec["shareProcessNamespace"] == true,
         }
     }
 }
@@ -260,6 +285,7 @@ impl ContainerModel {
                 let said = |field: &str| [c, &pod["spec"]].map(|o| o["securityContext"][field].clone()).into_iter().find(|v| !v.is_null());
                 (said("runAsNonRoot") == Some(true.into()), said("runAsUser").and_then(|v| v.as_u64()))
             },
+            last_words: c["terminationMessagePath"].as_str().unwrap_or("/dev/termination-log").to_owned(),
             log_tells: c["terminationMessagePolicy"] == "FallbackToLogsOnError",
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",

@@ -6,7 +6,7 @@ use super::behaviour::Behaviour;
 use super::container::{Container, Life};
 use super::metrics::SCRAPE;
 use super::model::ContainerModel;
-use super::{lifecycle, pace};
+use super::{admission, lifecycle, pace};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
@@ -107,6 +107,7 @@ pub fn second(world: &mut World) {
     for key in killed {
         lifecycle::out_of_memory(world, &key);
     }
+    admission::evict(world);
 }
 
 /// One second of one container; whether it has outgrown its memory limit.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::container::{Container, End, Life};
 use super::image;
 use super::model::{ContainerModel, Mount};
-use super::runtime::PodRun;
+use super::runtime::{PodRun, node_address};
 use crate::sim::controllers::object;
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::Key;
@@ -36,9 +36,23 @@ pub(super) fn write_last(world: &mut World, key: &Key, pod: &mut PodRun) {
     }
 }
 
+/// What is said of the readiness gates of a pod that are not open.
+fn closed(pod: &Value) -> Vec<String> {
+    let gates = pod["spec"]["readinessGates"].as_array().into_iter().flatten().filter_map(|g| g["conditionType"].as_str());
+    let said = |kind: &str| match object::condition(&pod["status"], kind).map(|c| c["status"].as_str().unwrap_or_default()) {
+        Some("True") => None,
+        Some(other) => Some(format!("the status of pod readiness gate \"{kind}\" is not \"True\", but {other}")),
+        None => Some(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+    };
+    gates.filter_map(said).collect()
+}
+
 /// The phase of a pod.
 pub(super) fn phase(pod: &PodRun) -> &'static str {
     let stopped = pod.terminating.is_some() && pod.containers.iter().all(|c| c.run().is_none());
+    if pod.failed.is_some() && pod.ended() {
+        return "Failed";
+    }
     if pod.ended() || stopped {
         // How sidecars end does not matter.
         let failed = |(m, c): (&std::sync::Arc<ContainerModel>, &Container)| match &c.life {
@@ -86,14 +100,20 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         .map(|(_, (m, _))| m.name.as_str())
         .collect();
     let completed = phase == "Succeeded";
-    let ready = initialized && unready.is_empty() && phase == "Running";
-    let why = if ready {
+    let up = initialized && unready.is_empty() && phase == "Running";
+    let gates = closed(stored);
+    let ready = up && gates.is_empty();
+    let failed = phase == "Failed";
+    let why_up = if up {
         Value::Null
     } else if completed {
         json!({"reason": "PodCompleted"})
+    } else if failed {
+        json!({"reason": "PodFailed"})
     } else {
         json!({"reason": "ContainersNotReady", "message": format!("containers with unready status: [{}]", unready.join(" "))})
     };
+    let why = if up && !ready { json!({"reason": "ReadinessGatesNotReady", "message": gates.join(", ")}) } else { why_up.clone() };
     let uninitialized: Vec<&str> = pod
         .model
         .containers
@@ -118,7 +138,7 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         ("PodReadyToStartContainers", sandbox, &Value::Null),
         ("Initialized", initialized, &why_init),
         ("Ready", ready, &why),
-        ("ContainersReady", ready, &why),
+        ("ContainersReady", up, &why_up),
         ("PodScheduled", true, &Value::Null),
     ] {
         let start = if kind == "PodScheduled" { bound } else { now };
@@ -156,15 +176,15 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         all
     };
     let node = stored["spec"]["nodeName"].as_str().unwrap_or_default();
-    let host = node
-        .rsplit('-')
-        .next()
-        .and_then(|n| n.parse::<u32>().ok())
-        .map_or_else(|| "192.168.64.10".to_owned(), |n| format!("192.168.64.{}", 9 + n));
+    let host = node_address(node).to_string();
     let mut status = json!({
         "phase": phase, "conditions": conditions, "hostIP": host, "hostIPs": [{"ip": host}], "startTime": bound.rfc3339(), "qosClass": pod.model.qos,
         "containerStatuses": statuses(pod.model.init, pod.model.lasting),
     });
+    if let Some((reason, message)) = pod.failed.as_ref().filter(|_| failed) {
+        status["reason"] = (*reason).into();
+        status["message"] = message.as_str().into();
+    }
     if let Some(g) = generation {
         status["observedGeneration"] = g.into();
     }

@@ -98,6 +98,23 @@ pub(super) fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
     }
 }
 
+/// Ends the containers of a pod that the kubelet has given up.
+pub(super) fn all(world: &mut World, key: &Key, pod: &mut PodRun, grace: Duration) {
+    let deadline = world.now.after(grace);
+    for i in 0..pod.containers.len() {
+        let Some(model) = pod.model.containers.get(i).cloned() else { continue };
+        match pod.containers.get_mut(i).map(|c| &mut c.life) {
+            Some(Life::Running(run)) if !run.stopping => {
+                stop(world, key, pod, i, deadline, 0);
+                let node = pod.model.node.clone();
+                tell(world, key, &node, Report::normal("Killing", format!("Stopping container {}", model.name)).about(&model.name));
+            }
+            Some(Life::Waiting { next, .. }) => *next = None,
+            _ => {}
+        }
+    }
+}
+
 /// Whether a sidecar has to wait for others to end: the containers that it serves, and the sidecars after it.
 fn waits(pod: &PodRun, i: usize) -> bool {
     let sidecar = i < pod.model.init && pod.model.containers.get(i).is_some_and(|m| m.sidecar);
