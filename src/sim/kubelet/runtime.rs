@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::container::Container;
-use super::model::PodModel;
+use super::container::{Container, Life};
+use super::model::{PodModel, Restart};
 use super::network::{IoFault, NetFault};
 use super::programs::Program;
 use super::volumes::Entry;
@@ -150,8 +150,6 @@ impl PodRun {
         if self.failed.is_some() && self.containers.iter().all(|c| c.run().is_none()) {
             return true;
         }
-        use super::container::Life;
-        use super::model::Restart;
         let mut main = self.containers.iter().take(self.model.lasting).skip(self.model.init).peekable();
         let over = |c: &Container| match &c.life {
             Life::Ended(e) => match self.model.restart {
