@@ -16,6 +16,7 @@ mod fit;
 pub mod garbage;
 pub mod job;
 pub mod kinds;
+mod measuring;
 pub mod namespace;
 mod nodes;
 pub mod object;
