@@ -160,7 +160,7 @@ fn due(world: &mut World, key: &Key, cron: &Value, status: &mut Value, next: &dy
         _ => {}
     }
     let made = registry::create(world, &JOBS, &key.namespace, job(key, cron, at));
-    if let Err(e) = made.as_ref().map_err(|e| e.clone())
+    if let Err(e) = &made
         && e.reason != "AlreadyExists"
     {
         events::emit(world, key, cron, SELF, Report::warning("FailedCreate", format!("Error creating job: {}", e.message)));
