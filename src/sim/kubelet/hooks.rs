@@ -13,7 +13,7 @@ use super::lifecycle::{finish, tell, wake};
 use super::model::{Action, ContainerModel, Probe, READINESS, STARTUP};
 use super::programs::Program;
 use super::runtime::PodRun;
-use super::{image, probe, stop};
+use super::{image, nap, probe, stop};
 use crate::sim::controllers::events::Report;
 use crate::sim::resource::Key;
 use crate::sim::shell::Exit;
@@ -81,7 +81,7 @@ pub(super) fn begin(world: &mut World, key: &Key, model: &ContainerModel, id: &s
     Some(match hook {
         Hook::Sleep(time) => Pending::Until(now.after(*time), None),
         Hook::Http(_) => Pending::Request(now.after(PATIENCE)),
-        Hook::Exec(command) => match understand(command) {
+        Hook::Exec(command) => match understand(command).filter(|_| !world.config.programs || only_sleeps(command)) {
             Some(Behaviour::Sleep(Some(time))) => Pending::Until(now.after(time), None),
             Some(Behaviour::Exit(code, _)) => Pending::Until(now, (code != 0).then(|| exited(command, code, ""))),
             _ if world.config.programs => {
@@ -100,6 +100,14 @@ pub(super) fn begin(world: &mut World, key: &Key, model: &ContainerModel, id: &s
             _ => Pending::Until(now.after(sleeps(command)), None),
         },
     })
+}
+
+/// Whether a command does nothing but sleep: no shell is needed for that, nor one of its timers.
+fn only_sleeps(command: &[String]) -> bool {
+    let joined = command.join(" ");
+    let script = nap::script(command).unwrap_or(&joined);
+    let mut parts = script.split([';', '\n']).flat_map(|p| p.split("&&")).map(str::trim).filter(|p| !p.is_empty());
+    parts.all(|p| p.split_whitespace().next().is_some_and(|w| w.rsplit('/').next() == Some("sleep")))
 }
 
 /// How long the sleeps in a command take together.
@@ -220,6 +228,10 @@ fn started(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, failure: Op
     if model.profile().is_none() && stop::deaf(&model) {
         let deadline = world.now.after(pod.model.grace);
         stop::stop(world, key, pod, i, deadline, 137);
+        // Until then it counts as being made.
+        if let Some(Life::Running(run)) = pod.containers.get_mut(i).map(|c| &mut c.life) {
+            run.starting = Some(Pending::Command);
+        }
     } else {
         finish(world, pod, i, 137, "Error");
     }
