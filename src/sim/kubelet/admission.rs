@@ -126,6 +126,7 @@ mod tests {
         let s = status(&w, &key);
         assert_eq!((&s["phase"], &s["reason"]), (&json!("Failed"), &json!("OutOfcpu")), "{s:#}");
         assert_eq!(s["message"], "Pod was rejected: Node didn't have enough resource: cpu, requested: 9000, used: 0, capacity: 8000");
+        assert!(s["containerStatuses"].is_null());
         let key = make(&mut w, "q", &json!({"nodeName": "node-1"}));
         assert_eq!(status(&w, &key)["phase"], "Running");
     }

@@ -181,6 +181,13 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         "phase": phase, "conditions": conditions, "hostIP": host, "hostIPs": [{"ip": host}], "startTime": bound.rfc3339(), "qosClass": pod.model.qos,
         "containerStatuses": statuses(pod.model.init, pod.model.lasting),
     });
+    if pod.failed.is_some()
+        && pod.containers.iter().all(|c| c.id.is_empty())
+        && let Some(s) = status.as_object_mut()
+    {
+        // There is nothing to say of containers that never were.
+        s.remove("containerStatuses");
+    }
     if let Some((reason, message)) = pod.failed.as_ref().filter(|_| failed) {
         status["reason"] = (*reason).into();
         status["message"] = message.as_str().into();
@@ -188,7 +195,7 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
     if let Some(g) = generation {
         status["observedGeneration"] = g.into();
     }
-    if pod.model.init > 0 {
+    if pod.model.init > 0 && status["containerStatuses"].is_array() {
         status["initContainerStatuses"] = statuses(0, pod.model.init).into();
     }
     if pod.model.containers.len() > pod.model.lasting {
