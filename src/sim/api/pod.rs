@@ -7,7 +7,7 @@ use super::body;
 use super::call::{Call, Target};
 use super::write;
 use crate::sim::controllers::budget::{self, BUDGETS, Count};
-use crate::sim::controllers::object;
+use crate::sim::controllers::{object, preemption};
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
@@ -18,7 +18,7 @@ pub(super) fn evict(world: &mut World, call: &Call, target: &Target, body: &[u8]
     let given = body::optional(&call.content_type, body)?;
     let key = target.key();
     let pod = world.store.get(&key).cloned().ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
-    let done = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) || pod["spec"]["nodeName"].is_null();
+    let done = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending")) || object::deleting(&pod);
     if !done && let Some(refusal) = budget_refusal(world, &key, &pod) {
         return Err(refusal);
     }
@@ -28,6 +28,7 @@ pub(super) fn evict(world: &mut World, call: &Call, target: &Target, body: &[u8]
     "application/json".clone_into(&mut inner.content_type);
     let (options, dry) = write::delete_options(&inner, options)?;
     if !dry {
+        preemption::mark(world, &key, "EvictionByEvictionAPI", "Eviction API: evicting");
         registry::delete(world, &key, &options)?;
     }
     Ok(Answer::success(201))
@@ -35,15 +36,13 @@ pub(super) fn evict(world: &mut World, call: &Call, target: &Target, body: &[u8]
 
 /// Whether a disruption budget forbids to evict `pod`: computed from the pods as they are now.
 fn budget_refusal(world: &World, key: &Key, pod: &Value) -> Option<Status> {
-    if !object::ready(pod) {
-        return None;
-    }
     for (budget, found) in world.store.list(&BUDGETS, Some(&key.namespace)) {
         if !object::selects(&found["spec"]["selector"], &pod["metadata"]["labels"]) {
             continue;
         }
-        let Count { healthy, needed, .. } = budget::count(world, budget, found);
-        if healthy > needed {
+        let count = budget::count(world, budget, found);
+        let Count { healthy, needed, expected } = count;
+        if (healthy > needed && expected > 0) || (!object::ready(pod) && !budget::spares_unready(found, count)) {
             continue;
         }
         let mut status = Status::new(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.");

@@ -11,28 +11,19 @@ use serde_json::{Value, json};
 
 use super::events::{self, Report, Source};
 use super::kinds::PODS;
+use super::measuring::{self, Problem, Proposal};
 use super::object::{self, int};
 use super::scaling::{Decision, Past};
-use crate::sim::kubelet::{self, quantity};
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::world::{Event, World};
 
 /// How often it looks.
 pub const PERIOD: Duration = Duration::from_secs(15);
-/// Deviations up to a tenth change nothing.
-const TOLERANCE: f64 = 0.1;
 const SELF: Source<'static> = Source { component: "horizontal-pod-autoscaler", host: "" };
 
 /// What was recommended and done lately, for each autoscaler.
 pub type Memory = BTreeMap<Key, Past>;
-
-/// What one metric says.
-struct Reading {
-    ratio: f64,
-    current: Value,
-    what: String,
-}
 
 fn target_key(hpa: &Value, namespace: &str) -> Option<Key> {
     let reference = &hpa["spec"]["scaleTargetRef"];
@@ -89,38 +80,34 @@ pub fn reconcile(world: &mut World, key: &Key) {
     } else if current < low {
         (wanted, why) = (low, "Current number of replicas below Spec.MinReplicas".to_owned());
     } else {
-        match readings(world, key, &hpa, &target) {
-            Err((reason, text)) => {
-                let whole = format!("the HPA was unable to compute the replica count: {text}");
-                events::emit(world, key, &hpa, SELF, Report::warning(reason, text));
-                events::emit(
-                    world,
-                    key,
-                    &hpa,
-                    SELF,
-                    Report::warning(
-                        "FailedComputeMetricsReplicas",
-                        format!("invalid metrics (1 invalid out of 1), first error is: {whole}"),
-                    ),
-                );
-                let able = "the HPA controller was able to get the target's current scale";
-                condition(world, &mut status, "AbleToScale", true, "SucceededGetScale", able);
-                condition(world, &mut status, "ScalingActive", false, reason, &whole);
-                status["desiredReplicas"] = current.into();
-                return write(world, key, &hpa, status);
-            }
-            Ok(readings) => {
-                status["currentMetrics"] = readings.iter().map(|r| r.current.clone()).collect::<Vec<_>>().into();
-                let text = "the HPA was able to successfully calculate a replica count from ";
-                let what = readings.first().map(|r| r.what.clone()).unwrap_or_default();
-                condition(world, &mut status, "ScalingActive", true, "ValidMetricFound", &format!("{text}{what}"));
-                let count = |r: &Reading| if (r.ratio - 1.0).abs() <= TOLERANCE { current } else { scaled(current, r.ratio) };
-                if let Some(most) = readings.iter().max_by_key(|r| count(r)) {
-                    wanted = count(most);
-                    let side = if wanted > current { "above" } else { "below" };
-                    why = if wanted > current { format!("{} {side} target", most.what) } else { format!("All metrics {side} target") };
-                }
-            }
+        let found = proposals(world, key, &hpa, &target, current);
+        status["currentMetrics"] =
+            found.iter().map(|f| f.as_ref().map_or_else(|_| json!({"type": ""}), |p| p.current.clone())).collect::<Vec<_>>().into();
+        for problem in found.iter().filter_map(|f| f.as_ref().err()) {
+            events::emit(world, key, &hpa, SELF, Report::warning(problem.reason, problem.text.clone()));
+        }
+        let most = found.iter().flatten().fold(None, |most: Option<&Proposal>, p| match most {
+            Some(m) if m.replicas >= p.replicas => Some(m),
+            _ => Some(p),
+        });
+        let first = found.iter().find_map(|f| f.as_ref().err());
+        // Metrics that are missing could have asked for more: there is no scaling down without them.
+        if let Some(problem) = first.filter(|_| most.is_none_or(|m| m.replicas < current)) {
+            let (wrong, all) = (found.iter().filter(|f| f.is_err()).count(), found.len());
+            let text = format!("invalid metrics ({wrong} invalid out of {all}), first error is: {}{}", problem.behind, problem.text);
+            events::emit(world, key, &hpa, SELF, Report::warning("FailedComputeMetricsReplicas", text));
+            let able = "the HPA controller was able to get the target's current scale";
+            condition(world, &mut status, "AbleToScale", true, "SucceededGetScale", able);
+            let text = format!("the HPA was unable to compute the replica count: {}", problem.text);
+            condition(world, &mut status, "ScalingActive", false, problem.reason, &text);
+            status["desiredReplicas"] = current.into();
+            return write(world, key, &hpa, status);
+        }
+        if let Some(most) = most {
+            let text = format!("the HPA was able to successfully calculate a replica count from {}", most.what);
+            condition(world, &mut status, "ScalingActive", true, "ValidMetricFound", &text);
+            wanted = most.replicas;
+            why = if wanted > current { format!("{} above target", most.what) } else { "All metrics below target".to_owned() };
         }
         wanted = bounded(world, key, &hpa, &mut status, current, wanted, (low, high));
     }
@@ -141,11 +128,6 @@ pub fn reconcile(world: &mut World, key: &Key) {
     write(world, key, &hpa, status);
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a number of replicas")]
-fn scaled(current: i64, ratio: f64) -> i64 {
-    (current as f64 * ratio - 1e-9).ceil() as i64
-}
-
 /// Keeps a recommendation within what limits, windows and policies allow.
 fn bounded(world: &mut World, key: &Key, hpa: &Value, status: &mut Value, current: i64, wanted: i64, range: (i64, i64)) -> i64 {
     let now = world.now;
@@ -157,9 +139,8 @@ fn bounded(world: &mut World, key: &Key, hpa: &Value, status: &mut Value, curren
     replicas
 }
 
-type Missing = (&'static str, String);
-
-fn readings(world: &World, key: &Key, hpa: &Value, target: &Value) -> Result<Vec<Reading>, Missing> {
+/// What each metric asks for.
+fn proposals(world: &World, key: &Key, hpa: &Value, target: &Value, current: i64) -> Vec<Result<Proposal, Problem>> {
     let selector = &target["spec"]["selector"];
     let plain = selector["matchLabels"].is_null() && selector["matchExpressions"].is_null();
     let selector = if plain { json!({"matchLabels": selector}) } else { selector.clone() };
@@ -169,54 +150,7 @@ fn readings(world: &World, key: &Key, hpa: &Value, target: &Value) -> Result<Vec
         .filter(|(_, p)| object::active(p) && object::selects(&selector, &p["metadata"]["labels"]))
         .collect();
     let metrics = hpa["spec"]["metrics"].as_array().into_iter().flatten();
-    metrics.map(|m| reading(world, m, &pods)).collect()
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "what pods use fits a double")]
-fn reading(world: &World, metric: &Value, pods: &[(&Key, &Arc<Value>)]) -> Result<Reading, Missing> {
-    let resource = &metric["resource"];
-    let name = match (metric["type"].as_str(), resource["name"].as_str()) {
-        (Some("Resource"), Some(name @ ("cpu" | "memory"))) => name,
-        (kind, _) => {
-            let kind = kind.unwrap_or_default();
-            return Err(("FailedGetMetric", format!("unable to get {} metric: no metrics known for it", kind.to_lowercase())));
-        }
-    };
-    let failed = |text: String| ("FailedGetResourceMetric", format!("failed to get {name} utilization: {text}"));
-    let (mut used, mut requested, mut counted) = (0.0, 0.0, 0u32);
-    for (at, pod) in pods.iter().filter(|(_, p)| object::ready(p)) {
-        let Some(sample) = kubelet::metrics(world, at) else { continue };
-        used += sample.containers.iter().map(|(_, cpu, memory)| if name == "cpu" { *cpu } else { *memory as f64 }).sum::<f64>();
-        counted += 1;
-        for c in pod["spec"]["containers"].as_array().into_iter().flatten() {
-            let Some(wanted) = quantity::parse(&c["resources"]["requests"][name]) else {
-                if resource["target"]["type"] == "Utilization" {
-                    let (container, pod) = (c["name"].as_str().unwrap_or_default(), &at.name);
-                    return Err(failed(format!("missing request for {name} in container {container} of Pod {pod}")));
-                }
-                continue;
-            };
-            requested += wanted;
-        }
-    }
-    if counted == 0 {
-        return Err(failed("unable to get metrics for resource cpu: no metrics returned from resource metrics API".replace("cpu", name)));
-    }
-    let average = used / f64::from(counted);
-    let text = if name == "cpu" { format!("{}m", (average * 1000.0).ceil() as i64) } else { format!("{}", average as i64) };
-    let mut current = json!({"type": "Resource", "resource": {"name": name, "current": {"averageValue": text}}});
-    let (ratio, what) = match resource["target"]["averageUtilization"].as_f64().filter(|t| *t > 0.0) {
-        Some(target) if requested > 0.0 => {
-            let utilization = (used / requested * 100.0).floor();
-            current["resource"]["current"]["averageUtilization"] = (utilization as i64).into();
-            (utilization / target, format!("{name} resource utilization (percentage of request)"))
-        }
-        _ => {
-            let target = quantity::parse(&resource["target"]["averageValue"]).filter(|t| *t > 0.0);
-            (target.map_or(1.0, |t| average / t), format!("{name} resource"))
-        }
-    };
-    Ok(Reading { ratio, current, what })
+    metrics.map(|m| measuring::propose(world, hpa, m, &pods, current)).collect()
 }
 
 fn condition(world: &World, status: &mut Value, kind: &str, holds: bool, reason: &str, message: &str) {
@@ -251,6 +185,34 @@ mod tests {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "minReplicas": 1, "maxReplicas": 3,
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
             "metrics": [{"type": "Resource", "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": target.to_string()}}}]}})
+    }
+
+    #[test]
+    fn metrics_are_told_of_each_for_itself_and_what_is_missing_keeps_pods_alive() {
+        let mut w = world();
+        deploy(&mut w, "web", 2);
+        advance(&mut w, 40.0);
+        let kind = Resource::new("autoscaling", "horizontalpodautoscalers");
+        let mut object = hpa(4_000_000_000);
+        let pods = json!({"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": {"type": "AverageValue", "averageValue": "1"}}});
+        let container = json!({"type": "ContainerResource", "containerResource": {"name": "memory", "container": "web",
+            "target": {"type": "AverageValue", "averageValue": "4G"}}});
+        object["spec"]["metrics"].as_array_mut().unwrap().extend([pods, container]);
+        registry::create(&mut w, &kind, NS, object).unwrap();
+        w.settle();
+        advance(&mut w, 60.0);
+        let status = w.store.get(&Key::new(&kind, NS, "web")).unwrap()["status"].clone();
+        // Two metrics would have fewer pods; the third might have wanted more.
+        assert_eq!(get(&w, "web")["spec"]["replicas"], 2, "{status:#}");
+        assert_eq!(object::condition(&status, "ScalingActive").unwrap()["reason"], "FailedGetPodsMetric");
+        assert_eq!((&status["currentMetrics"][1]["type"], &status["currentMetrics"][2]["type"]), (&json!(""), &json!("ContainerResource")));
+        let events = super::super::kinds::EVENTS.clone();
+        let told = w.store.list(&events, Some(NS)).any(|(_, e)| {
+            e["message"]
+                .as_str()
+                .is_some_and(|m| m.starts_with("invalid metrics (1 invalid out of 3), first error is: failed to get pods metric value: "))
+        });
+        assert!(told);
     }
 
     #[test]

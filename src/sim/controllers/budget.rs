@@ -35,13 +35,20 @@ pub fn count(world: &World, key: &Key, budget: &Value) -> Count {
         .filter(|p| selector.is_object() && object::selects(selector, &p["metadata"]["labels"]) && !object::ended(p))
         .collect();
     let healthy = pods.iter().filter(|p| object::ready(p) && !object::deleting(p)).count();
-    let expected = expected(world, key, &pods);
-    let needed = match (&budget["spec"]["minAvailable"], &budget["spec"]["maxUnavailable"]) {
-        (Value::Null, Value::Null) => expected.saturating_sub(1),
+    let (least, most) = (&budget["spec"]["minAvailable"], &budget["spec"]["maxUnavailable"]);
+    // A plain number of pods that must stay needs nobody to say how many there should be.
+    let expected = if least.is_number() { pods.len() } else { expected(world, key, &pods) };
+    let needed = match (least, most) {
+        (Value::Null, Value::Null) => 0,
         (Value::Null, most) => expected.saturating_sub(share(most, expected)),
         (least, _) => share(least, expected),
     };
     Count { expected, healthy, needed }
+}
+
+/// Whether a pod may be evicted though it is not ready, whatever else the budget says.
+pub fn spares_unready(budget: &Value, count: Count) -> bool {
+    budget["spec"]["unhealthyPodEvictionPolicy"] != "AlwaysAllow" && !(count.healthy >= count.needed && count.needed > 0)
 }
 
 /// How many pods the owners of `pods` want.
@@ -51,13 +58,12 @@ fn expected(world: &World, key: &Key, pods: &[&Value]) -> usize {
     for p in pods {
         match p["metadata"]["ownerReferences"].as_array().into_iter().flatten().find(|r| r["controller"] == true) {
             Some(r) => {
-                let plural = format!("{}s", r["kind"].as_str().unwrap_or_default().to_lowercase());
-                let name = r["name"].as_str().unwrap_or_default();
-                let replicas = world
-                    .store
-                    .get(&Key::new(&Resource::new("apps", &plural), &key.namespace, name))
-                    .and_then(|o| o["spec"]["replicas"].as_u64());
-                owners.insert(r["uid"].as_str().unwrap_or_default(), replicas.and_then(|n| usize::try_from(n).ok()).unwrap_or(1));
+                let get = |at: &Value| object::controller_key(at, &key.namespace).and_then(|k| world.store.get(&k));
+                // Of a set of a deployment's, the deployment says how many there should be.
+                let owner = get(p).map(|o| get(o).unwrap_or(o));
+                let replicas = owner.and_then(|o| o["spec"]["replicas"].as_u64());
+                let uid = owner.map_or_else(|| r["uid"].as_str().unwrap_or_default(), |o| object::uid(o));
+                owners.insert(uid, replicas.and_then(|n| usize::try_from(n).ok()).unwrap_or(1));
             }
             None => single += 1,
         }
@@ -94,6 +100,15 @@ pub fn reconcile(world: &mut World, key: &Key) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_that_are_not_ready_go_as_the_policy_says() {
+        let count = |healthy, needed| Count { expected: 3, healthy, needed };
+        let budget = |policy: &str| json!({"spec": {"unhealthyPodEvictionPolicy": policy}});
+        assert!(!spares_unready(&budget("AlwaysAllow"), count(0, 2)));
+        assert!(spares_unready(&budget("IfHealthyBudget"), count(1, 2)) && !spares_unready(&json!({}), count(2, 2)));
+        assert!(spares_unready(&json!({}), count(0, 0)));
+    }
 
     #[test]
     fn shares_round_up() {

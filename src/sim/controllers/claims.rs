@@ -2,14 +2,13 @@
 //!
 //! A claim of a class that does not exist, or whose provisioner is somebody else's, waits.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::events::{self, Report, Source};
 use super::kinds::{CLAIMS, STORAGE_CLASSES, VOLUMES};
-use super::object;
+use super::{object, reclaim};
 use crate::sim::kubelet::quantity;
 use crate::sim::registry;
 use crate::sim::resource::Key;
@@ -22,7 +21,7 @@ const PROVISIONER: &str = "rancher.io/local-path";
 /// How often a claim without a volume is looked at.
 const PERIOD: Duration = Duration::from_secs(15);
 
-/// Binds a new claim to a volume made for it; removes the volume of a claim that is gone.
+/// Binds a new claim to a volume made for it; lets a claim go that nobody uses; frees the volume of one that is gone.
 pub fn reconcile(world: &mut World, key: &Key) {
     let Some(claim) = world.store.get(key).cloned() else {
         let its = |v: &Value| {
@@ -30,19 +29,29 @@ pub fn reconcile(world: &mut World, key: &Key) {
                 && v["spec"]["claimRef"]["name"] == *key.name
                 && v["status"]["phase"] == "Bound"
         };
-        let left: Vec<(Key, Arc<Value>)> =
-            world.store.list(&VOLUMES, None).filter(|(_, v)| its(v)).map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
-        for (k, v) in left {
-            if v["spec"]["persistentVolumeReclaimPolicy"] == "Delete" {
-                world.store.remove(&k);
-            } else {
-                phase(world, &k, "Released");
-            }
+        let left: Vec<Key> = world.store.list(&VOLUMES, None).filter(|(_, v)| its(v)).map(|(k, _)| k.clone()).collect();
+        for k in left {
+            reclaim::free(world, &k);
         }
         world.runtime.forget_claim(key);
         return;
     };
-    if claim["status"]["phase"] == "Bound" || object::deleting(&claim) {
+    if object::deleting(&claim) {
+        reclaim::unprotect_claim(world, key);
+        return;
+    }
+    if claim["status"]["phase"] == "Bound" {
+        let volume = Key::new(&VOLUMES, "", claim["spec"]["volumeName"].as_str().unwrap_or_default());
+        if world.store.get(&volume).is_none() {
+            let mut new = (*claim).clone();
+            new["status"] = json!({"phase": "Lost"});
+            let stored = world.store.put(key, new);
+            let text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!";
+            events::emit(world, key, &stored, SELF, Report::warning("ClaimLost", text));
+        }
+        return;
+    }
+    if claim["status"]["phase"] == "Lost" {
         return;
     }
     let fitting = world.store.list(&VOLUMES, None).find(|(_, v)| fits(v, &claim)).map(|(k, _)| k.name.to_string());
@@ -58,7 +67,7 @@ pub fn reconcile(world: &mut World, key: &Key) {
     let size = &claim["spec"]["resources"]["requests"]["storage"];
     if made {
         let new = json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}},
             "spec": {
                 "accessModes": claim["spec"]["accessModes"], "capacity": {"storage": size}, "persistentVolumeReclaimPolicy": "Delete",
                 "storageClassName": class(&claim).unwrap_or(LOCAL), "volumeMode": "Filesystem",
@@ -73,20 +82,25 @@ pub fn reconcile(world: &mut World, key: &Key) {
     }
     let has = bound(world, &volume, key, object::uid(&claim));
     let mut new = (*claim).clone();
+    object::annotate(&mut new, "pv.kubernetes.io/bind-completed", "yes");
+    if claim["spec"]["volumeName"].as_str().is_none_or(str::is_empty) {
+        object::annotate(&mut new, "pv.kubernetes.io/bound-by-controller", "yes");
+    }
     new["spec"]["volumeName"] = name.into();
     new["status"] = json!({"phase": "Bound", "accessModes": has["accessModes"], "capacity": has["capacity"]});
     // The binding belongs to the controller, which may write what users may not change.
     world.store.put(key, new);
 }
 
-/// A volume that nobody has is there to be taken.
+/// A volume that nobody has is there to be taken, or to go.
 pub fn volume(world: &mut World, key: &Key) {
+    reclaim::unprotect_volume(world, key);
     if world.store.get(key).is_some_and(|v| v["status"]["phase"] == "Pending") {
         phase(world, key, "Available");
     }
 }
 
-fn phase(world: &mut World, volume: &Key, phase: &str) {
+pub(super) fn phase(world: &mut World, volume: &Key, phase: &str) {
     if let Some(old) = world.store.get(volume) {
         let mut new = (**old).clone();
         new["status"]["phase"] = phase.into();
@@ -165,11 +179,20 @@ fn unprovided(world: &World, claim: &Value) -> Option<Report<'static>> {
     }
 }
 
+/// The claim that a volume of a pod is: one that it names, or one made for it.
+pub(super) fn claimed(pod: &Value, volume: &Value) -> Option<String> {
+    if volume["ephemeral"]["volumeClaimTemplate"].is_object() {
+        return Some(format!("{}-{}", object::name(pod), volume["name"].as_str()?));
+    }
+    volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned)
+}
+
 /// What keeps a pod from every node: a claim that is not there, or has no volume.
 pub(super) fn obstacle(world: &World, pod: &Value) -> Option<String> {
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes.filter_map(|v| v["persistentVolumeClaim"]["claimName"].as_str()).find_map(|name| {
+    volumes.filter_map(|v| claimed(pod, v)).find_map(|name| {
+        let name = &*name;
         let Some(claim) = world.store.get(&Key::new(&CLAIMS, namespace, name)) else {
             return Some(format!("persistentvolumeclaim \"{name}\" not found"));
         };

@@ -17,6 +17,8 @@ use crate::sim::world::{Event, World};
 const SELF: Source<'static> = Source { component: "cronjob-controller", host: "" };
 /// So many missed times are looked through.
 const MISSED_MAX: usize = 100;
+/// The most times that are looked at, for irregular schedules.
+const LOOKED_MAX: usize = 1000;
 
 fn finished(job: &Value) -> Option<&'static str> {
     ["Complete", "Failed"].into_iter().find(|kind| object::condition_true(job, kind))
@@ -82,7 +84,11 @@ fn forget_finished(world: &mut World, key: &Key, cron: &Value, status: &mut Valu
     let active = cron["status"]["active"].as_array().cloned().unwrap_or_default();
     let mut left = Vec::new();
     for reference in active {
-        let Some((_, job)) = jobs.iter().find(|(_, j)| reference["uid"] == *object::uid(j)) else { continue };
+        let Some((_, job)) = jobs.iter().find(|(_, j)| reference["uid"] == *object::uid(j)) else {
+            let text = format!("Active job went missing: {}", reference["name"].as_str().unwrap_or_default());
+            events::emit(world, key, cron, SELF, Report::normal("MissingJob", text));
+            continue;
+        };
         let Some(how) = finished(job) else {
             left.push(reference);
             continue;
@@ -102,21 +108,39 @@ fn remove(world: &mut World, key: &Key, cron: &Value, job: &Key) {
     }
 }
 
+/// The latest time after `since` that is not in the future, and how many there are: those beyond a few are jumped over.
+fn latest(since: SimTime, now: SimTime, next: &dyn Fn(SimTime) -> Option<SimTime>) -> (Option<SimTime>, usize) {
+    let (mut at, mut look, mut missed) = (None, since, 0);
+    while let Some(t) = next(look).filter(|t| *t <= now && missed <= LOOKED_MAX) {
+        missed += 1;
+        if missed == MISSED_MAX + 1 {
+            // Two of its steps before the present there is one more time at least.
+            let step = t.since(look).as_millis();
+            let near = SimTime(now.0.saturating_sub(u64::try_from(step.saturating_mul(2)).unwrap_or(u64::MAX)));
+            look = t.max(near);
+            at = Some(t);
+            continue;
+        }
+        (look, at) = (t, Some(t));
+    }
+    (at, missed)
+}
+
 /// Makes the job that is due, if one is.
 fn due(world: &mut World, key: &Key, cron: &Value, status: &mut Value, next: &dyn Fn(SimTime) -> Option<SimTime>) {
-    let last = cron["status"]["lastScheduleTime"].as_str().and_then(parse_rfc3339).unwrap_or_else(|| object::created(cron));
-    let mut at = None;
-    let mut look = last;
-    for _ in 0..MISSED_MAX {
-        match next(look).filter(|t| *t <= world.now) {
-            Some(t) => (look, at) = (t, Some(t)),
-            None => break,
-        }
+    let since = cron["status"]["lastScheduleTime"].as_str().and_then(parse_rfc3339).unwrap_or_else(|| object::created(cron));
+    let patience = cron["spec"]["startingDeadlineSeconds"].as_u64().map(Duration::from_secs);
+    // Times before the deadline are not looked at.
+    let earliest =
+        patience.map_or(since, |d| since.max(SimTime(world.now.0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))));
+    let (at, missed) = latest(earliest, world.now, next);
+    if missed > MISSED_MAX {
+        let text = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+        events::emit(world, key, cron, SELF, Report::warning("TooManyMissedTimes", text));
     }
     let Some(at) = at else { return };
-    let late = cron["spec"]["startingDeadlineSeconds"].as_u64().is_some_and(|d| world.now.since(at) > Duration::from_secs(d));
-    if late {
-        let text = format!("Missed scheduled time to start a job: {}", at.rfc3339());
+    if patience.is_some_and(|d| world.now.since(at) > d) {
+        let text = format!("Missed scheduled time to start a job: {}", at.timestamp().strftime("%a, %d %b %Y %H:%M:%S +0000"));
         events::emit(world, key, cron, SELF, Report::warning("MissSchedule", text));
         return;
     }
@@ -135,7 +159,14 @@ fn due(world: &mut World, key: &Key, cron: &Value, status: &mut Value, next: &dy
         }
         _ => {}
     }
-    if let Ok(made) = registry::create(world, &JOBS, &key.namespace, job(key, cron, at)) {
+    let made = registry::create(world, &JOBS, &key.namespace, job(key, cron, at));
+    if let Err(e) = &made
+        && e.reason != "AlreadyExists"
+    {
+        events::emit(world, key, cron, SELF, Report::warning("FailedCreate", format!("Error creating job: {}", e.message)));
+        return;
+    }
+    if let Ok(made) = made {
         let text = format!("Created job {}", object::name(&made));
         events::emit(world, key, cron, SELF, Report::normal("SuccessfulCreate", text));
         let reference = json!({"apiVersion": "batch/v1", "kind": "Job", "name": object::name(&made), "namespace": &*key.namespace,
@@ -169,6 +200,15 @@ mod tests {
             "schedule": "*/1 * * * *", "concurrencyPolicy": policy, "successfulJobsHistoryLimit": 2,
             "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never",
                 "containers": [{"name": "c", "image": "busybox", "command": ["sh", "-c", command]}]}}}}}})
+    }
+
+    #[test]
+    fn the_latest_of_many_missed_times_counts() {
+        let every = |after: SimTime| Some(SimTime((after.0 / 60_000 + 1) * 60_000));
+        assert_eq!(latest(SimTime(0), SimTime(59_999), &every), (None, 0));
+        assert_eq!(latest(SimTime(0), SimTime(190_000), &every), (Some(SimTime(180_000)), 3));
+        let (at, missed) = latest(SimTime(0), SimTime(60_000 * 10_000 + 5), &every);
+        assert_eq!((at, missed > MISSED_MAX), (Some(SimTime(60_000 * 10_000)), true));
     }
 
     fn jobs(w: &World) -> Vec<(bool, String)> {

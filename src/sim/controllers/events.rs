@@ -194,7 +194,12 @@ pub fn emit(world: &mut World, key: &Key, regarding: &Value, source: Source<'_>,
     });
     if source.component == SCHEDULER {
         // No counts, one moment with microseconds.
-        event["action"] = if report.warning { "Scheduling" } else { "Binding" }.into();
+        let action = match report.reason {
+            "Preempted" => "Preempting",
+            _ if report.warning => "Scheduling",
+            _ => "Binding",
+        };
+        event["action"] = action.into();
         event["eventTime"] = now.rfc3339_micro().into();
         event["reportingInstance"] = "default-scheduler-control-plane".into();
         event["firstTimestamp"] = Value::Null;

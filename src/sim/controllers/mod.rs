@@ -12,15 +12,21 @@ pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
 pub mod events;
+mod fit;
 pub mod garbage;
 pub mod job;
 pub mod kinds;
+mod measuring;
 pub mod namespace;
 mod nodes;
 pub mod object;
 mod placement;
+pub(super) mod preemption;
+mod preference;
 pub mod quota;
+mod reclaim;
 pub mod replicaset;
+mod revisions;
 mod scaling;
 #[cfg(test)]
 mod scenarios;
@@ -53,6 +59,7 @@ pub struct State {
     pub(super) events: events::Index,
     pub(super) autoscaling: autoscaler::Memory,
     pub(super) tainted: taints::Deadlines,
+    pub(super) jobs: job::Memory,
 }
 
 /// Looks at the changes since [`World::observed`] and schedules reactions.
@@ -143,6 +150,10 @@ fn react(world: &mut World, change: &Change) {
             for claim in &waiting {
                 enqueue(world, claim);
             }
+            let had = &change.object["spec"]["claimRef"];
+            if let Some((namespace, name)) = had["namespace"].as_str().zip(had["name"].as_str()).filter(|_| gone) {
+                enqueue(world, &Key::new(&CLAIMS, namespace, name));
+            }
             enqueue(world, key);
         }
         ("", "namespaces" | "replicationcontrollers")
@@ -212,10 +223,15 @@ fn pod_changed(world: &mut World, change: &Change) {
     for budget in &budgets {
         enqueue(world, budget);
     }
+    if gone {
+        reclaim::pod_gone(world, key, &change.object);
+    } else if change.previous.is_none() {
+        reclaim::pod_made(world, key, &change.object);
+    }
     super::kubelet::pod_changed(world, change);
     let unbound = change.object["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
     if !gone && unbound && !object::deleting(&change.object) {
-        if change.previous.is_none() {
+        if change.previous.as_ref().is_none_or(|p| p["spec"] != change.object["spec"]) {
             enqueue(world, key);
         }
     } else {

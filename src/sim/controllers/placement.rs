@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::fit::affine;
 use super::kinds::{NAMESPACES, NODES, PODS};
 use super::object;
 use crate::sim::resource::Key;
@@ -24,22 +25,53 @@ pub(super) struct Placement<'a> {
 
 impl<'a> Placement<'a> {
     /// Looks at the cluster; `None` when no other pod can be in the way.
-    pub(super) fn of(world: &'a World, pod: &'a Value) -> Option<Self> {
+    ///
+    /// The pods of `without` are taken to be gone.
+    pub(super) fn of(world: &'a World, pod: &'a Value, without: &BTreeSet<Key>) -> Option<Self> {
         let concerned = |p: &Value| p["spec"]["affinity"]["podAntiAffinity"][REQUIRED].as_array().is_some_and(|t| !t.is_empty());
         let own = pod["spec"]["affinity"]["podAffinity"][REQUIRED].is_array()
             || pod["spec"]["topologySpreadConstraints"].is_array()
             || !ports(pod).is_empty()
             || concerned(pod);
+        let all = Self::but(world, pod, without);
+        (own || all.placed.iter().any(|(_, p)| concerned(p))).then_some(all)
+    }
+
+    /// All pods on nodes.
+    pub(super) fn all(world: &'a World, pod: &'a Value) -> Self {
+        Self::but(world, pod, &BTreeSet::new())
+    }
+
+    fn but(world: &'a World, pod: &'a Value, without: &BTreeSet<Key>) -> Self {
         let there = |o: &'a Arc<Value>| {
             let node = o["spec"]["nodeName"].as_str().filter(|n| !n.is_empty())?;
             (!object::ended(o)).then_some((node, &**o))
         };
-        let placed: Vec<(&str, &Value)> = world.store.list(&PODS, None).filter_map(|(_, o)| there(o)).collect();
-        if !own && !placed.iter().any(|(_, p)| concerned(p)) {
-            return None;
-        }
+        let placed = world.store.list(&PODS, None).filter(|(k, _)| !without.contains(*k)).filter_map(|(_, o)| there(o)).collect();
         let nodes = world.store.list(&NODES, None).map(|(_, n)| (object::name(n), &**n)).collect();
-        Some(Self { world, pod, nodes, placed })
+        Self { world, pod, nodes, placed }
+    }
+
+    /// The pods, with the names of their nodes.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.placed.iter().copied()
+    }
+
+    /// A node by its name.
+    pub(super) fn node(&self, name: &str) -> Option<&'a Value> {
+        self.nodes.get(name).copied()
+    }
+
+    /// Whether a pod is one of those that a constraint on spread counts.
+    pub(super) fn in_group(&self, constraint: &Value, other: &Value) -> bool {
+        let keys = constraint["matchLabelKeys"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let selector = &constraint["labelSelector"];
+        let (labels, own) = (&other["metadata"]["labels"], &self.pod["metadata"]["labels"]);
+        other["metadata"]["namespace"] == self.pod["metadata"]["namespace"]
+            && !object::deleting(other)
+            && selector.is_object()
+            && object::selects(selector, labels)
+            && keys.into_iter().all(|k| own[k].is_null() || own[k] == labels[k])
     }
 
     /// What keeps the pod from a node.
@@ -83,7 +115,7 @@ impl<'a> Placement<'a> {
     }
 
     /// Whether a term of `owner`'s selects a pod.
-    fn selects(&self, term: &Value, owner: &Value, pod: &Value) -> bool {
+    pub(super) fn selects(&self, term: &Value, owner: &Value, pod: &Value) -> bool {
         let namespace = &pod["metadata"]["namespace"];
         let listed = term["namespaces"].as_array().filter(|n| !n.is_empty());
         let there = match (listed, &term["namespaceSelector"]) {
@@ -107,14 +139,11 @@ impl<'a> Placement<'a> {
             if here.is_null() {
                 return Some("node(s) didn't match pod topology spread constraints (missing required label)");
             }
-            let selector = &constraint["labelSelector"];
-            let ours = |p: &Value| {
-                p["metadata"]["namespace"] == self.pod["metadata"]["namespace"]
-                    && !object::deleting(p)
-                    && selector.is_object()
-                    && object::selects(selector, &p["metadata"]["labels"])
-            };
-            let domains: BTreeSet<&str> = self.nodes.values().filter_map(|n| domain(constraint, n).as_str()).collect();
+            let ours = |p: &Value| self.in_group(constraint, p);
+            // Nodes that the pod may not have anyway are no domains, unless it says so.
+            let honest = |n: &Value| constraint["nodeAffinityPolicy"] == "Ignore" || affine(self.pod, n);
+            let nodes = self.nodes.values().filter(|n| honest(n));
+            let domains: BTreeSet<&str> = nodes.filter_map(|n| domain(constraint, n).as_str()).collect();
             let mut counts: BTreeMap<&str, i64> = domains.into_iter().map(|d| (d, 0)).collect();
             for (at, p) in &self.placed {
                 let there = self.nodes.get(at).and_then(|n| domain(constraint, n).as_str());
@@ -139,11 +168,11 @@ fn terms<'a>(affinity: &'a Value, kind: &str) -> impl Iterator<Item = &'a Value>
     affinity[kind][REQUIRED].as_array().into_iter().flatten()
 }
 
-fn domain<'a>(term: &Value, node: &'a Value) -> &'a Value {
+pub(super) fn domain<'a>(term: &Value, node: &'a Value) -> &'a Value {
     &node["metadata"]["labels"][term["topologyKey"].as_str().unwrap_or_default()]
 }
 
-fn same_domain(term: &Value, a: &Value, b: &Value) -> bool {
+pub(super) fn same_domain(term: &Value, a: &Value, b: &Value) -> bool {
     !domain(term, a).is_null() && domain(term, a) == domain(term, b)
 }
 

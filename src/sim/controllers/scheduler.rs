@@ -1,87 +1,188 @@
 //! Scheduler: binds pods to nodes with room, or says why it cannot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::events::{self, Report, Source};
-use super::kinds::NODES;
+use super::fit::{self, Refusal, Taken};
+pub use super::fit::{requests, tolerates};
+use super::kinds::{NODES, PODS};
 use super::placement::Placement;
-use super::{claims, object};
+use super::preemption::{self, Outcome, priority};
+use super::{claims, object, preference};
 use crate::sim::kubelet::quantity;
 use crate::sim::resource::Key;
 use crate::sim::world::World;
 
-const SELF: Source<'static> = Source { component: "default-scheduler", host: "" };
+pub(super) const SELF: Source<'static> = Source { component: "default-scheduler", host: "" };
+
+/// A node that takes the pod.
+struct Choice<'a> {
+    node: &'a Value,
+    /// Shares of CPU and memory that are taken, added up.
+    load: f64,
+    pods: u32,
+}
 
 /// Binds one pod, if it is still unbound.
 pub fn schedule(world: &mut World, key: &Key) {
     let Some(pod) = world.store.get(key).cloned() else { return };
-    if pod["spec"]["nodeName"].as_str().is_some_and(|n| !n.is_empty()) || object::deleting(&pod) {
+    let other = pod["spec"]["schedulerName"].as_str().is_some_and(|s| !matches!(s, "" | "default-scheduler"));
+    if pod["spec"]["nodeName"].as_str().is_some_and(|n| !n.is_empty()) || object::deleting(&pod) || other {
         world.controllers.unschedulable.remove(key);
         return;
     }
-    let wanted = requests(&pod);
-    let used = world.runtime.requested();
-    let nodes: Vec<Arc<Value>> = world.store.list(&NODES, None).map(|(_, n)| Arc::clone(n)).collect();
-    let unclaimed = claims::obstacle(world, &pod);
-    let others = Placement::of(world, &pod);
-    let mut best: Option<(f64, u32, &str)> = None;
-    let mut refused: BTreeMap<&str, u32> = BTreeMap::new();
-    // Nodes where the pod would fit if others were gone.
-    let mut victims = 0;
-    for node in nodes.iter().filter(|_| unclaimed.is_none()) {
-        let name = object::name(node);
-        let (cpu, memory, pods) = used.get(name).copied().unwrap_or_default();
-        let between = || others.as_ref().and_then(|o| o.obstacle(node)).map(|why| (why, true));
-        if let Some((reason, helps)) = obstacle(node, &pod, wanted, (cpu, memory, pods)).or_else(between) {
-            victims += u32::from(helps);
-            *refused.entry(reason).or_default() += 1;
-            continue;
-        }
-        let load = cpu / quantity::parse(&node["status"]["allocatable"]["cpu"]).unwrap_or(1.0)
-            + memory / quantity::parse(&node["status"]["allocatable"]["memory"]).unwrap_or(1.0);
-        if best.is_none_or(|(l, n, _)| (load, pods) < (l, n)) {
-            best = Some((load, pods, name));
-        }
+    if pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty()) {
+        let text = "Scheduling is blocked due to non-empty scheduling gates";
+        refuse(world, key, &pod, "SchedulingGated", text, None);
+        return;
     }
-    let now = world.now.rfc3339();
-    let mut new = (*pod).clone();
-    if let Some((_, _, node)) = best {
-        new["spec"]["nodeName"] = node.into();
-        set_scheduled(&mut new, json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
-        world.controllers.unschedulable.remove(key);
-        // Binding is a subresource: it changes no generation, so it goes around the registry.
-        let stored = world.store.put(key, new);
-        let text = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
-        events::emit(world, key, &stored, SELF, Report::normal("Scheduled", text));
+    let nodes: Vec<Arc<Value>> = world.store.list(&NODES, None).map(|(_, n)| Arc::clone(n)).collect();
+    let taken = taken(world, key, &pod);
+    if let Some(why) = claims::obstacle(world, &pod) {
+        let said = match nodes.len() {
+            0 => "no nodes available to schedule pods".to_owned(),
+            n => told(n, &why, &format!("0/{n} nodes are available: {n} Preemption is not helpful for scheduling.")),
+        };
+        fail(world, key, &pod, said, None);
+        return;
+    }
+    let (found, refused, curable) = look(world, &pod, &nodes, &taken);
+    if let Some(node) = found {
+        bind(world, key, &pod, &node);
         return;
     }
     let total = nodes.len();
+    if total == 0 {
+        fail(world, key, &pod, "no nodes available to schedule pods".to_owned(), None);
+        return;
+    }
     let mut reasons: Vec<String> = refused.iter().map(|(r, n)| format!("{n} {r}")).collect();
     reasons.sort();
-    let why = if total == 0 {
-        "no nodes available to schedule pods".to_owned()
-    } else {
-        // Nobody is driven out here, whatever the priorities.
-        let unhelpful = u32::try_from(total).unwrap_or(u32::MAX) - victims;
-        let said = [(victims, "No preemption victims found for incoming pod"), (unhelpful, "Preemption is not helpful for scheduling")];
-        let mut said: Vec<String> = said.iter().filter(|(n, _)| *n > 0).map(|(n, text)| format!("{n} {text}")).collect();
-        said.sort();
-        let why = unclaimed.unwrap_or_else(|| reasons.join(", "));
-        let preemption = format!("preemption: 0/{total} nodes are available: {}.", said.join(", "));
-        format!("0/{total} nodes are available: {why}. no new claims to deallocate, {preemption}")
-    };
-    world.controllers.unschedulable.insert(key.clone());
-    let condition = json!({
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why, "lastProbeTime": null, "lastTransitionTime": now
-    });
-    if object::condition(&pod["status"], "PodScheduled").is_none_or(|c| c["message"] != why.as_str()) {
-        set_scheduled(&mut new, condition);
-        world.store.put(key, new);
+    let why = reasons.join(", ");
+    match preemption::preempt(world, key, &pod, &nodes, &curable, &taken) {
+        Outcome::Nothing(preemption) => fail(world, key, &pod, told(total, &why, &preemption), None),
+        Outcome::Nominated(node) => fail(world, key, &pod, format!("0/{total} nodes are available: {why}."), Some(node)),
     }
-    events::emit(world, key, &pod, SELF, Report::warning("FailedScheduling", why));
+}
+
+fn told(total: usize, why: &str, preemption: &str) -> String {
+    format!("0/{total} nodes are available: {why}. no new claims to deallocate, preemption: {preemption}")
+}
+
+/// What is taken on each node: by the pods that are there, and by those of no lower priority that wait for room to be made.
+fn taken(world: &World, key: &Key, pod: &Value) -> BTreeMap<String, Taken> {
+    let there = world.runtime.requested().into_iter();
+    let mut all: BTreeMap<String, Taken> =
+        there.map(|(node, (cpu, memory, pods))| (node.to_owned(), Taken { cpu, memory, pods, others: BTreeMap::new() })).collect();
+    if !fit::others(pod).is_empty() {
+        for (_, p) in world.store.list(&PODS, None).filter(|(_, p)| !object::ended(p)) {
+            let Some(node) = p["spec"]["nodeName"].as_str().and_then(|n| all.get_mut(n)) else { continue };
+            for (what, amount) in fit::others(p) {
+                *node.others.entry(what).or_default() += amount;
+            }
+        }
+    }
+    for waiting in world.controllers.unschedulable.iter().filter(|k| *k != key) {
+        let Some(p) = world.store.get(waiting) else { continue };
+        if let Some(node) = p["status"]["nominatedNodeName"].as_str().filter(|_| priority(p) >= priority(pod)) {
+            all.entry(node.to_owned()).or_default().count(p, 1.0);
+        }
+    }
+    all
+}
+
+/// Why a node does not take a pod, were it not for some pods that are there.
+pub(super) fn refusal(world: &World, pod: &Value, node: &Value, taken: &Taken, without: &BTreeSet<Key>) -> Option<Refusal> {
+    fit::obstacle(node, pod, taken).or_else(|| Placement::of(world, pod, without)?.obstacle(node).map(|why| Refusal::of(why, true)))
+}
+
+/// The best node; else how many nodes have which reason, and those where others' going could help.
+fn look<'a>(
+    world: &'a World,
+    pod: &'a Value,
+    nodes: &'a [Arc<Value>],
+    taken: &BTreeMap<String, Taken>,
+) -> (Option<String>, BTreeMap<String, u32>, BTreeSet<String>) {
+    let none = BTreeSet::new();
+    let others = Placement::of(world, pod, &none);
+    let (mut choices, mut refused, mut curable) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    for node in nodes {
+        let name = object::name(node);
+        let taken = taken.get(name).cloned().unwrap_or_default();
+        let between = || others.as_ref()?.obstacle(node).map(|why| Refusal::of(why, true));
+        if let Some(refusal) = fit::obstacle(node, pod, &taken).or_else(between) {
+            if refusal.curable {
+                curable.insert(name.to_owned());
+            }
+            refusal.reasons.into_iter().for_each(|r| *refused.entry(r).or_default() += 1);
+            continue;
+        }
+        let share = |what: &str, used: f64| used / quantity::parse(&node["status"]["allocatable"][what]).unwrap_or(1.0);
+        let load = share("cpu", taken.cpu) + share("memory", taken.memory);
+        choices.push(Choice { node, load, pods: taken.pods });
+    }
+    let nominated = choices.iter().find(|c| pod["status"]["nominatedNodeName"] == *object::name(c.node)).map(|c| object::name(c.node));
+    let node = nominated.or_else(|| best(world, pod, &choices)).map(str::to_owned);
+    (node, refused, curable)
+}
+
+/// The node that the pod prefers; the emptiest where it does not care.
+fn best<'a>(world: &World, pod: &Value, choices: &[Choice<'a>]) -> Option<&'a str> {
+    let all: Vec<&Value> = choices.iter().map(|c| c.node).collect();
+    let scores = preference::scores(&Placement::all(world, pod), pod, &all);
+    let same = scores.iter().all(|s| Some(s) == scores.first());
+    let mut best: Option<(f64, f64, u32, &str)> = None;
+    for (choice, score) in choices.iter().zip(&scores) {
+        // The emptier a node, the better, from 0 to 100.
+        #[expect(clippy::cast_precision_loss, reason = "scores are small")]
+        let rank = if same { 0.0 } else { -(*score as f64 + 100.0 * (1.0 - choice.load / 2.0)) };
+        if best.is_none_or(|(r, load, pods, _)| (rank, choice.load, choice.pods) < (r, load, pods)) {
+            best = Some((rank, choice.load, choice.pods, object::name(choice.node)));
+        }
+    }
+    best.map(|(.., name)| name)
+}
+
+fn bind(world: &mut World, key: &Key, pod: &Value, node: &str) {
+    let mut new = pod.clone();
+    new["spec"]["nodeName"] = node.into();
+    let now = world.now.rfc3339();
+    set_scheduled(&mut new, json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+    if let Some(s) = new["status"].as_object_mut() {
+        s.remove("nominatedNodeName");
+    }
+    world.controllers.unschedulable.remove(key);
+    // Binding is a subresource: it changes no generation, so it goes around the registry.
+    let stored = world.store.put(key, new);
+    let text = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
+    events::emit(world, key, &stored, SELF, Report::normal("Scheduled", text));
+}
+
+fn fail(world: &mut World, key: &Key, pod: &Value, why: String, nominated: Option<String>) {
+    world.controllers.unschedulable.insert(key.clone());
+    refuse(world, key, pod, "Unschedulable", &why, nominated);
+    events::emit(world, key, pod, SELF, Report::warning("FailedScheduling", why));
+}
+
+/// Writes why a pod waits.
+fn refuse(world: &mut World, key: &Key, pod: &Value, reason: &str, why: &str, nominated: Option<String>) {
+    let known = object::condition(&pod["status"], "PodScheduled").is_some_and(|c| c["message"] == why && c["reason"] == reason);
+    if known && nominated.is_none() {
+        return;
+    }
+    let mut new = pod.clone();
+    let now = world.now.rfc3339();
+    set_scheduled(
+        &mut new,
+        json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": why, "lastProbeTime": null, "lastTransitionTime": now}),
+    );
+    if let Some(node) = nominated {
+        new["status"]["nominatedNodeName"] = node.into();
+    }
+    world.store.put(key, new);
 }
 
 fn set_scheduled(pod: &mut Value, condition: Value) {
@@ -94,61 +195,35 @@ fn set_scheduled(pod: &mut Value, condition: Value) {
     pod["status"]["conditions"] = all.into();
 }
 
-/// CPU in cores and memory in bytes that a pod requests: the sum of its containers, or its greediest init container.
-pub fn requests(pod: &Value) -> (f64, f64) {
-    let of = |c: &Value, what: &str| {
-        quantity::parse(&c["resources"]["requests"][what]).or_else(|| quantity::parse(&c["resources"]["limits"][what])).unwrap_or(0.0)
-    };
-    let total = |what: &str| {
-        let main: f64 = pod["spec"]["containers"].as_array().into_iter().flatten().map(|c| of(c, what)).sum();
-        pod["spec"]["initContainers"].as_array().into_iter().flatten().map(|c| of(c, what)).fold(main, f64::max)
-    };
-    (total("cpu"), total("memory"))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::controllers::tests::{NS, advance, world};
+    use crate::sim::registry::{self, Part};
 
-/// What keeps a pod from a node, and whether other pods' going would help.
-fn obstacle(node: &Value, pod: &Value, wanted: (f64, f64), used: (f64, f64, u32)) -> Option<(&'static str, bool)> {
-    if node["spec"]["unschedulable"] == true && !tolerates(pod, &json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}))
-    {
-        return Some(("node(s) were unschedulable", false));
+    #[test]
+    fn a_gated_pod_waits_until_its_gates_are_open_and_others_pods_are_left_alone() {
+        let mut w = world();
+        let pod = |name: &str, more: Value| {
+            let mut spec = json!({"containers": [{"name": "c", "image": "nginx"}]});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+        };
+        registry::create(&mut w, &PODS, NS, pod("gated", json!({"schedulingGates": [{"name": "example.com/wait"}]}))).unwrap();
+        registry::create(&mut w, &PODS, NS, pod("other", json!({"schedulerName": "mine"}))).unwrap();
+        w.settle();
+        advance(&mut w, 5.0);
+        let key = Key::new(&PODS, NS, "gated");
+        let found = (**w.store.get(&key).unwrap()).clone();
+        let condition = object::condition(&found["status"], "PodScheduled").unwrap();
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("SchedulingGated")));
+        let mut open = found.clone();
+        open["spec"].as_object_mut().unwrap().remove("schedulingGates");
+        registry::update(&mut w, &key, open, Part::Main).unwrap();
+        w.settle();
+        advance(&mut w, 5.0);
+        assert!(w.store.get(&key).unwrap()["spec"]["nodeName"].is_string());
+        let other = w.store.get(&Key::new(&PODS, NS, "other")).unwrap();
+        assert!(other["spec"]["nodeName"].is_null() && other["status"]["conditions"].is_null(), "{other:#}");
     }
-    let taints = node["spec"]["taints"].as_array().into_iter().flatten();
-    if taints.filter(|t| t["effect"] != "PreferNoSchedule").any(|t| !tolerates(pod, t)) {
-        return Some(("node(s) had untolerated taint(s)", false));
-    }
-    if !object::contains_all(&pod["spec"]["nodeSelector"], &node["metadata"]["labels"]) || !affine(pod, node) {
-        return Some(("node(s) didn't match Pod's node affinity/selector", false));
-    }
-    let room = |what: &str| quantity::parse(&node["status"]["allocatable"][what]).unwrap_or(0.0);
-    if f64::from(used.2) + 1.0 > room("pods") {
-        return Some(("Too many pods", true));
-    }
-    if used.0 + wanted.0 > room("cpu") + 1e-9 {
-        return Some(("Insufficient cpu", wanted.0 <= room("cpu")));
-    }
-    (used.1 + wanted.1 > room("memory")).then_some(("Insufficient memory", wanted.1 <= room("memory")))
-}
-
-fn affine(pod: &Value, node: &Value) -> bool {
-    let terms = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
-    terms.as_array().is_none_or(|all| {
-        all.iter().any(|t| {
-            let expressions = t["matchExpressions"].as_array().into_iter().flatten();
-            let fields = t["matchFields"].as_array().into_iter().flatten();
-            let by_name = json!({"metadata.name": node["metadata"]["name"]});
-            expressions.into_iter().all(|e| object::expression_holds(e, &node["metadata"]["labels"]))
-                && fields.into_iter().all(|e| object::expression_holds(e, &by_name))
-        })
-    })
-}
-
-/// Whether a pod tolerates a taint.
-pub fn tolerates(pod: &Value, taint: &Value) -> bool {
-    pod["spec"]["tolerations"].as_array().is_some_and(|all| {
-        all.iter().any(|t| {
-            let effect = t["effect"].as_str().is_none_or(|e| e.is_empty() || taint["effect"] == e);
-            let key = t["key"].as_str().is_none_or(|k| k.is_empty() || taint["key"] == k);
-            effect && key && (t["operator"] == "Exists" || t["value"].as_str().unwrap_or("") == taint["value"].as_str().unwrap_or(""))
-        })
-    })
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::events::{self, Report, Source};
 use super::kinds::PODS;
-use super::object;
 use super::scheduler::tolerates;
+use super::{object, preemption};
 use crate::sim::registry::{self, DeleteOptions};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
@@ -62,6 +62,7 @@ pub fn reconcile(world: &mut World, key: &Key) {
         world.controllers.tainted.remove(&at);
         let text = format!("Marking for deletion Pod {}/{}", at.namespace, at.name);
         events::emit(world, &at, &pod, SELF, Report::normal("TaintManagerEviction", text));
+        preemption::mark(world, &at, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint");
         // Gone already is as good.
         let _gone = registry::delete(world, &at, &DeleteOptions::default());
     }

@@ -127,7 +127,7 @@ pub(super) fn implied_ports(image: &str, command: &[String]) -> Vec<u16> {
 }
 
 /// Understands `sleep N`, endless loops, `true`, `false`, `exit N` and `echo`, bare or as one `sh -c` line.
-fn understand(command: &[String]) -> Option<Behaviour> {
+pub(super) fn understand(command: &[String]) -> Option<Behaviour> {
     if command.is_empty() {
         return None;
     }

@@ -1,12 +1,9 @@
 //! What follows from probes: readiness, the end of start-up, restarts.
 
-use super::behaviour::Behaviour;
-use super::container::Life;
-use super::files;
-use super::lifecycle::{GRACEFUL, tell};
+use super::lifecycle::tell;
 use super::model::{Action, READINESS, STARTUP};
-use super::probe;
 use super::runtime::PodRun;
+use super::{files, probe, stop};
 use crate::sim::controllers::events::Report;
 use crate::sim::resource::Key;
 use crate::sim::world::World;
@@ -18,7 +15,7 @@ pub(super) fn check(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, wh
     let Some(Some(spec)) = model.probes.get(which) else { return };
     {
         let Some(c) = pod.containers.get_mut(i) else { return };
-        if c.run().is_none_or(|r| r.stopping) || (which != STARTUP && !c.started) {
+        if c.run().is_none_or(|r| r.stopping || r.starting.is_some()) || (which != STARTUP && !c.started) {
             return;
         }
         if which == STARTUP && c.started {
@@ -72,12 +69,9 @@ pub(super) fn check(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, wh
                 pod.dirty = true;
             }
             let die = over && which != READINESS;
-            if die && let Life::Running(run) = &mut c.life {
-                run.stopping = true;
-                let deaf = !matches!(model.behaviour, Behaviour::Serve(..));
-                run.ends = Some((now.after(if deaf { pod.model.grace } else { GRACEFUL }), 137));
-                c.ready = false;
-                pod.dirty = true;
+            if die {
+                let deadline = now.after(pod.model.grace);
+                stop::stop(world, key, pod, i, deadline, 137);
             }
             tell(world, key, &node, Report::warning("Unhealthy", format!("{word} probe failed: {text}")).about(&model.name));
             if die {

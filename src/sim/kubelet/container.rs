@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::hooks::Pending;
 use super::logs::LogLine;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::Files;
@@ -28,6 +29,8 @@ pub struct Container {
     pub back_off: Duration,
     /// Failed pulls in a row.
     pub pull_failures: u32,
+    /// Why the hook after its last start has failed.
+    pub refused: Option<String>,
     /// State of its probes.
     pub probes: [ProbeState; 3],
     /// Whether the startup probe has succeeded, or there is none.
@@ -129,6 +132,12 @@ pub struct Run {
     pub ends: Option<(SimTime, i32)>,
     /// Told to end.
     pub stopping: bool,
+    /// The hook after its start, while it is being run.
+    pub starting: Option<Pending>,
+    /// The hook before its end, while it is being run.
+    pub ending: Option<Pending>,
+    /// By when it must have ended that was told to, and with which code it ends by itself.
+    pub until: Option<(SimTime, i32)>,
 }
 
 /// How a run ended.

@@ -29,6 +29,9 @@ const BESIDE: u32 = 5000;
 const CHILD: u32 = 7;
 const STRESS: u32 = 200;
 const SIGKILL: i32 = 9;
+/// Where the process ids of the containers begin that share them, and how many each has.
+const SHARED: u32 = 10;
+const EACH: u32 = 1000;
 
 /// One container, for one command.
 pub struct ContainerHost {
@@ -145,13 +148,35 @@ fn processes(w: &World, model: &ContainerModel, c: &Container) -> Vec<ProcessInf
     out
 }
 
+/// The processes of all containers of a pod that share them, after the one that holds their namespaces.
+fn shared(w: &World, pod: &PodRun) -> Vec<ProcessInfo> {
+    let args = vec!["/pause".to_owned()];
+    let pause =
+        ProcessInfo { pid: MAIN, parent: 0, user: "65535".to_owned(), args, cpu: 0.0, memory: 300 << 10, age: w.now.since(pod.bound) };
+    let mut out = vec![pause];
+    for (base, (model, c)) in (0..).map(|n| SHARED + n * EACH).zip(pod.model.containers.iter().zip(&pod.containers)) {
+        let moved = |p: ProcessInfo| ProcessInfo { pid: p.pid + base, parent: if p.parent == 0 { 0 } else { p.parent + base }, ..p };
+        out.extend(processes(w, model, c).into_iter().map(moved));
+    }
+    out
+}
+
 /// What a container sees: its own processes, and before them those of the container that it was added to.
 fn seen(w: &World, pod: &PodRun, model: &ContainerModel, c: &Container) -> Vec<ProcessInfo> {
+    if pod.model.shared {
+        return shared(w, pod);
+    }
     let own = processes(w, model, c);
     let target = model.target.as_deref().and_then(|t| pod.index(t));
     let Some((other, run)) = target.and_then(|i| Some((pod.model.containers.get(i)?, pod.containers.get(i)?))) else { return own };
     let beside = |p: ProcessInfo| ProcessInfo { pid: p.pid + BESIDE, parent: if p.parent == 0 { 0 } else { p.parent + BESIDE }, ..p };
     processes(w, other, run).into_iter().chain(own.into_iter().map(beside)).collect()
+}
+
+/// Whether a container's main process heeds no signal that it can ignore.
+fn deaf(w: &World, key: &Key, container: &str) -> bool {
+    let model = w.runtime.pod(key).and_then(|p| p.model.containers.get(p.index(container)?));
+    model.is_none_or(|m| !matches!(m.behaviour, Behaviour::Serve(..)))
 }
 
 /// Delivers a signal in a container; whether there is such a process.
@@ -287,7 +312,7 @@ impl Host for ContainerHost {
     }
 
     fn hostname(&self) -> String {
-        self.key.name.to_string()
+        self.with(|w| w.runtime.pod(&self.key).map_or_else(|| self.key.name.to_string(), |p| p.model.hostname.clone()))
     }
 
     fn node(&self) -> String {
@@ -352,6 +377,22 @@ impl Host for ContainerHost {
     }
 
     fn kill(&self, pid: u32, number: i32) -> bool {
+        let among = self.look(|_, pod, _, _| {
+            let n = usize::try_from(pid.checked_sub(SHARED)? / EACH).ok()?;
+            pod.model.containers.get(n).filter(|_| pod.model.shared).map(|m| m.name.clone())
+        });
+        if let Some(name) = among.flatten() {
+            let own = (pid - SHARED) % EACH;
+            // Outside their own namespace, nothing shields main processes.
+            let ends = own == MAIN && matches!(number, 1 | 2 | 3 | 6 | 9 | 11 | 15);
+            return self.with(|w| {
+                let there = signal(w, &self.key, &name, own, if ends { 0 } else { number });
+                if ends && there && (number == SIGKILL || !deaf(w, &self.key, &name)) {
+                    lifecycle::kill(w, &self.key, &name, if number == 15 { 0 } else { 128 + number });
+                }
+                there
+            });
+        }
         let target = self.look(|_, _, model, _| model.target.clone()).flatten();
         let (container, pid) = match &target {
             Some(target) if pid < BESIDE => (target, pid),

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::behaviour::Behaviour;
 use super::container::{Container, Life, Next, ProbeState, Run, Throttled};
+use super::hooks::When;
 use super::lifecycle::{BACK_OFF, finish, tell};
 use super::model::{ContainerModel, LIVENESS, READINESS, STARTUP};
 use super::pace::Pace;
 use super::programs::Program;
 use super::runtime::PodRun;
-use super::{environment, image, resources};
+use super::{environment, hooks, image, resources};
 use crate::sim::controllers::events::Report;
 use crate::sim::controllers::kinds::SECRETS;
 use crate::sim::resource::Key;
@@ -137,7 +138,18 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     if c.last.is_some() {
         c.restarts += 1;
     }
-    let mut run = Run { since: now, work: 0.0, rate: (0.0, now), not_before: now, listening: None, ends: None, stopping: false };
+    let mut run = Run {
+        since: now,
+        work: 0.0,
+        rate: (0.0, now),
+        not_before: now,
+        listening: None,
+        ends: None,
+        stopping: false,
+        starting: None,
+        ending: None,
+        until: None,
+    };
     let expanded = |words: &[String]| -> Vec<String> { words.iter().map(|w| environment::expand(w, &known)).collect() };
     match &model.behaviour {
         Behaviour::Serve(p, _) => {
@@ -157,6 +169,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
                 argv: if model.command.is_empty() { vec!["sh".to_owned()] } else { expanded(&model.command) },
                 endless: *endless,
                 naps: false,
+                hook: None,
             };
             if *stdin {
                 world.runtime.waiting.insert((key.clone(), model.name.clone()), program);
@@ -175,6 +188,7 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
                 argv,
                 endless: false,
                 naps: true,
+                hook: None,
             }));
         }
         Behaviour::Pause => {}
@@ -223,6 +237,14 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
     }
     tell(world, key, &node, Report::normal("Created", format!("Created container: {}", model.name)).about(&model.name));
     tell(world, key, &node, Report::normal("Started", format!("Started container {}", model.name)).about(&model.name));
+    let id = pod.containers.get(i).map(|c| c.id.clone()).unwrap_or_default();
+    if let Some(pending) = hooks::begin(world, key, &model, &id, When::PostStart)
+        && let Some(c) = pod.containers.get_mut(i)
+        && let Life::Running(run) = &mut c.life
+    {
+        run.starting = Some(pending);
+        (c.started, c.ready) = (false, false);
+    }
 }
 
 /// The process is up: it says so in its log.

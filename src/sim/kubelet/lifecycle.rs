@@ -3,16 +3,16 @@
 //! [`step`] may be called at any time: it does whatever is due and schedules the next wake-up.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::behaviour::Behaviour;
 use super::checks::check;
 use super::container::{Container, End, Life, Next, Run};
 use super::launch::{pull, start, up};
 use super::model::{ContainerModel, LIVENESS, PodModel, READINESS, Restart, STARTUP};
 use super::pace::Pace;
-use super::runtime::PodRun;
-use super::{mount, resources, status};
+use super::runtime::{PodRun, node_address};
+use super::{admission, hooks, mount, resources, status, stop};
 use crate::sim::controllers::events::{self, Report, Source};
 use crate::sim::controllers::kinds::NODES;
 use crate::sim::controllers::object;
@@ -26,6 +26,8 @@ use crate::sim::world::{Event, World};
 pub(super) const GRACEFUL: Duration = Duration::from_millis(300);
 /// Back-off between restarts: first, longest, and the uptime after which it starts afresh.
 pub(super) const BACK_OFF: (Duration, Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5), Duration::from_mins(10));
+/// The longest message that a container leaves in its file.
+const MESSAGE_MAX: usize = 4096;
 /// Most steps in a row without time passing.
 const STEPS: usize = 32;
 
@@ -57,6 +59,7 @@ pub fn pod_changed(world: &mut World, change: &Change) {
             containers,
             conditions: std::collections::BTreeMap::new(),
             terminating: None,
+            failed: None,
             dirty: true,
             wake: None,
             volumes: std::collections::BTreeMap::new(),
@@ -66,14 +69,24 @@ pub fn pod_changed(world: &mut World, change: &Change) {
             net: Vec::new(),
             io: Vec::new(),
         };
+        let refusal = admission::refusal(world, pod);
         world.runtime.pods.insert(key.clone(), run);
+        if let Some((reason, text)) = refusal {
+            admission::reject(world, key, reason, &text);
+        }
         wake(world, key);
         return;
     }
     let spec_changed = change.previous.as_ref().is_none_or(|p| p["spec"] != pod["spec"]);
+    let gated = pod["spec"]["readinessGates"].as_array().is_some_and(|g| !g.is_empty());
+    let conditions = change.previous.as_ref().is_some_and(|p| p["status"]["conditions"] != pod["status"]["conditions"]);
     let dying = object::deleting(pod);
     let mut due = false;
     if let Some(run) = world.runtime.pods.get_mut(key) {
+        if gated && conditions {
+            run.dirty = true;
+            due = true;
+        }
         if spec_changed {
             let model = PodModel::read(pod, &world.config);
             let added = model.containers.len().saturating_sub(run.containers.len());
@@ -100,7 +113,7 @@ pub fn pod_changed(world: &mut World, change: &Change) {
 fn forget(world: &mut World, key: &Key) {
     world.runtime.waiting.retain(|(k, _), _| k != key);
     if let Some(old) = world.runtime.pods.remove(key) {
-        if let Some(a) = old.address {
+        if let Some(a) = old.address.filter(|_| !old.model.host_network) {
             world.runtime.by_address.remove(&a);
         }
         crate::sim::traffic::invalidate(world);
@@ -128,10 +141,10 @@ pub fn step(world: &mut World, key: &Key) {
     let now = world.now;
     let was = (pod.address, serving(&pod));
     sandbox(world, key, &mut pod);
-    if pod.terminating.is_some() {
-        end(world, key, &mut pod);
-    }
+    admission::expire(world, key, &mut pod);
     for _ in 0..STEPS {
+        stop::end(world, key, &mut pod);
+        stop::end_sidecars(world, key, &mut pod);
         let mut moved = false;
         for i in 0..pod.containers.len() {
             moved |= container(world, key, &mut pod, i);
@@ -152,6 +165,9 @@ pub fn step(world: &mut World, key: &Key) {
         crate::sim::traffic::invalidate(world);
     }
     let gone = pod.terminating.is_some() && pod.containers.iter().all(|c| c.run().is_none());
+    if gone {
+        status::write_last(world, key, &mut pod);
+    }
     let next = next_wake(&pod, now);
     if let Some(at) = next.filter(|_| !gone)
         && pod.wake.is_none_or(|w| at < w)
@@ -180,7 +196,17 @@ fn remove(world: &mut World, key: &Key) {
 }
 
 fn sandbox(world: &mut World, key: &Key, pod: &mut PodRun) {
-    if pod.address.is_some() || world.now < pod.sandbox_at || pod.terminating.is_some() || !mount::all(world, key, pod) {
+    if pod.address.is_some()
+        || world.now < pod.sandbox_at
+        || pod.terminating.is_some()
+        || pod.failed.is_some()
+        || !mount::all(world, key, pod)
+    {
+        return;
+    }
+    if pod.model.host_network {
+        pod.address = Some(node_address(&pod.model.node));
+        pod.dirty = true;
         return;
     }
     let subnet = pod.model.node.rsplit('-').next().and_then(|n| n.parse::<u32>().ok()).map_or(0, |n| (n.saturating_sub(1)) & 0xff);
@@ -199,7 +225,7 @@ fn sandbox(world: &mut World, key: &Key, pod: &mut PodRun) {
 
 /// Puts addresses of running pods in the index; a step takes the pod out of the table, so this comes with the status.
 fn index(world: &mut World, key: &Key, pod: &PodRun) {
-    if let Some(a) = pod.address {
+    if let Some(a) = pod.address.filter(|_| !pod.model.host_network) {
         world.runtime.by_address.entry(a).or_insert_with(|| key.clone());
     }
 }
@@ -207,16 +233,27 @@ fn index(world: &mut World, key: &Key, pod: &PodRun) {
 /// Whether container `i` may run now: the init containers one after the other, then all others.
 fn its_turn(pod: &PodRun, i: usize) -> bool {
     let before = if i < pod.model.init { i } else { pod.model.init };
-    pod.model.containers.iter().zip(&pod.containers).take(before).all(|(m, c)| status::init_done(m, c))
+    // The kubelet starts one after the other, and waits for the hook of each.
+    let hooked = |(m, c): (&Arc<ContainerModel>, &Container)| match &c.life {
+        Life::Running(run) => run.starting.is_some(),
+        Life::Waiting { reason, .. } => m.post_start.is_some() && c.id.is_empty() && *reason == "ContainerCreating",
+        Life::Ended(_) => false,
+    };
+    let mut all = pod.model.containers.iter().zip(&pod.containers);
+    all.clone().take(before).all(|(m, c)| status::init_done(m, c)) && !all.by_ref().take(i).any(hooked)
 }
 
 /// One transition of one container; whether there was one.
 fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
     let now = world.now;
     index(world, key, pod);
-    let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && !pod.ended();
+    let turn = its_turn(pod, i) && pod.address.is_some() && pod.terminating.is_none() && pod.failed.is_none() && !pod.done();
+    if hooks::advance(world, key, pod, i) {
+        return true;
+    }
     let node = pod.model.node.clone();
     let restart = pod.model.restart;
+    let done = pod.done();
     let (is_init, is_ephemeral) = (i < pod.model.init, i >= pod.model.lasting);
     let (Some(model), Some(c)) = (pod.model.containers.get(i).cloned(), pod.containers.get_mut(i)) else { return false };
     match &mut c.life {
@@ -244,11 +281,8 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
         Life::Running(run) => {
             // A changed image ends the run: the kubelet restarts the container with the new one.
             if c.image != model.image && run.ends.is_none() && !run.stopping {
-                let grace = world.store.get(key).and_then(|p| p["spec"]["terminationGracePeriodSeconds"].as_u64()).unwrap_or(30);
-                let deadline = now.after(Duration::from_secs(grace));
-                let ends = now.after(model.pre_stop + GRACEFUL);
-                run.ends = Some(if deaf(&model) || ends >= deadline { (deadline, 137) } else { (ends, 0) });
-                run.stopping = true;
+                let deadline = now.after(pod.model.grace);
+                stop::stop(world, key, pod, i, deadline, 0);
                 let text = format!("Container {} definition changed, will be restarted", model.name);
                 tell(world, key, &node, Report::normal("Killing", text).about(&model.name));
                 pod.dirty = true;
@@ -274,10 +308,10 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             }
             false
         }
-        Life::Ended(e) if pod.terminating.is_none() && !is_ephemeral => {
+        Life::Ended(e) if pod.terminating.is_none() && pod.failed.is_none() && !is_ephemeral && !(is_init && done) => {
             let again = match restart {
                 Restart::Always => !(is_init && e.code == 0 && !model.sidecar),
-                Restart::OnFailure => e.code != 0,
+                Restart::OnFailure => e.code != 0 || model.sidecar,
                 Restart::Never => model.sidecar,
             };
             if !again {
@@ -294,9 +328,10 @@ fn container(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) -> bool {
             c.previous_log = std::mem::take(&mut c.log);
             if at <= now {
                 // The first restart comes at once.
+                let refused = c.refused.take();
                 c.life = Life::Waiting {
-                    reason: "ContainerCreating",
-                    message: String::new(),
+                    reason: if refused.is_some() { "PostStartHookError" } else { "ContainerCreating" },
+                    message: refused.unwrap_or_default(),
                     next: Some((now.after(Pace::of(world.config.start_up).create), Next::Restart)),
                 };
             } else {
@@ -331,8 +366,11 @@ pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reaso
     if let Some(c) = pod.containers.get_mut(i)
         && let Life::Running(run) = &c.life
     {
-        let tells = code != 0 && pod.model.containers.get(i).is_some_and(|m| m.log_tells);
-        let message = if tells { last_words(c) } else { String::new() };
+        let model = pod.model.containers.get(i);
+        let file = model.filter(|_| c.prepared).and_then(|m| c.files.read(&m.last_words).ok());
+        let left = file.map(|content| String::from_utf8_lossy(&content.bytes(MESSAGE_MAX)).into_owned()).unwrap_or_default();
+        let tells = left.is_empty() && code != 0 && model.is_some_and(|m| m.log_tells);
+        let message = if tells { last_words(c) } else { left };
         c.life = Life::Ended(End { code, reason, message, started: run.since, finished: now, id: c.id.clone() });
         c.ready = false;
         c.started = false;
@@ -407,50 +445,17 @@ pub(super) fn refuse(world: &mut World, key: &Key, container: &str, text: &str) 
     step(world, key);
 }
 
-/// A shell that sleeps as process 1 has no handler for SIGTERM: it is killed when the grace period is over.
-fn deaf(model: &ContainerModel) -> bool {
-    match &model.behaviour {
-        Behaviour::Sleep(_) => true,
-        Behaviour::Program { .. } => model.command.len() > 1 && model.command.first().is_some_and(|s| s.ends_with("sh")),
-        _ => false,
-    }
-}
-
-/// Tells the containers of a pod to end, and ends those whose grace is over.
-fn end(world: &mut World, key: &Key, pod: &mut PodRun) {
-    let Some((since, grace)) = pod.terminating else { return };
-    let node = pod.model.node.clone();
-    let deadline = since.after(grace);
-    for i in 0..pod.containers.len() {
-        let (Some(model), Some(c)) = (pod.model.containers.get(i), pod.containers.get_mut(i)) else { continue };
-        let deaf = deaf(model);
-        let name = model.name.clone();
-        match &mut c.life {
-            Life::Running(run) => {
-                let told = run.stopping;
-                let ends = world.now.after(model.pre_stop + GRACEFUL);
-                let planned = if deaf || ends >= deadline { (deadline, 137) } else { (ends, 0) };
-                if !told || run.ends.is_none_or(|(at, _)| at > deadline) {
-                    run.ends = Some(if run.ends.is_some_and(|(at, _)| at < planned.0) { run.ends.unwrap_or(planned) } else { planned });
-                    run.stopping = true;
-                    c.ready = false;
-                    pod.dirty = true;
-                    if !told {
-                        tell(world, key, &node, Report::normal("Killing", format!("Stopping container {name}")).about(&name));
-                    }
-                }
-            }
-            Life::Waiting { next, .. } => *next = None,
-            Life::Ended(_) => {}
-        }
-    }
-}
-
 fn next_wake(pod: &PodRun, now: SimTime) -> Option<SimTime> {
     let mut next: Option<SimTime> = None;
     let mut consider = |at: SimTime| next = Some(next.map_or(at, |n| n.min(at)).max(SimTime(now.0 + 1)));
-    if pod.address.is_none() {
+    if pod.address.is_none() && pod.failed.is_none() {
         consider(pod.sandbox_at);
+    }
+    if let Some(at) = pod.model.deadline.map(|d| pod.bound.after(d)).filter(|at| *at > now && pod.failed.is_none() && !pod.ended()) {
+        consider(at);
+    }
+    if let Some((since, grace)) = pod.terminating.filter(|(since, grace)| since.after(*grace) > now) {
+        consider(since.after(grace));
     }
     for (m, c) in pod.model.containers.iter().zip(&pod.containers) {
         match &c.life {
@@ -465,7 +470,13 @@ fn next_wake(pod: &PodRun, now: SimTime) -> Option<SimTime> {
                     // Round up to the next millisecond: the work must be done when we look again.
                     consider(now.after(left.saturating_add(Duration::from_millis(1))).max(run.not_before));
                 }
-                if !run.stopping {
+                let listening = run.listening.is_some();
+                for hook in [&run.starting, &run.ending].into_iter().flatten() {
+                    if let Some(at) = hooks::due(hook, listening, now) {
+                        consider(at);
+                    }
+                }
+                if !run.stopping && run.starting.is_none() {
                     for (state, _) in c
                         .probes
                         .iter()

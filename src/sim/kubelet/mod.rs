@@ -2,6 +2,7 @@
 //!
 //! Input: pods bound to a node. Output: their status, events, metrics, logs, and [`ContainerHost`]s for `exec`.
 
+mod admission;
 pub mod behaviour;
 mod checks;
 pub mod container;
@@ -9,6 +10,7 @@ mod disk;
 mod environment;
 mod fields;
 mod files;
+pub mod hooks;
 mod host;
 pub mod image;
 mod launch;
@@ -30,6 +32,7 @@ mod resolver;
 mod resources;
 mod runtime;
 mod status;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod volumes;

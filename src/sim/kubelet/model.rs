@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::behaviour::{Behaviour, behaviour, implied_ports};
+use super::hooks::Hook;
 use super::nap::Nap;
 use super::quantity;
 use super::resolver::Resolver;
@@ -35,6 +36,16 @@ pub struct PodModel {
     pub requests: (f64, f64),
     /// `Guaranteed`, `Burstable` or `BestEffort`.
     pub qos: &'static str,
+    /// What its containers call themselves.
+    pub hostname: String,
+    /// Whether it has its node's network.
+    pub host_network: bool,
+    /// Ports of its node that lead to its own.
+    pub host_ports: Vec<(u16, u16)>,
+    /// How long it may run.
+    pub deadline: Option<Duration>,
+    /// Whether its containers see each other's processes.
+    pub shared: bool,
 }
 
 /// Restart policy.
@@ -77,12 +88,16 @@ pub struct ContainerModel {
     pub mounts: Vec<Mount>,
     /// Working directory.
     pub workdir: Option<String>,
-    /// How long it goes on before it is told to end.
-    pub pre_stop: Duration,
+    /// What is done after it has started.
+    pub post_start: Option<Hook>,
+    /// What is done before it is told to end.
+    pub pre_stop: Option<Hook>,
     /// Whether the image's own files cannot be changed.
     pub read_only: bool,
     /// Whether it must not run as root, and the user that it is to run as.
     pub non_root: (bool, Option<u64>),
+    /// The file with what it says at its end.
+    pub last_words: String,
     /// Whether the end of its log is the message of a failure.
     pub log_tells: bool,
     /// Init container that keeps running (`restartPolicy: Always`).
@@ -183,6 +198,19 @@ impl PodModel {
             resolver: Resolver::read(pod),
             requests: crate::sim::controllers::scheduler::requests(pod),
             qos: qos(spec),
+            hostname: {
+                let own = spec["hostname"].as_str().or(pod["metadata"]["name"].as_str());
+                let node = spec["nodeName"].as_str().filter(|_| spec["hostNetwork"] == true);
+                node.or(own).unwrap_or_default().to_owned()
+            },
+            host_network: spec["hostNetwork"] == true,
+            host_ports: {
+                let number = |p: &Value, field: &str| u16::try_from(p[field].as_u64()?).ok().filter(|n| *n > 0);
+                let ports = list(&spec["containers"]).flat_map(|c| list(&c["ports"]));
+                ports.filter_map(|p| Some((number(p, "hostPort")?, number(p, "containerPort")?))).collect()
+            },
+            deadline: spec["activeDeadlineSeconds"].as_u64().map(Duration::from_secs),
+            shared: spec["shareProcessNamespace"] == true,
         }
     }
 }
@@ -250,12 +278,14 @@ impl ContainerModel {
                     })
                 })
                 .collect(),
-            pre_stop: pre_stop(&c["lifecycle"]["preStop"]),
+            post_start: Hook::read(&c["lifecycle"]["postStart"], &named),
+            pre_stop: Hook::read(&c["lifecycle"]["preStop"], &named),
             read_only: c["securityContext"]["readOnlyRootFilesystem"] == true,
             non_root: {
                 let said = |field: &str| [c, &pod["spec"]].map(|o| o["securityContext"][field].clone()).into_iter().find(|v| !v.is_null());
                 (said("runAsNonRoot") == Some(true.into()), said("runAsUser").and_then(|v| v.as_u64()))
             },
+            last_words: c["terminationMessagePath"].as_str().unwrap_or("/dev/termination-log").to_owned(),
             log_tells: c["terminationMessagePolicy"] == "FallbackToLogsOnError",
             workdir: c["workingDir"].as_str().map(str::to_owned),
             sidecar: c["restartPolicy"] == "Always",
@@ -285,23 +315,6 @@ impl ContainerModel {
             _ => None,
         }
     }
-}
-
-/// How long a hook takes. What it does, other than to wait, is done at once.
-fn pre_stop(hook: &Value) -> Duration {
-    if let Some(seconds) = hook["sleep"]["seconds"].as_u64() {
-        return Duration::from_secs(seconds);
-    }
-    let words = strings(&hook["exec"]["command"]).join(" ");
-    let mut words = words.split(|c: char| c.is_whitespace() || ";&|'\"".contains(c)).filter(|w| !w.is_empty());
-    let mut all = Duration::ZERO;
-    while let Some(word) = words.next() {
-        if word == "sleep" || word.ends_with("/sleep") {
-            let text = words.next().unwrap_or_default().trim_end_matches('s');
-            all += text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or_default();
-        }
-    }
-    all
 }
 
 impl Probe {

@@ -21,7 +21,7 @@ pub(super) fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Ad
     if name == "localhost" {
         return Ok(Ipv4Addr::LOCALHOST);
     }
-    if *name == *key.name {
+    if *name == *key.name || name == pod.model.hostname {
         return pod.address.ok_or(ResolveError::NoSuchName);
     }
     if let Some(address) = pod.model.resolver.alias(&name) {

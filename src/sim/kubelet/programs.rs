@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{host, image, lifecycle, nap};
+use super::hooks::When;
+use super::{hooks, host, image, lifecycle, nap};
 use crate::sim::clock::Hold;
 use crate::sim::resource::Key;
 use crate::sim::shell::{self, Exit, Output, Terminal};
@@ -38,6 +39,8 @@ pub struct Program {
     pub endless: bool,
     /// Whether its container goes on without it, once it has come to its sleep ([`nap`]).
     pub naps: bool,
+    /// Whether it is a hook of its container, and which.
+    pub hook: Option<When>,
 }
 
 /// Whoever is attached to a program.
@@ -67,7 +70,11 @@ pub async fn serve(engine: Arc<Engine>, mut started: mpsc::UnboundedReceiver<Sta
         for program in programs {
             let (engine, stop) = (Arc::clone(&engine), stop.clone());
             // The host takes a hold of its own before this one goes.
-            let Ok(host) = host::exec_host(&engine, &program.key, &program.container) else { continue };
+            let Ok(host) = host::exec_host(&engine, &program.key, &program.container) else {
+                // The container has gone meanwhile; of a hook it is to be known that it is over.
+                engine.with(|w| hooks::ended(w, &program, &Exit::Code(STOPPED), ""));
+                continue;
+            };
             tokio::spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -92,7 +99,7 @@ pub async fn run(engine: Arc<Engine>, program: Program, host: host::ContainerHos
             continue;
         }
         log.end(&engine, &program);
-        engine.with(|w| finish(w, &program, &exit));
+        engine.with(|w| finish(w, &program, &exit, &log.kept));
         return exit;
     }
 }
@@ -148,7 +155,11 @@ fn runs(world: &World, program: &Program) -> bool {
     pod.and_then(|p| p.containers.get(p.index(&program.container)?)).is_some_and(|c| c.run().is_some() && c.id == program.id)
 }
 
-fn finish(world: &mut World, program: &Program, exit: &Exit) {
+fn finish(world: &mut World, program: &Program, exit: &Exit, output: &[u8]) {
+    if program.hook.is_some() {
+        hooks::ended(world, program, exit, String::from_utf8_lossy(output).trim_end());
+        return;
+    }
     if !runs(world, program) || (program.naps && *exit == Exit::Code(nap::ASLEEP)) {
         return;
     }
@@ -164,11 +175,18 @@ fn finish(world: &mut World, program: &Program, exit: &Exit) {
 #[derive(Default)]
 struct Log {
     rest: Vec<u8>,
+    /// What a hook has said: it does not stand in the container's log.
+    kept: Vec<u8>,
 }
 
 impl Log {
     fn take(&mut self, engine: &Engine, program: &Program, piece: &Output) {
         let (Output::Stdout(bytes) | Output::Stderr(bytes)) = piece;
+        if program.hook.is_some() {
+            let room = LINE_MAX.saturating_sub(self.kept.len()).min(bytes.len());
+            self.kept.extend(bytes.iter().take(room));
+            return;
+        }
         self.rest.extend_from_slice(bytes);
         let mut lines: Vec<String> = Vec::new();
         while let Some(at) = self.rest.iter().position(|b| *b == b'\n').or((self.rest.len() > LINE_MAX).then_some(LINE_MAX)) {

@@ -6,7 +6,7 @@ use super::behaviour::Behaviour;
 use super::container::{Container, Life};
 use super::metrics::SCRAPE;
 use super::model::ContainerModel;
-use super::{lifecycle, pace};
+use super::{admission, lifecycle, pace};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
@@ -107,6 +107,7 @@ pub fn second(world: &mut World) {
     for key in killed {
         lifecycle::out_of_memory(world, &key);
     }
+    admission::evict(world);
 }
 
 /// One second of one container; whether it has outgrown its memory limit.
@@ -184,6 +185,9 @@ mod tests {
             listening: Some(SimTime(0)),
             ends: None,
             stopping: false,
+            starting: None,
+            ending: None,
+            until: None,
         };
         let mut c = Container { life: Life::Running(run), ..Container::default() };
         assert!(share(&model.containers[0], &c).used < 0.01);

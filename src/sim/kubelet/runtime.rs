@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::container::Container;
-use super::model::PodModel;
+use super::container::{Container, Life};
+use super::model::{PodModel, Restart};
 use super::network::{IoFault, NetFault};
 use super::programs::Program;
 use super::volumes::Entry;
@@ -35,6 +35,12 @@ pub struct Runtime {
     pub(super) sequence: u64,
 }
 
+/// The address of a node.
+pub(crate) fn node_address(node: &str) -> Ipv4Addr {
+    let number = node.rsplit('-').next().and_then(|n| n.parse::<u8>().ok()).filter(|n| *n <= 200);
+    Ipv4Addr::new(192, 168, 64, number.map_or(10, |n| n.saturating_add(9)))
+}
+
 /// A pod on its node.
 #[derive(Debug)]
 pub struct PodRun {
@@ -54,6 +60,8 @@ pub struct PodRun {
     pub conditions: BTreeMap<&'static str, (bool, SimTime)>,
     /// When it began to end, and the grace period.
     pub terminating: Option<(SimTime, std::time::Duration)>,
+    /// Why the kubelet has given it up, in a word and a text.
+    pub failed: Option<(&'static str, String)>,
     /// Whether its status must be written.
     pub dirty: bool,
     /// The earliest wake-up that is scheduled.
@@ -106,6 +114,19 @@ impl Runtime {
         self.claims.remove(claim);
     }
 
+    /// Who has a port of a node: a pod with the node's network, or one whose port it leads to. Gives the address and port there.
+    pub fn at_node(&self, address: Ipv4Addr, port: u16) -> Option<(&Key, Ipv4Addr, u16)> {
+        let here = self.pods.iter().filter(|(_, p)| node_address(&p.model.node) == address && !p.ended());
+        here.into_iter().find_map(|(key, pod)| {
+            if pod.model.host_network {
+                let mut all = pod.model.containers.iter().zip(&pod.containers);
+                return all.any(|(m, c)| super::probe::accepts(m, c, port)).then_some((key, address, port));
+            }
+            let (_, own) = pod.model.host_ports.iter().find(|(on_node, _)| *on_node == port)?;
+            Some((key, pod.address?, *own))
+        })
+    }
+
     /// The state of a pod.
     pub fn pod(&self, key: &Key) -> Option<&PodRun> {
         self.pods.get(key)
@@ -118,10 +139,17 @@ impl Runtime {
 }
 
 impl PodRun {
-    /// Whether all its containers have ended for good.
+    /// Whether all its containers have ended for good, its sidecars too.
     pub fn ended(&self) -> bool {
-        use super::container::Life;
-        use super::model::Restart;
+        let sidecars = self.model.containers.iter().zip(&self.containers).take(self.model.init).filter(|(m, _)| m.sidecar);
+        self.done() && sidecars.into_iter().all(|(_, c)| c.run().is_none())
+    }
+
+    /// Whether its containers have ended for good; those beside them may still run.
+    pub(super) fn done(&self) -> bool {
+        if self.failed.is_some() && self.containers.iter().all(|c| c.run().is_none()) {
+            return true;
+        }
         let mut main = self.containers.iter().take(self.model.lasting).skip(self.model.init).peekable();
         let over = |c: &Container| match &c.life {
             Life::Ended(e) => match self.model.restart {
@@ -132,7 +160,13 @@ impl PodRun {
             _ => false,
         };
         let failed_init = self.model.restart == Restart::Never
-            && self.containers.iter().take(self.model.init).any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
+            && self
+                .model
+                .containers
+                .iter()
+                .zip(&self.containers)
+                .take(self.model.init)
+                .any(|(m, c)| !m.sidecar && matches!(&c.life, Life::Ended(e) if e.code != 0));
         failed_init || (main.peek().is_some() && main.all(over))
     }
 

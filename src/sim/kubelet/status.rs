@@ -5,11 +5,15 @@ use serde_json::{Value, json};
 use super::container::{Container, End, Life};
 use super::image;
 use super::model::{ContainerModel, Mount};
-use super::runtime::PodRun;
+use super::runtime::{PodRun, node_address};
+use crate::sim::controllers::object;
 use crate::sim::registry::{self, Part};
 use crate::sim::resource::Key;
 use crate::sim::time::SimTime;
 use crate::sim::world::World;
+
+/// The conditions that a kubelet writes.
+const CONDITIONS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 /// Writes the status of a pod, if it changed.
 pub(super) fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
@@ -24,15 +28,45 @@ pub(super) fn write(world: &mut World, key: &Key, pod: &mut PodRun) {
     pod.dirty = false;
 }
 
+/// Writes how a pod has ended that is gone from its node, where somebody holds the object to learn it.
+pub(super) fn write_last(world: &mut World, key: &Key, pod: &mut PodRun) {
+    let held = |p: &Value| p["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    if world.store.get(key).is_some_and(|p| held(p) && !object::ended(p)) {
+        write(world, key, pod);
+    }
+}
+
+/// What is said of the readiness gates of a pod that are not open.
+fn closed(pod: &Value) -> Vec<String> {
+    let gates = pod["spec"]["readinessGates"].as_array().into_iter().flatten().filter_map(|g| g["conditionType"].as_str());
+    let said = |kind: &str| match object::condition(&pod["status"], kind).map(|c| c["status"].as_str().unwrap_or_default()) {
+        Some("True") => None,
+        Some(other) => Some(format!("the status of pod readiness gate \"{kind}\" is not \"True\", but {other}")),
+        None => Some(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+    };
+    gates.filter_map(said).collect()
+}
+
 /// The phase of a pod.
 pub(super) fn phase(pod: &PodRun) -> &'static str {
-    if pod.ended() {
-        let failed = pod.containers.iter().take(pod.model.lasting).any(|c| matches!(&c.life, Life::Ended(e) if e.code != 0));
+    let stopped = pod.terminating.is_some() && pod.containers.iter().all(|c| c.run().is_none());
+    if pod.failed.is_some() && pod.ended() {
+        return "Failed";
+    }
+    if pod.ended() || stopped {
+        // How sidecars end does not matter.
+        let failed = |(m, c): (&std::sync::Arc<ContainerModel>, &Container)| match &c.life {
+            Life::Ended(e) => e.code != 0 && !m.sidecar,
+            // It was never begun, and now it is too late.
+            Life::Waiting { .. } => stopped && !m.sidecar,
+            Life::Running(_) => false,
+        };
+        let failed = pod.model.containers.iter().zip(&pod.containers).take(pod.model.lasting).any(failed);
         return if failed { "Failed" } else { "Succeeded" };
     }
     let inits_done = inits_done(pod);
     let mut main = pod.containers.iter().take(pod.model.lasting).skip(pod.model.init);
-    let has_run = |c: &Container| c.run().is_some() || c.last.is_some() || matches!(c.life, Life::Ended(_));
+    let has_run = |c: &Container| c.run().is_some_and(|r| r.starting.is_none()) || c.last.is_some() || matches!(c.life, Life::Ended(_));
     let begun = main.clone().any(has_run);
     let all = main.all(has_run);
     if inits_done && begun && all { "Running" } else { "Pending" }
@@ -66,14 +100,20 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         .map(|(_, (m, _))| m.name.as_str())
         .collect();
     let completed = phase == "Succeeded";
-    let ready = initialized && unready.is_empty() && phase == "Running";
-    let why = if ready {
+    let up = initialized && unready.is_empty() && phase == "Running";
+    let gates = closed(stored);
+    let ready = up && gates.is_empty();
+    let failed = phase == "Failed";
+    let why_up = if up {
         Value::Null
     } else if completed {
         json!({"reason": "PodCompleted"})
+    } else if failed {
+        json!({"reason": "PodFailed"})
     } else {
         json!({"reason": "ContainersNotReady", "message": format!("containers with unready status: [{}]", unready.join(" "))})
     };
+    let why = if up && !ready { json!({"reason": "ReadinessGatesNotReady", "message": gates.join(", ")}) } else { why_up.clone() };
     let uninitialized: Vec<&str> = pod
         .model
         .containers
@@ -91,12 +131,14 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
     let sandbox = pod.address.is_some() && !matches!(phase, "Succeeded" | "Failed");
     let generation = stored["metadata"]["generation"].as_i64();
     let bound = pod.bound;
-    let mut conditions = Vec::new();
+    // What others say of the pod stays.
+    let mut conditions: Vec<Value> = stored["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|c| !CONDITIONS.iter().any(|own| c["type"] == *own));
     for (kind, value, why) in [
         ("PodReadyToStartContainers", sandbox, &Value::Null),
         ("Initialized", initialized, &why_init),
         ("Ready", ready, &why),
-        ("ContainersReady", ready, &why),
+        ("ContainersReady", up, &why_up),
         ("PodScheduled", true, &Value::Null),
     ] {
         let start = if kind == "PodScheduled" { bound } else { now };
@@ -134,19 +176,26 @@ fn build(now: SimTime, pod: &mut PodRun, stored: &Value) -> Value {
         all
     };
     let node = stored["spec"]["nodeName"].as_str().unwrap_or_default();
-    let host = node
-        .rsplit('-')
-        .next()
-        .and_then(|n| n.parse::<u32>().ok())
-        .map_or_else(|| "192.168.64.10".to_owned(), |n| format!("192.168.64.{}", 9 + n));
+    let host = node_address(node).to_string();
     let mut status = json!({
         "phase": phase, "conditions": conditions, "hostIP": host, "hostIPs": [{"ip": host}], "startTime": bound.rfc3339(), "qosClass": pod.model.qos,
         "containerStatuses": statuses(pod.model.init, pod.model.lasting),
     });
+    if pod.failed.is_some()
+        && pod.containers.iter().all(|c| c.id.is_empty())
+        && let Some(s) = status.as_object_mut()
+    {
+        // There is nothing to say of containers that never were.
+        s.remove("containerStatuses");
+    }
+    if let Some((reason, message)) = pod.failed.as_ref().filter(|_| failed) {
+        status["reason"] = (*reason).into();
+        status["message"] = message.as_str().into();
+    }
     if let Some(g) = generation {
         status["observedGeneration"] = g.into();
     }
-    if pod.model.init > 0 {
+    if pod.model.init > 0 && status["containerStatuses"].is_array() {
         status["initContainerStatuses"] = statuses(0, pod.model.init).into();
     }
     if pod.model.containers.len() > pod.model.lasting {
@@ -174,6 +223,10 @@ fn container(m: &ContainerModel, c: &Container, init: bool, after: bool) -> Valu
                 w["message"] = message.as_str().into();
             }
             json!({"waiting": w})
+        }
+        // It counts as being made until its hook is over.
+        Life::Running(r) if r.starting.is_some() => {
+            json!({"waiting": {"reason": if init { "PodInitializing" } else { "ContainerCreating" }}})
         }
         Life::Running(r) => json!({"running": {"startedAt": r.since.rfc3339()}}),
         Life::Ended(e) => json!({"terminated": ended(e)}),

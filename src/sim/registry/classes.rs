@@ -20,7 +20,23 @@ pub(super) fn apply(world: &World, pod: &mut Value) -> Result<(), Status> {
         },
         None => world.store.list(&classes, None).map(|(_, class)| class).find(|class| class["globalDefault"] == true),
     };
+    let value = class.map_or(0, |class| class["value"].as_i64().unwrap_or(0));
+    // Zero is what those have that say nothing.
+    let from = "priority admission controller computed";
+    if let Some(given) = pod["spec"]["priority"].as_i64().filter(|p| *p != 0 && *p != value) {
+        let why = format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; {from} {value} from the given PriorityClass name"
+        );
+        return Err(super::forbidden(&pods, &name, &why));
+    }
     if let Some(class) = class {
+        let policy = class["preemptionPolicy"].as_str().unwrap_or("PreemptLowerPriority");
+        if let Some(given) = pod["spec"]["preemptionPolicy"].as_str().filter(|p| *p != policy && *p != "PreemptLowerPriority") {
+            let why = format!(
+                "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; {from} {policy} from the given PriorityClass name"
+            );
+            return Err(super::forbidden(&pods, &name, &why));
+        }
         let spec = &mut pod["spec"];
         spec["priorityClassName"] = class["metadata"]["name"].clone();
         spec["priority"] = class["value"].clone();

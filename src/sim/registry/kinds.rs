@@ -81,6 +81,8 @@ fn job(object: &mut Value, uid: &str) {
 pub(super) fn after_defaults(world: &mut World, kind: &Kind, object: &mut Value) -> Result<(), Status> {
     match (&*kind.resource.group, &*kind.resource.plural) {
         ("", "pods") => pod(world, object),
+        ("", "persistentvolumeclaims") => protect(object, "kubernetes.io/pvc-protection"),
+        ("", "persistentvolumes") => protect(object, "kubernetes.io/pv-protection"),
         ("", "services") => service(world, kind, object, None)?,
         _ => {}
     }
@@ -113,6 +115,14 @@ fn initial_status(kind: &Kind, object: &Value) -> Option<Value> {
         _ if kind.has_status() && kind.dynamic.is_none() => json!({}),
         _ => return None,
     })
+}
+
+/// Storage stays for as long as somebody uses it.
+fn protect(object: &mut Value, finalizer: &str) {
+    let finalizers = &mut object["metadata"]["finalizers"];
+    if finalizers.as_array().is_none_or(|all| all.iter().all(|f| f != finalizer)) {
+        push(finalizers, finalizer.into());
+    }
 }
 
 /// The quality-of-service class of a pod: `Guaranteed`, `Burstable` or `BestEffort`.

@@ -60,6 +60,10 @@ impl End {
     /// A pod.
     pub fn of_pod(world: &World, key: &Key, address: Ipv4Addr) -> Self {
         let pod = world.store.get(key);
+        // Policies know nothing of pods with their node's network.
+        if pod.is_some_and(|p| p["spec"]["hostNetwork"] == true) {
+            return Self::at(address);
+        }
         let labels = pod.map(|p| p["metadata"]["labels"].clone()).unwrap_or_default();
         let containers = pod.and_then(|p| p["spec"]["containers"].as_array()).into_iter().flatten();
         let ports = containers.filter_map(|c| c["ports"].as_array()).flatten();

@@ -119,6 +119,9 @@ fn locate(world: &mut World, graph: &Graph, ask: &Ask<'_>) -> Place {
     if let Some((key, _)) = world.runtime.at_address(address) {
         return Place::Pod(key.clone(), address, port);
     }
+    if let Some((key, address, port)) = world.runtime.at_node(address, port) {
+        return Place::Pod(key.clone(), address, port);
+    }
     match address.octets() {
         [10, 42 | 96, ..] => Place::Nowhere,
         [192, 168, 64, _] => Place::Refused,

@@ -154,3 +154,18 @@ fn where_starts_are_prompt_nothing_waits_for_processes() {
         assert_eq!(unharmed, soon, "a minute of work is too long for this probe, {start_up:?}: {status}");
     }
 }
+
+#[tokio::test]
+async fn containers_may_see_each_others_processes() {
+    let (engine, _, stop) = engine();
+    let key = engine.with(|w| {
+        let containers = json!([{"name": "web", "image": "nginx"}, {"name": "c", "image": "busybox", "command": ["sleep", "3600"]}]);
+        make(w, "shared", json!({"shareProcessNamespace": true, "containers": containers}))
+    });
+    let (code, text, _) = run(&engine, &key, "c", "ps | grep -c 'pause\\|nginx\\|sleep 3600' && kill -9 $(pidof nginx)").await;
+    assert_eq!((code, text.as_str()), (0, "3\n"));
+    engine.charge(Duration::from_secs(5));
+    let restarts = |e: &Arc<Engine>| e.with(|w| w.store.get(&key).unwrap()["status"]["containerStatuses"][1]["restartCount"].clone());
+    assert_eq!(restarts(&engine), 1);
+    stop.cancel();
+}

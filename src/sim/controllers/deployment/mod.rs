@@ -1,5 +1,7 @@
 //! `Deployment` controller: revisions, rolling and recreating updates, pause, progress, clean-up of old revisions.
 
+mod proportion;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +63,8 @@ pub fn reconcile(world: &mut World, key: &Key) {
     let (surge, unavailable) = if recreate { (0, desired) } else { (surge, unavailable) };
     let mut rollout = Rollout { key, deployment, desired, surge, unavailable, recreate, new, old };
     if !object::deleting(&rollout.deployment) {
-        if rollout.deployment["spec"]["paused"] == true {
-            rollout.scale_only(world);
+        if rollout.deployment["spec"]["paused"] == true || rollout.resized() {
+            rollout.resize(world);
         } else {
             rollout.proceed(world);
         }
@@ -111,16 +113,6 @@ impl Rollout<'_> {
             self.scale_down_old(world);
         }
         self.clean_up(world);
-    }
-
-    /// While paused, only the newest active set follows the number wanted.
-    fn scale_only(&mut self, world: &mut World) {
-        let desired = self.desired;
-        if let Some(new) = self.new.clone() {
-            self.new = Some(self.scale(world, &new, desired));
-        } else if let Some(i) = self.old.iter().rposition(|s| replicas(s) > 0) {
-            self.scale_old(world, i, desired);
-        }
     }
 
     fn old_pods_run(&self, world: &World) -> bool {
