@@ -41,6 +41,8 @@ kinds! {
     SLICES = "discovery.k8s.io", "endpointslices";
     /// Deployments.
     DEPLOYMENTS = "apps", "deployments";
+    /// `ReplicationController`s.
+    REPLICATION_CONTROLLERS = "", "replicationcontrollers";
     /// Replica sets.
     REPLICA_SETS = "apps", "replicasets";
     /// Stateful sets.

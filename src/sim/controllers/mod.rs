@@ -43,7 +43,7 @@ use std::time::Duration;
 pub use bootstrap::bootstrap;
 use serde_json::Value;
 
-use self::kinds::{CLAIMS, DAEMON_SETS, NODES, PODS, SERVICES};
+use self::kinds::{CLAIMS, DAEMON_SETS, JOBS, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICES, STATEFUL_SETS};
 use super::resource::Key;
 use super::store::{Change, ChangeKind};
 use super::world::{Event, World};
@@ -195,9 +195,36 @@ fn owner(world: &mut World, key: &Key, object: &Value) {
     }
 }
 
+/// Tells whoever had a pod that it has it no more, and whoever could have it that nobody has.
+fn pod_changes_hands(world: &mut World, change: &Change) {
+    let had = change.previous.as_deref().and_then(object::controller);
+    let has = object::controller(&change.object);
+    let labels = &change.object["metadata"]["labels"];
+    let same = change.previous.as_deref().is_some_and(|p| p["metadata"]["labels"] == *labels);
+    if let Some(previous) = change.previous.as_deref().filter(|_| had.is_some_and(|h| has.is_none_or(|n| n["uid"] != h["uid"]))) {
+        owner(world, &change.key, previous);
+    }
+    if has.is_some() || (same && had.is_none()) || change.kind == ChangeKind::Deleted {
+        return;
+    }
+    let mut takers = Vec::new();
+    for resource in [&*REPLICA_SETS, &*REPLICATION_CONTROLLERS, &*STATEFUL_SETS, &*DAEMON_SETS, &*JOBS] {
+        let plain = &*resource.plural == "replicationcontrollers";
+        let selects = |o: &Value| {
+            let selector = &o["spec"]["selector"];
+            selector.is_object() && if plain { object::contains_all(selector, labels) } else { object::selects(selector, labels) }
+        };
+        takers.extend(world.store.list(resource, Some(&change.key.namespace)).filter(|(_, o)| selects(o)).map(|(k, _)| k.clone()));
+    }
+    for taker in &takers {
+        enqueue(world, taker);
+    }
+}
+
 fn pod_changed(world: &mut World, change: &Change) {
     let key = &change.key;
     owner(world, key, &change.object);
+    pod_changes_hands(world, change);
     let gone = change.kind == ChangeKind::Deleted;
     let labels_then = change.previous.as_ref().map_or(&Value::Null, |p| &p["metadata"]["labels"]);
     let labels = &change.object["metadata"]["labels"];

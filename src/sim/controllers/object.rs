@@ -125,14 +125,19 @@ pub fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
     status["conditions"].as_array()?.iter().find(|c| c["type"] == kind)
 }
 
-/// Pods of `owner`, and those that its selector matches and nobody controls (which it adopts), in name order.
+/// Pods of `owner`, and those that its selector matches and nobody controls (which it adopts), in name order. It lets go of those that
+/// it no longer selects.
 pub fn owned(world: &mut World, dependents: &Resource, owner_key: &Key, owner: &Value) -> Vec<(Key, Arc<Value>)> {
     let id = uid(owner).to_owned();
     let mut out = Vec::new();
-    let mut orphans = Vec::new();
+    let (mut orphans, mut strangers) = (Vec::new(), Vec::new());
     let selector = &owner["spec"]["selector"];
     for (k, o) in world.store.list(dependents, Some(&owner_key.namespace)) {
         if controlled_by(o, &id) {
+            if selector.is_object() && !selects(selector, &o["metadata"]["labels"]) && !deleting(owner) {
+                strangers.push((k.clone(), Arc::clone(o)));
+                continue;
+            }
             out.push((k.clone(), Arc::clone(o)));
         } else if controller(o).is_none()
             && !deleting(o)
@@ -142,6 +147,16 @@ pub fn owned(world: &mut World, dependents: &Resource, owner_key: &Key, owner: &
         {
             orphans.push((k.clone(), Arc::clone(o)));
         }
+    }
+    for (k, o) in strangers {
+        let mut new = (*o).clone();
+        if let Some(owners) = new["metadata"]["ownerReferences"].as_array_mut() {
+            owners.retain(|r| r["uid"] != id.as_str());
+        }
+        // No job counts it any more.
+        drop_finalizer(&mut new, super::job::TRACKING);
+        // Gone already is as good.
+        let _gone = crate::sim::registry::update(world, &k, new, crate::sim::registry::Part::Main);
     }
     for (k, o) in orphans {
         let mut new = (*o).clone();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, EVENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS};
+use super::kinds::{CONFIG_MAPS, DEPLOYMENTS, EVENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICE_ACCOUNTS};
 use super::object;
 use super::tests::{NS, advance, deploy, deployment, edit, get, pods, with, world};
 use crate::sim::SimConfig;
@@ -375,4 +375,39 @@ fn revisions_of_two_sets_of_one_name_do_not_meet() {
         w.store.list(&revisions, Some(NS)).map(|(_, r)| r["metadata"]["ownerReferences"][0]["kind"].as_str().unwrap().to_owned()).collect();
     owners.sort();
     assert_eq!(owners, ["DaemonSet", "StatefulSet"]);
+}
+
+#[test]
+fn pods_change_hands_with_their_labels() {
+    let mut w = world();
+    let (sets, controllers) = (&*REPLICA_SETS, &*REPLICATION_CONTROLLERS);
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+    for (resource, selector) in [(sets, json!({"matchLabels": {"app": "web"}})), (controllers, json!({"app": "web"}))] {
+        let spec = json!({"replicas": 1, "selector": selector, "template": template});
+        registry::create(&mut w, resource, NS, json!({"metadata": {"name": "r"}, "spec": spec})).unwrap();
+        w.settle();
+        advance(&mut w, 5.0);
+        let (key, pod) = pods(&w, "web").remove(0);
+        // An orphan of the same labels is taken back at once.
+        let mut orphan = (*pod).clone();
+        orphan["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+        registry::update(&mut w, &key, orphan, Part::Main).unwrap();
+        w.settle();
+        advance(&mut w, 1.0);
+        let taken = w.store.get(&key).unwrap().clone();
+        assert_eq!(taken["metadata"]["ownerReferences"], pod["metadata"]["ownerReferences"], "{resource:?}");
+        // One of other labels is let go, and another one made.
+        let mut other = (*taken).clone();
+        other["metadata"]["labels"]["app"] = "other".into();
+        registry::update(&mut w, &key, other, Part::Main).unwrap();
+        w.settle();
+        advance(&mut w, 1.0);
+        let free = w.store.get(&key).unwrap().clone();
+        assert!(object::controller(&free).is_none(), "{resource:?}: {:#}", free["metadata"]);
+        assert_eq!(pods(&w, "web").len(), 1, "{resource:?}");
+        registry::delete(&mut w, &Key::new(resource, NS, "r"), &DeleteOptions::default()).unwrap();
+        w.settle();
+        advance(&mut w, 60.0);
+        assert!(pods(&w, "web").is_empty() && w.store.get(&key).is_some());
+    }
 }

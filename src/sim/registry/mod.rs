@@ -266,6 +266,9 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
         Part::Status => {
             let mut new = (*old).clone();
             new["status"] = object["status"].clone();
+            if kind.dynamic.is_none() {
+                status_metadata(&kind, &object, &mut new);
+            }
             new
         }
     };
@@ -327,6 +330,24 @@ fn finalizers(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
             ),
             field: "metadata.finalizers".into(),
         });
+    }
+}
+
+/// What a write to the status of a built-in kind changes beside it: most of the metadata, as the real strategies leave it.
+fn status_metadata(kind: &Kind, object: &Value, new: &mut Value) {
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let kept = matches!((kind.kind.as_str(), field), ("Deployment", "labels") | ("Pod", "ownerReferences"));
+        if kept || !object["metadata"].is_object() {
+            continue;
+        }
+        match object["metadata"].get(field) {
+            Some(value) if !value.is_null() => new["metadata"][field] = value.clone(),
+            _ => {
+                if let Some(m) = new["metadata"].as_object_mut() {
+                    m.remove(field);
+                }
+            }
+        }
     }
 }
 

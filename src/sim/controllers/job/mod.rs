@@ -29,7 +29,7 @@ use crate::sim::world::{Event, World};
 const SELF: Source<'static> = Source { component: "job-controller", host: "" };
 
 /// Holds pods until they have been counted.
-const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+pub(super) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 
 /// What the controller remembers of each job beside its status.
 #[derive(Debug, Default)]
