@@ -109,7 +109,7 @@ where
     Ok(upgrade.on_upgrade(move |socket| async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = converse(Talk::Socket { socket, plain }, wish, run) => {}
+            () = converse(Talk::Socket { socket: Box::new(socket), plain }, wish, run) => {}
         }
     }))
 }

@@ -36,7 +36,7 @@ pub(super) enum Said {
 /// A conversation.
 pub(super) enum Talk {
     /// Over a WebSocket; `plain`: in the first version of the protocol, which has no `Status`.
-    Socket { socket: WebSocket, plain: bool },
+    Socket { socket: Box<WebSocket>, plain: bool },
     /// Over SPDY.
     Streams(Box<Channels>),
 }

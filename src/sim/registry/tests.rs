@@ -170,3 +170,24 @@ fn pods_name_classes_that_exist() {
     let made = create(&mut w, &pods, "demo", pod("priorityClassName", "system-cluster-critical")).unwrap();
     assert_eq!(made["spec"]["priority"], 2_000_000_000);
 }
+
+#[test]
+fn a_status_is_written_with_its_metadata() {
+    let mut w = world();
+    let ingresses = Resource::new("networking.k8s.io", "ingresses");
+    let ingress = json!({"metadata": {"name": "i"}, "spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}});
+    for (resource, object, keeps) in [(ingresses, ingress, ""), (deployments(), deployment(), "labels")] {
+        create(&mut w, &resource, "demo", object).unwrap();
+        let name = if keeps.is_empty() { "i" } else { "web" };
+        let key = Key::new(&resource, "demo", name);
+        let mut new = (**w.store.get(&key).unwrap()).clone();
+        new["metadata"]["annotations"] = json!({"a": "1"});
+        new["metadata"]["labels"] = json!({"l": "1"});
+        new["spec"] = json!({});
+        update(&mut w, &key, new, Part::Status).unwrap();
+        let stored = w.store.get(&key).unwrap();
+        assert_eq!(stored["metadata"]["annotations"]["a"], "1", "{name}");
+        assert_eq!(stored["metadata"]["labels"]["l"] == "1", keeps.is_empty(), "{name}");
+        assert_ne!(stored["spec"], json!({}), "{name}");
+    }
+}

@@ -16,6 +16,7 @@ use super::swagger_protobuf as protobuf;
 
 const TITLE: &str = "Kubernetes";
 const VERSION: &str = "v1.36.0";
+const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
 const V3: &str = "#/components/schemas/";
 const V2: &str = "#/definitions/";
 /// Keywords that version 2 does not have.
@@ -90,7 +91,11 @@ impl Parts {
     fn add(&mut self, document: &Value) {
         let schemas = document["components"]["schemas"].as_object();
         for (name, found) in schemas.into_iter().flatten().filter(|(name, _)| self.names.insert((*name).clone())) {
-            let found = schema(found);
+            let mut found = schema(found);
+            // Of a kind that takes any fields nothing is told but that it is an object.
+            if let Some(fields) = found.as_object_mut().filter(|f| f.get(OPEN).is_some_and(|open| *open == true)) {
+                fields.remove(OPEN);
+            }
             write_field(&mut self.definitions, name, &found);
             self.messages.extend(protobuf::definition(name, &found));
         }
@@ -226,7 +231,9 @@ mod tests {
             "components": {"schemas": {"io.x.v1.Widget": {"type": "object", "properties": {
                 "oneOf": {"type": "string", "nullable": true}, "size": {"oneOf": [{"type": "string"}, {"type": "integer"}]}}}}},
         });
-        let document: Value = serde_json::from_slice(&swagger(&[widget])).unwrap();
+        let open = json!({"components": {"schemas": {"io.x.v1.Open": {"type": "object", (OPEN): true}}}});
+        let document: Value = serde_json::from_slice(&swagger(&[widget, open])).unwrap();
+        assert_eq!(document["definitions"]["io.x.v1.Open"], json!({"type": "object"}));
         let definitions = document["definitions"].as_object().unwrap();
         for piece in document.to_string().split("\"$ref\":\"").skip(1) {
             let name = piece.split('"').next().unwrap().strip_prefix(V2).expect("a reference to a definition");

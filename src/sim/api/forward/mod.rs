@@ -2,7 +2,7 @@
 //!
 //! `v4.channel.k8s.io`: channel 2i carries the data of the i-th port asked for and channel 2i+1 its error; both begin with
 //! the port's number. `SPDY/3.1+portforward.k8s.io`, which kubectl speaks: SPDY frames in binary messages, two streams
-//! (error and data) for each connection. Clients from before WebSockets have the same frames on a connection of their own.
+//! (error and data) for each connection. Older clients have the same frames on a connection of their own.
 
 mod connection;
 mod tunnel;
@@ -99,7 +99,7 @@ pub(super) async fn open(
         tokio::select! {
             () = stop.cancelled() => {}
             () = async {
-                if tunnelled { tunnel::run(Wire::Socket(socket), engine, key).await } else { channels(socket, engine, key, &ports).await }
+                if tunnelled { tunnel::run(Wire::Socket(Box::new(socket)), engine, key).await } else { channels(socket, engine, key, &ports).await }
             } => {}
         }
     }))

@@ -30,7 +30,7 @@ struct Tunnel {
 /// Where frames come from and go to.
 pub(super) enum Wire {
     /// Messages of a WebSocket.
-    Socket(WebSocket),
+    Socket(Box<WebSocket>),
     /// A connection that speaks nothing else.
     Line(Line),
 }

@@ -9,7 +9,7 @@ use crate::sim::api::talk::Said;
 
 /// How long a client may take to open its streams.
 const OPENING: Duration = Duration::from_secs(30);
-/// The streams' types, by the number of their channel in WebSockets.
+/// The streams' types, by the number of their channel in [`super::super::talk`].
 const TYPES: [&str; 5] = ["stdin", "stdout", "stderr", "error", "resize"];
 
 /// The streams of one client.

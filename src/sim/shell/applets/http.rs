@@ -375,16 +375,15 @@ async fn asked<H: Host>(p: &mut Process<H>, options: &Options, method: String, t
     }
     let mut pieces = Vec::new();
     for given in options.all('d') {
-        pieces.push(match given.strip_prefix('@') {
-            None => given.clone().into_bytes(),
-            Some(file) => match p.read_input(file).await {
-                Ok(bytes) => bytes,
-                Err(_) => {
-                    p.raw_error("curl: option -d: error encountered when reading a file\n");
-                    return Err(26);
-                }
-            },
-        });
+        let Some(file) = given.strip_prefix('@') else {
+            pieces.push(given.clone().into_bytes());
+            continue;
+        };
+        let Ok(bytes) = p.read_input(file).await else {
+            p.raw_error("curl: option -d: error encountered when reading a file\n");
+            return Err(26);
+        };
+        pieces.push(bytes);
     }
     let mut headers: Vec<(String, String)> = options.all('H').iter().filter_map(|h| header(h)).collect();
     let has = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
