@@ -78,7 +78,8 @@ impl<'a> Placement<'a> {
     pub(super) fn obstacle(&self, node: &'a Value) -> Option<&'static str> {
         let name = object::name(node);
         let wanted = ports(self.pod);
-        if self.placed.iter().filter(|(at, _)| *at == name).any(|(_, p)| ports(p).iter().any(|port| wanted.contains(port))) {
+        let taken = |port: &Port<'_>| wanted.iter().any(|w| collide(port, w));
+        if self.placed.iter().filter(|(at, _)| *at == name).any(|(_, p)| ports(p).iter().any(taken)) {
             return Some("node(s) didn't have free ports for the requested pod ports");
         }
         if let Some(why) = self.spread(node) {
@@ -176,11 +177,23 @@ pub(super) fn same_domain(term: &Value, a: &Value, b: &Value) -> bool {
     !domain(term, a).is_null() && domain(term, a) == domain(term, b)
 }
 
-/// The ports of its node that a pod takes, with their protocols.
-fn ports(pod: &Value) -> Vec<(u64, &str)> {
+/// A port of a node: its number, protocol and address, which is empty for all of the node's.
+type Port<'a> = (u64, &'a str, &'a str);
+
+/// Whether two pods cannot have these ports on one node.
+fn collide(a: &Port<'_>, b: &Port<'_>) -> bool {
+    (a.0, a.1) == (b.0, b.1) && (a.2 == b.2 || a.2.is_empty() || b.2.is_empty())
+}
+
+/// The ports of its node that a pod takes.
+fn ports(pod: &Value) -> Vec<Port<'_>> {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let all = containers.filter_map(|c| c["ports"].as_array()).flatten();
-    all.filter_map(|p| Some((p["hostPort"].as_u64().filter(|n| *n > 0)?, p["protocol"].as_str().unwrap_or("TCP")))).collect()
+    all.filter_map(|p| {
+        let address = p["hostIP"].as_str().filter(|a| *a != "0.0.0.0").unwrap_or_default();
+        Some((p["hostPort"].as_u64().filter(|n| *n > 0)?, p["protocol"].as_str().unwrap_or("TCP"), address))
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -249,5 +262,18 @@ mod tests {
         let port = || json!({"containers": [{"name": "c", "image": "nginx", "ports": [{"containerPort": 80, "hostPort": 8080}]}]});
         assert!((0..3).all(|i| pod(&mut w, &format!("h-{i}"), port()).is_ok()));
         assert!(pod(&mut w, "h-3", port()).unwrap_err().contains("3 node(s) didn't have free ports for the requested pod ports"));
+        let at = |ip: &str, protocol: &str| {
+            json!({"nodeSelector": {"kubernetes.io/hostname": "node-1"}, "containers": [{"name": "c", "image": "nginx",
+                "ports": [{"containerPort": 80, "hostPort": 9090, "hostIP": ip, "protocol": protocol}]}]})
+        };
+        for (name, ip, protocol, room) in [
+            ("i-0", "127.0.0.1", "TCP", true),
+            ("i-1", "10.0.0.1", "TCP", true),
+            ("i-2", "127.0.0.1", "UDP", true),
+            ("i-3", "10.0.0.1", "TCP", false),
+            ("i-4", "0.0.0.0", "TCP", false),
+        ] {
+            assert_eq!(pod(&mut w, name, at(ip, protocol)).is_ok(), room, "{name}");
+        }
     }
 }

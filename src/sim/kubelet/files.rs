@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::ContainerModel;
 use super::runtime::PodRun;
 use super::volumes::{self, View};
-use super::{image, node_files};
+use super::{environment, image, node_files};
 use crate::sim::controllers::kinds::CLAIMS;
 use crate::sim::resource::Key;
 use crate::sim::shell::files::{Content, FileError, Files, Kind, absolute};
@@ -86,11 +86,13 @@ fn prepare(world: &mut World, key: &Key, pod: &mut PodRun, i: usize) {
     if let Some((path, page)) = image::own_file(&run_image) {
         files.put(path, page.as_bytes(), 0o644);
     }
+    let known = environment::environment(&world.store, key, pod, &model);
     for mount in &model.mounts {
         let Some(volume) = pod.model.volumes.get(&mount.volume).cloned() else { continue };
         let made = made(world, key, pod, &mount.volume);
         let read_only = mount.read_only || made;
-        let sub = mount.sub_path.as_deref().unwrap_or_default().trim_matches('/');
+        let expanded = mount.sub_path_expr.as_deref().map(|e| environment::expand(e, &known));
+        let sub = expanded.as_deref().or(mount.sub_path.as_deref()).unwrap_or_default().trim_matches('/');
         if made && !sub.is_empty() {
             // A file that is mounted by itself stays as it was.
             if let Some(entry) = pod.laid.get(&mount.volume).into_iter().flatten().find(|e| e.path == sub) {

@@ -94,6 +94,22 @@ fn root(model: &ContainerModel, pod: &str) -> Option<String> {
     }
 }
 
+/// What is wrong with a directory of a volume that a container's variables name.
+fn wrong_sub_path(model: &ContainerModel, known: &[(String, String)]) -> Option<String> {
+    model.mounts.iter().filter_map(|m| m.sub_path_expr.as_deref()).find_map(|expression| {
+        let path = environment::expand(expression, known);
+        if let Some((name, _)) = path.split_once("$(").and_then(|(_, rest)| rest.split_once(')')) {
+            Some(format!("missing value for {name:?}"))
+        } else if path.starts_with('/') {
+            Some(format!("error SubPath `{path}` must not be an absolute path"))
+        } else if path.split('/').any(|part| part == "..") {
+            Some(format!("unable to provision SubPath `{path}`: must not contain '..'"))
+        } else {
+            None
+        }
+    })
+}
+
 /// Says which of a pod's secrets for pulling images are not there.
 fn lacking_secrets(world: &mut World, key: &Key, node: &str) {
     let Some(pod) = world.store.get(key) else { return };
@@ -119,7 +135,10 @@ pub(super) fn start(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, ag
         return;
     }
     let pod_id = format!("{}_{}({})", key.name, key.namespace, pod.uid);
-    if let Some(why) = root(&model, &pod_id).or_else(|| environment::missing(&world.store, &key.namespace, &model)) {
+    if let Some(why) = root(&model, &pod_id)
+        .or_else(|| environment::missing(&world.store, &key.namespace, &model))
+        .or_else(|| wrong_sub_path(&model, &known))
+    {
         // The kubelet looks again with each sync of the pod.
         if !matches!(c.life, Life::Waiting { reason: "CreateContainerConfigError", .. }) {
             tell(world, key, &node, Report::warning("Failed", format!("Error: {why}")).about(&model.name));

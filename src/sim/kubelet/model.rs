@@ -119,6 +119,8 @@ pub struct Mount {
     pub path: String,
     /// Only this file or directory of it.
     pub sub_path: Option<String>,
+    /// The same with variables of the container in it.
+    pub sub_path_expr: Option<String>,
     /// Whether it is mounted read-only.
     pub read_only: bool,
 }
@@ -274,6 +276,7 @@ impl ContainerModel {
                         volume: m["name"].as_str()?.to_owned(),
                         path: m["mountPath"].as_str()?.trim_end_matches('/').to_owned(),
                         sub_path: m["subPath"].as_str().filter(|s| !s.is_empty()).map(str::to_owned),
+                        sub_path_expr: m["subPathExpr"].as_str().filter(|s| !s.is_empty()).map(str::to_owned),
                         read_only: m["readOnly"] == true,
                     })
                 })

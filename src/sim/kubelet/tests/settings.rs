@@ -123,6 +123,28 @@ fn pods_of_ones_own_are_looked_at_when_they_say() {
 }
 
 #[test]
+fn variables_name_directories_of_volumes() {
+    let mut w = world();
+    let pod = |value: &str, expression: &str| {
+        json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [{"name": "c", "image": "nginx", "env": [{"name": "A", "value": value}],
+            "volumeMounts": [{"name": "v", "mountPath": "/all"}, {"name": "v", "mountPath": "/one", "subPathExpr": expression}]}]})
+    };
+    for (name, value, expression, why) in [
+        ("a", "/abs", "$(A)", "error SubPath `/abs` must not be an absolute path"),
+        ("b", "..", "x/$(A)", "unable to provision SubPath `x/..`: must not contain '..'"),
+        ("c", "", "$(B)", "missing value for \"B\""),
+    ] {
+        make(&mut w, name, pod(value, expression));
+        let said = waiting(&w, name);
+        assert_eq!((&said["reason"], &said["message"]), (&json!("CreateContainerConfigError"), &json!(why)));
+    }
+    let key = make(&mut w, "d", pod("mine", "x/$(A)"));
+    let files = super::super::files::of(&mut w, &key, "c").unwrap();
+    files.write("/one/f", &crate::sim::shell::files::Content { head: b"text".to_vec(), zeros: 0 }, false).unwrap();
+    assert_eq!(files.read("/all/x/mine/f").unwrap().bytes(9), b"text");
+}
+
+#[test]
 fn commands_have_their_variables() {
     let mut w = world();
     let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox", "env": [{"name": "A", "value": "one"}],
