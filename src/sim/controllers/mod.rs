@@ -20,7 +20,7 @@ mod measuring;
 pub mod namespace;
 mod nodes;
 pub mod object;
-mod placement;
+pub(super) mod placement;
 pub(super) mod preemption;
 mod preference;
 pub mod quota;

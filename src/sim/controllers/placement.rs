@@ -185,6 +185,16 @@ fn collide(a: &Port<'_>, b: &Port<'_>) -> bool {
     (a.0, a.1) == (b.0, b.1) && (a.2 == b.2 || a.2.is_empty() || b.2.is_empty())
 }
 
+/// Whether a pod on a node has taken a port that another one wants there.
+pub(in crate::sim) fn lacks_ports(world: &World, pod: &Value, node: &str) -> bool {
+    let wanted = ports(pod);
+    let others = || world.store.list(&PODS, None).filter(|(_, p)| p["spec"]["nodeName"] == node && !object::ended(p));
+    !wanted.is_empty()
+        && others()
+            .filter(|(_, p)| p["metadata"]["uid"] != pod["metadata"]["uid"])
+            .any(|(_, p)| ports(p).iter().any(|port| wanted.iter().any(|w| collide(port, w))))
+}
+
 /// The ports of its node that a pod takes.
 fn ports(pod: &Value) -> Vec<Port<'_>> {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();

@@ -9,7 +9,7 @@ use super::runtime::PodRun;
 use super::{quantity, stop};
 use crate::sim::controllers::events::Report;
 use crate::sim::controllers::kinds::NODES;
-use crate::sim::controllers::{object, preemption, scheduler};
+use crate::sim::controllers::{object, placement, preemption, scheduler};
 use crate::sim::resource::Key;
 use crate::sim::world::World;
 
@@ -23,6 +23,10 @@ pub(super) fn refusal(world: &World, pod: &Value) -> Option<(&'static str, Strin
     let node = world.store.get(&Key::new(&NODES, "", name))?;
     if object::ended(pod) {
         return None;
+    }
+    if placement::lacks_ports(world, pod, name) {
+        let text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        return Some(("NodePorts", text.to_owned()));
     }
     let (cpu, memory, pods) = world.runtime.requested().get(name).copied().unwrap_or_default();
     let (more_cpu, more_memory) = scheduler::requests(pod);
@@ -141,6 +145,20 @@ mod tests {
         assert_eq!((&s["phase"], &s["reason"]), (&json!("Failed"), &json!("DeadlineExceeded")), "{s:#}");
         assert!(s["containerStatuses"][0]["state"]["terminated"].is_object());
         assert!(w.store.list(&EVENTS, Some(NS)).any(|(_, e)| e["reason"] == "DeadlineExceeded"));
+    }
+
+    #[test]
+    fn a_port_of_a_node_is_taken_once() {
+        let mut w = world();
+        let spec = json!({"nodeName": "node-1", "containers": [{"name": "c", "image": "nginx", "ports": [{"containerPort": 80, "hostPort": 9090}]}]});
+        let (first, second) = (make(&mut w, "a", &spec), make(&mut w, "b", &spec));
+        assert_eq!(status(&w, &first)["phase"], "Running");
+        let s = status(&w, &second);
+        assert_eq!((&s["phase"], &s["reason"]), (&json!("Failed"), &json!("NodePorts")), "{s:#}");
+        assert_eq!(
+            s["message"],
+            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+        );
     }
 
     #[test]

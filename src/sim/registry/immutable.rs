@@ -30,6 +30,15 @@ pub(super) fn check(kind: &Kind, old: &Value, new: &Value, resize: bool) -> Vec<
             message: format!("Invalid value: {}: field is immutable", new["type"]),
             field: "type".into(),
         }),
+        ("scheduling.k8s.io", "priorityclasses") => {
+            if old["value"] != new["value"] {
+                causes.push(forbidden("value", "may not be changed in an update."));
+            }
+            if old["preemptionPolicy"] != new["preemptionPolicy"] {
+                let message = format!("Invalid value: {}: field is immutable", new["preemptionPolicy"]);
+                causes.push(Cause { reason: "FieldValueInvalid", message, field: "preemptionPolicy".into() });
+            }
+        }
         ("", "persistentvolumeclaims") => {
             let rest = |v: &Value| {
                 let mut spec: Map<String, Value> = v["spec"].as_object().cloned().unwrap_or_default();

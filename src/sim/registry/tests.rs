@@ -191,3 +191,18 @@ fn a_status_is_written_with_its_metadata() {
         assert_ne!(stored["spec"], json!({}), "{name}");
     }
 }
+
+#[test]
+fn the_value_of_a_priority_class_stays() {
+    let mut w = world();
+    let classes = Resource::new("scheduling.k8s.io", "priorityclasses");
+    create(&mut w, &classes, "", json!({"metadata": {"name": "high"}, "value": 5})).unwrap();
+    let key = Key::new(&classes, "", "high");
+    let mut new = (**w.store.get(&key).unwrap()).clone();
+    new["description"] = "words".into();
+    update(&mut w, &key, new, Part::Main).unwrap();
+    let mut new = (**w.store.get(&key).unwrap()).clone();
+    new["value"] = 6.into();
+    let refused = update(&mut w, &key, new, Part::Main).unwrap_err();
+    assert_eq!(refused.message, "PriorityClass.scheduling.k8s.io \"high\" is invalid: value: Forbidden: may not be changed in an update.");
+}
