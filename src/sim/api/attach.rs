@@ -74,7 +74,7 @@ async fn follow(engine: &Arc<Engine>, key: &Key, container: &str, out: &mpsc::Se
             let lines = kubelet::logs(w, key, container, false).unwrap_or_default();
             let fresh = usize::try_from(written.saturating_sub(seen)).unwrap_or(usize::MAX).min(lines.len());
             seen = written;
-            let text = lines.iter().skip(lines.len() - fresh).fold(String::new(), |text, l| text + &l.text + "\n");
+            let text = lines.iter().skip(lines.len() - fresh).fold(String::new(), |text, l| text + &l.text + l.end());
             Some((id, text))
         });
         let Some((_, text)) = news else { return };

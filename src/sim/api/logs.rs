@@ -37,7 +37,7 @@ impl Style {
                 out.extend_from_slice(l.at.timestamp().strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string().as_bytes());
             }
             out.extend_from_slice(l.text.as_bytes());
-            out.push(b'\n');
+            out.extend_from_slice(l.end().as_bytes());
         }
         out
     }
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn lines_may_carry_their_time() {
-        let lines = [LogLine { at: SimTime(1500), text: "hello".into() }];
+        let lines = [LogLine { at: SimTime(1500), text: "hello".into(), whole: true }];
         assert_eq!(Style { timestamps: true }.text(&lines), b"2026-01-01T00:00:01.500000000Z hello\n");
         assert_eq!(Style { timestamps: false }.text(&lines), b"hello\n");
     }

@@ -147,7 +147,8 @@ fn supported(kind: &Kind, path: &str) -> bool {
         ("", "services") => matches!(path, "spec.clusterIP" | "spec.type"),
         ("", "replicationcontrollers") | ("apps", "replicasets") => path == "status.replicas",
         ("batch", "jobs") => path == "status.successful",
-        _ => false,
+        ("certificates.k8s.io", "certificatesigningrequests") => path == "spec.signerName",
+        _ => kind.dynamic.as_ref().is_some_and(|d| d.selectable.iter().any(|s| s.strip_prefix('.') == Some(path))),
     }
 }
 

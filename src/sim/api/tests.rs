@@ -535,6 +535,7 @@ async fn kinds_that_clients_define_are_served() {
         "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
         "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
             "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+            "selectableFields": [{"jsonPath": ".spec.color"}],
             "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]}]}});
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let (code, made) = c.post(definitions, &definition).await;
@@ -555,6 +556,10 @@ async fn kinds_that_clients_define_are_served() {
     assert_eq!(made.get("status"), None, "nobody has written one, and an empty one would lack a field");
     let (code, refused) = c.post(&format!("{widgets}?fieldValidation=Strict"), &widget(json!({"size": 3, "sise": 1}))).await;
     assert_eq!((code, &refused["message"]), (400, &json!("strict decoding error: unknown field \"spec.sise\"")));
+    for (selector, code, found) in [("spec.color%3Dred", 200, 1), ("spec.color%3Dblue", 200, 0), ("spec.size%3D3", 400, 0)] {
+        let (status, list) = c.get(&format!("{widgets}?fieldSelector={selector}")).await;
+        assert_eq!((status, list["items"].as_array().map_or(0, Vec::len)), (code, found), "{selector}");
+    }
     let one = format!("{widgets}/w");
     let (_, patched) = c.patch(&format!("{one}/status"), MERGE, &json!({"status": {"replicas": 2}, "spec": {"size": 9}})).await;
     assert_eq!((&patched["status"], &patched["spec"]["size"]), (&json!({"replicas": 2}), &json!(3)));

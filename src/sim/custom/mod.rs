@@ -27,6 +27,8 @@ pub struct Dynamic {
     pub schema: Value,
     /// Columns of tables with their paths.
     pub columns: Vec<(Column, String)>,
+    /// Paths that field selectors may name.
+    pub selectable: Vec<String>,
     /// Whether this is the version in which objects are kept.
     pub storage: bool,
 }
@@ -132,6 +134,13 @@ fn kind(group: &str, spec: &Value, version: &Value) -> Kind {
         dynamic: Some(Dynamic {
             schema: version["schema"]["openAPIV3Schema"].clone(),
             columns: columns(version),
+            selectable: version["selectableFields"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|f| f["jsonPath"].as_str())
+                .map(str::to_owned)
+                .collect(),
             storage: version["storage"] == true,
         }),
         kind,

@@ -197,11 +197,20 @@ impl Container {
 
     /// Adds a line to the log.
     pub fn write(&mut self, at: SimTime, text: impl Into<String>) {
+        self.put(LogLine { at, text: text.into(), whole: true });
+    }
+
+    /// Adds the end of the log, which is no whole line.
+    pub fn write_rest(&mut self, at: SimTime, text: impl Into<String>) {
+        self.put(LogLine { at, text: text.into(), whole: false });
+    }
+
+    fn put(&mut self, line: LogLine) {
         if self.log.len() == LOG_LINES {
             self.log.pop_front();
         }
         self.written += 1;
-        self.log.push_back(LogLine { at, text: text.into() });
+        self.log.push_back(line);
     }
 
     /// CPU workers that stress it, and the cores they ask for.

@@ -386,8 +386,7 @@ pub(super) fn finish(world: &World, pod: &mut PodRun, i: usize, code: i32, reaso
 
 /// The end of a log: at most 80 lines and 2 KiB.
 fn last_words(c: &Container) -> String {
-    let lines: Vec<&str> = c.log.iter().rev().take(80).map(|l| l.text.as_str()).collect();
-    let text: String = lines.iter().rev().flat_map(|l| [*l, "\n"]).collect();
+    let text: String = c.log.iter().skip(c.log.len().saturating_sub(80)).flat_map(|l| [l.text.as_str(), l.end()]).collect();
     let mut from = text.len().saturating_sub(2048);
     while !text.is_char_boundary(from) {
         from += 1;

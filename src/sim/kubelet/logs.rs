@@ -14,6 +14,15 @@ pub struct LogLine {
     pub at: SimTime,
     /// The text, without newline.
     pub text: String,
+    /// Whether it ends with one.
+    pub whole: bool,
+}
+
+impl LogLine {
+    /// What stands at its end.
+    pub fn end(&self) -> &'static str {
+        if self.whole { "\n" } else { "" }
+    }
 }
 
 /// The log of a container of a pod, of its current run or of the run before.

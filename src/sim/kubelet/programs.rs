@@ -8,11 +8,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::container::Container;
 use super::hooks::When;
 use super::{hooks, host, image, lifecycle, nap};
 use crate::sim::clock::Hold;
 use crate::sim::resource::Key;
 use crate::sim::shell::{self, Exit, Output, Terminal};
+use crate::sim::time::SimTime;
 use crate::sim::world::{Engine, World};
 
 /// How many pieces of output may wait.
@@ -198,8 +200,8 @@ impl Log {
 
     fn end(&mut self, engine: &Engine, program: &Program) {
         if !self.rest.is_empty() {
-            let line = String::from_utf8_lossy(&std::mem::take(&mut self.rest)).into_owned();
-            write(engine, program, vec![line]);
+            let rest = String::from_utf8_lossy(&std::mem::take(&mut self.rest)).into_owned();
+            with_container(engine, program, |c, now| c.write_rest(now, rest));
         }
     }
 }
@@ -208,14 +210,17 @@ fn write(engine: &Engine, program: &Program, lines: Vec<String>) {
     if lines.is_empty() {
         return;
     }
+    with_container(engine, program, |c, now| lines.into_iter().for_each(|line| c.write(now, line)));
+}
+
+/// Does something to a program's container, if that still runs it.
+fn with_container(engine: &Engine, program: &Program, f: impl FnOnce(&mut Container, SimTime)) {
     engine.with(|w| {
         let now = w.now;
         let Some(pod) = w.runtime.pods.get_mut(&program.key) else { return };
         let Some(i) = pod.index(&program.container) else { return };
         if let Some(c) = pod.containers.get_mut(i).filter(|c| c.id == program.id) {
-            for line in lines {
-                c.write(now, line);
-            }
+            f(c, now);
         }
     });
 }
