@@ -84,6 +84,8 @@ pub(super) fn begin(world: &mut World, key: &Key, model: &ContainerModel, id: &s
         Hook::Exec(command) => match understand(command).filter(|_| !world.config.programs || only_sleeps(command)) {
             Some(Behaviour::Sleep(Some(time))) => Pending::Until(now.after(time), None),
             Some(Behaviour::Exit(code, _)) => Pending::Until(now, (code != 0).then(|| exited(command, code, ""))),
+            // They are not modelled, and do what they are for at once.
+            _ if own_programs(model, command) => Pending::Until(if when == When::PreStop { now.after(sleeps(command)) } else { now }, None),
             _ if world.config.programs => {
                 world.runtime.started.push(Program {
                     key: key.clone(),
@@ -100,6 +102,13 @@ pub(super) fn begin(world: &mut World, key: &Key, model: &ContainerModel, id: &s
             _ => Pending::Until(now.after(sleeps(command)), None),
         },
     })
+}
+
+/// Whether a command names programs that only this image has.
+fn own_programs(model: &ContainerModel, command: &[String]) -> bool {
+    let own = model.profile().map(|p| p.programs.as_slice()).unwrap_or_default();
+    let words = command.iter().flat_map(|text| text.split(|c: char| !(c.is_alphanumeric() || "._-".contains(c))));
+    words.filter(|w| !w.is_empty()).any(|w| own.iter().any(|o| o == w))
 }
 
 /// Whether a command does nothing but sleep: no shell is needed for that, nor one of its timers.
