@@ -84,7 +84,7 @@ mod tests {
     fn prompts_are_those_of_the_shells() {
         assert_eq!(expand(default("sh", true), "web-1", "/", "/root"), "/ # ");
         assert_eq!(expand(default("/bin/sh", false), "web-1", "/tmp", "/root"), "# ");
-        assert_eq!(expand(default("/bin/bash", false), "web-1", "/root/x", "/root"), "root@web-1:~/x# ");
+        assert_eq!(expand(default("/bin/bash", false), "web-1", "/home/u/x", "/home/u"), "root@web-1:~/x# ");
         assert_eq!(expand(r"[\W] \\\$\n", "web", "/var/log", "/root"), "[log] \\#\n");
     }
 }
