@@ -85,20 +85,21 @@ async fn modules_of_ansible_do_what_they_should() {
     bench.sim.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_client_streams() {
+/// Runs a script of Python's beside a cluster; it says `end` when all is as it should be.
+async fn script(name: &str, text: &str, end: &str) {
     let bench = Bench::new().await;
-    std::fs::write(bench.folder.path().join("channels.py"), include_str!("channels.py")).unwrap();
-    let o = bench.run("python3 channels.py").await;
-    assert!(o.finish == Finish::Exited(0) && o.stdout.contains("all channels work"), "{}{}", o.stdout, o.stderr);
+    std::fs::write(bench.folder.path().join(name), text).unwrap();
+    let o = bench.run(&format!("python3 {name}")).await;
+    assert!(o.finish == Finish::Exited(0) && o.stdout.contains(end), "{}{}", o.stdout, o.stderr);
     bench.sim.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_client_streams() {
+    script("channels.py", include_str!("channels.py"), "all channels work").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_has_a_terminal() {
-    let bench = Bench::new().await;
-    std::fs::write(bench.folder.path().join("terminal.py"), include_str!("terminal.py")).unwrap();
-    let o = bench.run("python3 terminal.py").await;
-    assert!(o.finish == Finish::Exited(0) && o.stdout.contains("terminals work"), "{}{}", o.stdout, o.stderr);
-    bench.sim.shutdown().await;
+    script("terminal.py", include_str!("terminal.py"), "terminals work").await;
 }

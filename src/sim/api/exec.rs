@@ -89,15 +89,9 @@ where
         let (response, promise) = upgrade::agree(parts, &[STREAMS])?;
         let channels = [(STDIN, wish.stdin), (STDOUT, wish.stdout), (STDERR, wish.stderr && !wish.tty), (STATUS, true), (RESIZE, wish.tty)];
         let wanted: Vec<u8> = channels.into_iter().filter(|(_, asked)| *asked).map(|(channel, _)| channel).collect();
-        tokio::spawn(async move {
-            let talk = async {
-                let channels = Channels::open(promise.kept().await?, &wanted).await?;
+        promise.then(stop, move |line| async move {
+            if let Some(channels) = Channels::open(line, &wanted).await {
                 converse(Talk::Streams(Box::new(channels)), wish, run).await;
-                Some(())
-            };
-            tokio::select! {
-                () = stop.cancelled() => {}
-                _done = talk => {}
             }
         });
         return Ok(response);

@@ -76,16 +76,7 @@ pub(super) async fn open(
     if upgrade::wanted(&parts.headers) {
         let (response, promise) = upgrade::agree(parts, &[STREAMS])?;
         let engine = Arc::clone(engine);
-        tokio::spawn(async move {
-            let talk = async {
-                tunnel::run(Wire::Line(promise.kept().await?), engine, key).await;
-                Some(())
-            };
-            tokio::select! {
-                () = stop.cancelled() => {}
-                _done = talk => {}
-            }
-        });
+        promise.then(stop, move |line| tunnel::run(Wire::Line(line), engine, key));
         return Ok(response);
     }
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| Status::bad_request("Upgrade request required"))?;

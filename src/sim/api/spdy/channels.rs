@@ -7,6 +7,8 @@ use super::frames::{self, Heard, Reader};
 use super::upgrade::Line;
 use crate::sim::api::talk::Said;
 
+/// Most bytes of input that wait for a client to open its other streams.
+const EARLY_MAX: usize = 1 << 20;
 /// How long a client may take to open its streams.
 const OPENING: Duration = Duration::from_secs(30);
 /// The streams' types, by the number of their channel in [`super::super::talk`].
@@ -30,16 +32,20 @@ impl Channels {
         let streams = BTreeMap::new();
         let mut own = Self { line, reader: Reader::new(), heard: VecDeque::new(), streams, greeted: false, aside: Vec::new() };
         let opening = async {
+            let mut early = 0;
             while !wanted.iter().all(|c| own.streams.contains_key(c)) {
                 let bytes = own.line.receive().await?;
                 for heard in own.reader.read(&bytes).ok()? {
                     match heard {
                         Heard::Open(stream, headers) => own.begin(stream, &headers),
-                        // Input that comes before all streams are there waits for them.
-                        other => own.heard.push_back(other),
+                        // Input that comes before all streams are there waits for them, frames without any too.
+                        other => {
+                            early += if let Heard::Data(_, bytes, _) = &other { bytes.len() + 64 } else { 64 };
+                            own.heard.push_back(other);
+                        }
                     }
                 }
-                own.settle().await.then_some(())?;
+                (own.settle().await && early <= EARLY_MAX).then_some(())?;
             }
             Some(())
         };

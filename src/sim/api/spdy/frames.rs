@@ -1,4 +1,4 @@
-//! The part of SPDY/3.1 that kubectl's port-forward speaks: frames in, frames out. No input or output of its own.
+//! The part of SPDY/3.1 that kubectl speaks: frames in, frames out. No input or output of its own.
 //!
 //! Header blocks of the client are one zlib stream with a preset dictionary; ours are stored blocks that need none.
 

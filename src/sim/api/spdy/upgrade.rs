@@ -9,6 +9,7 @@ use axum::response::Response;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 use crate::sim::status::Status;
 
@@ -47,9 +48,24 @@ pub(in crate::sim::api) fn agree(parts: &mut Parts, spoken: &[&str]) -> Result<(
 pub(in crate::sim::api) struct Promise(OnUpgrade);
 
 impl Promise {
-    /// The connection.
-    pub(in crate::sim::api) async fn kept(self) -> Option<Line> {
-        self.0.await.ok().map(|upgraded| Line { io: TokioIo::new(upgraded), buffer: vec![0; PIECE] })
+    /// Talks over the connection when it is there, beside the caller and until `stop`.
+    pub(in crate::sim::api) fn then<F: Future<Output = ()> + Send>(
+        self,
+        stop: CancellationToken,
+        talk: impl FnOnce(Line) -> F + Send + 'static,
+    ) {
+        tokio::spawn(async move {
+            let kept = async {
+                // A client that has gone meanwhile has nothing more to hear.
+                if let Ok(upgraded) = self.0.await {
+                    talk(Line { io: TokioIo::new(upgraded), buffer: vec![0; PIECE] }).await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = kept => {}
+            }
+        });
     }
 }
 
