@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Build src/sim/data/schema.json.gz, the table that drives the embedded cluster's schema and patch modules.
+"""Build src/sim/data/schema.json.gz, the table that drives the embedded cluster's schema and patch modules, and beside it
+descriptions.json.gz, what `kubectl explain` tells of it.
 
 Sources (Apache-2.0 but for the last), none of which is kept in this repository:
 
@@ -19,13 +20,15 @@ The content is the same for the same input; --check only compares it with the fi
                     "d": "what it is",                      first sentence of the description
                     "t": "j",                               instead of fields, for names that are not structures
                     "a": 1,                                 atomic for server-side apply
-                    "f": {"FIELD": {"t": TYPE, "p": "2.1", "r": 1, "m": "name", "s": "merge", "k": ["name"], "l": "map", "z": 1, "d": "..."}}}}
+                    "f": {"FIELD": {"t": TYPE, "p": "2.1", "r": 1, "m": "name", "s": "merge", "k": ["name"], "l": "map", "z": 1}}}}
 
 TYPE is s string, y bytes (base64), b boolean, i int32, l int64, n number, q quantity, o int-or-string, T time, U time with
 microseconds, j any JSON; "[" before it makes a list, "{" a map from strings; "." before it refers to another entry.
 p: protobuf field numbers (two when the structure is embedded); r: required; m and s: strategic merge key and strategy;
 k and l: server-side apply's list keys and list type; z: a zero that was written is kept (the Go field is a pointer);
-e: the values allowed (Chaos Mesh only).
+e: the values allowed, as OpenAPI tells them (the sources leave them out for Kubernetes' own kinds: see ENUMS).
+
+The form of the descriptions: {"SHORT NAME": ["what it is", {"FIELD": "what it is"}]}.
 """
 
 import argparse
@@ -65,8 +68,70 @@ STATUS_POINTERS = {
     "terminatingReplicas": None, "collisionCount": None, "ready": {"JobStatus"}, "terminating": {"JobStatus"}, "started": {"ContainerStatus"},
     "name": {"EndpointPort"},
 }
-# ... and messages where the same names are plain values.
-PLAIN = {"port": {"ContainerPort", "ServicePort", "HTTPGetAction", "TCPSocketAction", "GRPCAction", "ServiceBackendPort"}, "ready": {"ContainerStatus"}}
+# ... and messages where the same names are plain values that are left out when they are zero.
+PLAIN = {"priority": {"CustomResourceColumnDefinition"}, "replicas": {"ScaleSpec"}, "partition": {"AWSElasticBlockStoreVolumeSource", "GCEPersistentDiskVolumeSource"},
+         "storageClassName": {"PersistentVolumeSpec"}, "reportingInstance": {"events.v1.Event"}, "controller": {"IngressClassSpec"},
+         "port": {"ContainerPort", "ServicePort", "HTTPGetAction", "TCPSocketAction", "GRPCAction", "ServiceBackendPort"}, "ready": {"ContainerStatus"}}
+# Single fields: pointers, or plain values that Go writes even when they are zero (types.go of Kubernetes 1.20, and of later versions by their documentation).
+KEPT = set("""
+CustomResourceSubresourceScale.labelSelectorPath CustomResourceDefinitionVersion.deprecationWarning ValidationRule.optionalOldSelf
+JSONSchemaProps.$ref JSONSchemaProps.maxItems JSONSchemaProps.maxLength JSONSchemaProps.maxProperties JSONSchemaProps.minItems JSONSchemaProps.minLength JSONSchemaProps.minProperties
+JSONSchemaProps.x-kubernetes-preserve-unknown-fields WebhookClientConfig.url ServiceReference.path MutatingWebhook.timeoutSeconds ValidatingWebhook.timeoutSeconds
+HorizontalPodAutoscalerSpec.targetCPUUtilizationPercentage HorizontalPodAutoscalerStatus.currentCPUUtilizationPercentage MetricValueStatus.averageUtilization
+LeaseSpec.holderIdentity LeaseSpec.leaseDurationSeconds LeaseSpec.leaseTransitions LeaseSpec.preferredHolder LeaseSpec.strategy
+AzureDiskVolumeSource.fsType AzureDiskVolumeSource.readOnly CSIVolumeSource.fsType CSIVolumeSource.readOnly LocalVolumeSource.fsType ISCSIVolumeSource.initiatorName
+ISCSIPersistentVolumeSource.initiatorName FCVolumeSource.lun HostPathVolumeSource.type PodDNSConfigOption.value PodSpec.runtimeClassName ServicePort.appProtocol EndpointPort.appProtocol
+TypedLocalObjectReference.apiGroup TypedObjectReference.apiGroup TypedObjectReference.namespace WindowsSecurityContextOptions.hostProcess WindowsSecurityContextOptions.runAsUserName
+WindowsSecurityContextOptions.gmsaCredentialSpec WindowsSecurityContextOptions.gmsaCredentialSpecName NodeFeatures.supplementalGroupsPolicy
+NodeRuntimeHandlerFeatures.recursiveReadOnlyMounts NodeRuntimeHandlerFeatures.userNamespaces Preconditions.uid Preconditions.resourceVersion ListMeta.remainingItemCount
+IngressSpec.ingressClassName PriorityClass.value CSIDriverSpec.requiresRepublish CSIDriverSpec.storageCapacity CSIDriverSpec.seLinuxMount
+CSIDriverSpec.nodeAllocatableUpdatePeriodSeconds CSIDriverSpec.preventPodSchedulingIfMissing CSIDriverSpec.serviceAccountTokenInSecrets VolumeAttachmentSource.persistentVolumeName
+VolumeNodeResources.count VolumeError.errorCode StatefulSetOrdinals.start SuccessPolicyRule.succeededCount SuccessPolicyRule.succeededIndexes
+ExemptPriorityLevelConfiguration.lendablePercent ExemptPriorityLevelConfiguration.nominalConcurrencyShares LimitedPriorityLevelConfiguration.nominalConcurrencyShares
+LimitedPriorityLevelConfiguration.lendablePercent LimitedPriorityLevelConfiguration.borrowingLimitPercent FlowSchemaSpec.matchingPrecedence QueuingConfiguration.queues
+QueuingConfiguration.handSize QueuingConfiguration.queueLengthLimit PodCertificateProjection.maxExpirationSeconds Device.allNodes Device.bindsToNode Device.allowMultipleAllocations
+DeviceAttribute.bool DeviceAttribute.int DeviceAttribute.string DeviceAttribute.version ExactDeviceRequest.adminAccess DeviceRequestAllocationResult.adminAccess
+ResourceSliceSpec.allNodes ResourceSliceSpec.perDeviceNodeSelection Role.rules ClusterRole.rules ProjectedVolumeSource.sources
+""".split())
+
+# Values of fields, from the documentation of the API.
+ENUMS = {fields: values.split() for fields, values in {
+    "Container.imagePullPolicy EphemeralContainer.imagePullPolicy ImageVolumeSource.pullPolicy": "Always IfNotPresent Never",
+    "ContainerPort.protocol ServicePort.protocol EndpointPort.protocol PortStatus.protocol": "SCTP TCP UDP",
+    "PodSpec.restartPolicy": "Always Never OnFailure",
+    "PodSpec.dnsPolicy": "ClusterFirst ClusterFirstWithHostNet Default None",
+    "PodSpec.preemptionPolicy PriorityClass.preemptionPolicy": "Never PreemptLowerPriority",
+    "Container.terminationMessagePolicy EphemeralContainer.terminationMessagePolicy": "FallbackToLogsOnError File",
+    "HTTPGetAction.scheme": "HTTP HTTPS",
+    "ServiceSpec.type": "ClusterIP ExternalName LoadBalancer NodePort",
+    "ServiceSpec.sessionAffinity": "ClientIP None",
+    "ServiceSpec.externalTrafficPolicy ServiceSpec.internalTrafficPolicy": "Cluster Local",
+    "ServiceSpec.ipFamilyPolicy": "PreferDualStack RequireDualStack SingleStack",
+    "Taint.effect Toleration.effect": "NoExecute NoSchedule PreferNoSchedule",
+    "Toleration.operator": "Equal Exists Gt Lt",
+    "NodeSelectorRequirement.operator": "DoesNotExist Exists Gt In Lt NotIn",
+    "TopologySpreadConstraint.whenUnsatisfiable": "DoNotSchedule ScheduleAnyway",
+    "TopologySpreadConstraint.nodeAffinityPolicy TopologySpreadConstraint.nodeTaintsPolicy": "Honor Ignore",
+    "PodSecurityContext.fsGroupChangePolicy": "Always OnRootMismatch",
+    "SeccompProfile.type AppArmorProfile.type": "Localhost RuntimeDefault Unconfined",
+    "SecurityContext.procMount": "Default Unmasked",
+    "VolumeMount.mountPropagation": "Bidirectional HostToContainer None",
+    "PersistentVolumeClaimSpec.volumeMode PersistentVolumeSpec.volumeMode": "Block Filesystem",
+    "PersistentVolumeSpec.persistentVolumeReclaimPolicy StorageClass.reclaimPolicy": "Delete Recycle Retain",
+    "StorageClass.volumeBindingMode": "Immediate WaitForFirstConsumer",
+    "DeploymentStrategy.type": "Recreate RollingUpdate",
+    "StatefulSetUpdateStrategy.type DaemonSetUpdateStrategy.type": "OnDelete RollingUpdate",
+    "StatefulSetSpec.podManagementPolicy": "OrderedReady Parallel",
+    "CronJobSpec.concurrencyPolicy": "Allow Forbid Replace",
+    "JobSpec.completionMode": "Indexed NonIndexed",
+    "JobSpec.podReplacementPolicy": "Failed TerminatingOrFailed",
+    "HTTPIngressPath.pathType": "Exact ImplementationSpecific Prefix",
+    "PodStatus.phase": "Failed Pending Running Succeeded Unknown",
+    "PodStatus.qosClass": "BestEffort Burstable Guaranteed",
+    "NamespaceStatus.phase": "Active Terminating",
+    "PersistentVolumeClaimStatus.phase": "Bound Lost Pending",
+    "PersistentVolumeStatus.phase": "Available Bound Failed Pending Released",
+}.items()}
 
 
 def short(name):
@@ -74,13 +139,6 @@ def short(name):
         if name.startswith(prefix):
             return new + name[len(prefix):]
     raise SystemExit(f"unexpected definition {name}")
-
-
-def sentence(text):
-    text = " ".join((text or "").split())
-    match = re.match(r"(.+?[.!?])(?:\s|$)", text)
-    text = match.group(1) if match else text
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def kind_of(schema):
@@ -143,7 +201,7 @@ def build(definitions, messages):
         if len(kinds) == 1:
             entry["k"] = kinds
         if schema.get("description"):
-            entry["d"] = sentence(schema["description"])
+            entry["d"] = schema["description"]
         if schema.get("x-kubernetes-map-type") == "atomic":
             entry["a"] = 1
         if name in SPECIAL or "properties" not in schema:
@@ -175,13 +233,17 @@ def build(definitions, messages):
             if sub.get("x-kubernetes-map-type") == "atomic":
                 field["l"] = "atomic"
             last = name.rsplit(".", 1)[1]
-            pointer = prop in POINTERS and not last.endswith("Status") and last not in PLAIN.get(prop, ())
+            plain = PLAIN.get(prop, ())
+            pointer = prop in POINTERS and not last.endswith("Status") and last not in plain and name not in plain
             if prop in STATUS_POINTERS and (STATUS_POINTERS[prop] is None or last in STATUS_POINTERS[prop]):
                 pointer = name != "core.v1.EndpointPort"
-            if pointer:
+            if pointer or f"{last}.{prop}" in KEPT:
                 field["z"] = 1
-            if sub.get("description") and prop not in ("apiVersion", "kind", "metadata"):
-                field["d"] = sentence(sub["description"])
+            for names, values in ENUMS.items():
+                if f"{last}.{prop}" in names.split():
+                    field["e"] = values
+            if sub.get("description"):
+                field["d"] = sub["description"]
             fields[prop] = field
         entry["f"] = fields
         table[name] = entry
@@ -251,18 +313,27 @@ def chaos(root, table):
                     if not rust.strip().startswith("Option"):
                         field["r"] = 1
                     if docs:
-                        field["d"] = sentence(" ".join(docs))
+                        field["d"] = "\n".join(docs)
                     fields[rename or name.replace("r#", "")] = field
                     docs, rename = [], None
             name = m.group(2)
             entry = {"f": fields}
             if m.group(1):
-                entry["d"] = sentence(" ".join(d[3:].strip() for d in m.group(1).splitlines()))
+                entry["d"] = "\n".join(d[3:].strip() for d in m.group(1).splitlines())
             table[f"chaos-mesh.{name}"] = entry
             if name.lower() == f"{kind}Spec".lower():
                 top["spec"] = {"t": f".chaos-mesh.{name}", "r": 1}
             elif name.lower() == f"{kind}Status".lower():
                 top["status"] = {"t": f".chaos-mesh.{name}"}
+
+
+def descriptions(table):
+    """Takes the descriptions out of the table."""
+    out = {}
+    for name, entry in table.items():
+        fields = {f: v.pop("d") for f, v in entry.get("f", {}).items() if "d" in v}
+        out[name] = [entry.pop("d", ""), fields]
+    return out
 
 
 def main():
@@ -277,13 +348,17 @@ def main():
     raw = json.loads((args.validate / "kubernetes-json-schema" / f"{args.version}-local" / "_definitions.json").read_text())
     table = build(raw.get("$defs") or raw["definitions"], prost_messages(args.k8s_pb))
     chaos(args.chaos, table)
-    text = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    beside = args.out.with_name("descriptions.json.gz")
+    texts = {beside: descriptions(table), args.out: table}
+    texts = {path: json.dumps(content, sort_keys=True, separators=(",", ":")) for path, content in texts.items()}
     if args.check:
-        raise SystemExit(0 if gzip.decompress(args.out.read_bytes()).decode() == text else f"{args.out} is out of date")
-    args.out.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+        stale = [str(path) for path, text in texts.items() if gzip.decompress(path.read_bytes()).decode() != text]
+        raise SystemExit(f"out of date: {', '.join(stale)}" if stale else 0)
+    for path, text in texts.items():
+        path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     table = {n: e for n, e in table.items() if not n.startswith("chaos-mesh.")}
     missing = [n for n, e in table.items() if "f" in e and not any("p" in f for f in e["f"].values())]
-    print(f"{args.out}: {len(table)} entries, {len(text)} bytes, {args.out.stat().st_size} compressed; without protobuf numbers: {missing}")
+    print(f"{args.out}: {len(table)} entries, {len(texts[args.out])} bytes, {args.out.stat().st_size} compressed; without protobuf numbers: {missing}")
     partial = [f"{n}.{f}" for n, e in table.items() if n not in missing for f, v in e.get("f", {}).items() if "p" not in v and f not in ("apiVersion", "kind")]
     print("fields without number:", partial)
 

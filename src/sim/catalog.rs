@@ -102,6 +102,11 @@ impl Kind {
         self.dynamic.is_some() || self.group == "chaos-mesh.org"
     }
 
+    /// The schema of a kind that a client defined.
+    pub fn schema(&self) -> Option<&serde_json::Value> {
+        self.dynamic.as_ref().map(|d| &d.schema)
+    }
+
     /// Whether `verb` is allowed.
     pub fn allows(&self, verb: &str) -> bool {
         self.verbs.iter().any(|v| v == verb)

@@ -40,8 +40,9 @@ pub(super) fn server_side(world: &mut World, call: &Call, target: &Target, body:
     let old = world.store.get(&key).cloned();
     let shown = old.as_deref().map(|o| versions::to_wire(kind, o));
     let now = world.now.rfc3339();
-    let mut new = managed::apply(&kind.api_version(), &kind.kind, shown.as_deref(), &wanted, manager, call.flag("force"), &now)
-        .map_err(|conflicts| refused(&conflicts))?;
+    let mut new =
+        managed::apply((&kind.api_version(), &kind.kind, kind.schema()), shown.as_deref(), &wanted, manager, call.flag("force"), &now)
+            .map_err(|conflicts| refused(&conflicts))?;
     // As long as an object has kubectl's annotation, the server keeps it up to date for kubectl.
     if manager == "kubectl" && shown.as_ref().is_some_and(|o| o["metadata"]["annotations"][LAST_APPLIED].is_string()) {
         let mut applied = wanted.clone();

@@ -63,7 +63,7 @@ pub fn bodies(bytes: &[u8]) {
         // A patch that leaves no name is refused before this.
         if new["metadata"]["name"] == pod["metadata"]["name"] {
             let writer = managed::Writer::Client { manager: "m".to_owned(), api_version: "v1".to_owned(), subresource: String::new() };
-            managed::update("v1", "Pod", Some(&pod), &mut new, &writer, "2026-01-01T00:00:00Z");
+            managed::update(("v1", "Pod", None), Some(&pod), &mut new, &writer, "2026-01-01T00:00:00Z");
         }
     }
 }

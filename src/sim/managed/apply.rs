@@ -19,20 +19,19 @@ pub struct Conflict {
     pub fields: Vec<String>,
 }
 
-/// Applies `config` by `manager` to `live` (nothing for a new object). Gives the new object with its entries.
+/// Applies `config` by `manager` to `live` (nothing for a new object) of a kind, which a client may have defined. Gives the new object with its entries.
 ///
 /// # Errors
 /// The conflicts, unless `force` is given.
 pub fn apply(
-    api_version: &str,
-    kind: &str,
+    (api_version, kind, defined): (&str, &str, Option<&Value>),
     live: Option<&Value>,
     config: &Value,
     manager: &str,
     force: bool,
     now: &str,
 ) -> Result<Value, Vec<Conflict>> {
-    let shape = Shape::of_kind(api_version, kind);
+    let shape = Shape::of_kind(api_version, kind, defined);
     let mut wanted = fields(shape, config);
     strip(&mut wanted);
     let mut entries = live.map(read).unwrap_or_default();
@@ -110,7 +109,7 @@ fn name(e: &Entry) -> String {
 }
 
 /// The fields of the last client-side applied configuration that the object still has like that.
-fn last_applied(shape: Shape, live: &Value) -> Set {
+fn last_applied(shape: Shape<'_>, live: &Value) -> Set {
     let text = live["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap_or_default();
     let Ok(config) = serde_json::from_str::<Value>(text) else { return Set::default() };
     let mut set = fields(shape, &config);

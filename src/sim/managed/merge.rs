@@ -9,7 +9,7 @@ use super::shape::Shape;
 const MAX_DEPTH: usize = 64;
 
 /// `live` with everything that `config` says.
-pub(super) fn merged(shape: Shape, live: &Value, config: &Value, depth: usize) -> Value {
+pub(super) fn merged(shape: Shape<'_>, live: &Value, config: &Value, depth: usize) -> Value {
     if depth > MAX_DEPTH {
         return config.clone();
     }
@@ -37,13 +37,13 @@ pub(super) fn merged(shape: Shape, live: &Value, config: &Value, depth: usize) -
     Value::Array(out)
 }
 
-fn with_old(before: &[(String, Shape, &Value)], (element, shape, item): &(String, Shape, &Value), depth: usize) -> Value {
+fn with_old(before: &[(String, Shape<'_>, &Value)], (element, shape, item): &(String, Shape<'_>, &Value), depth: usize) -> Value {
     let old = before.iter().find(|(e, _, _)| e == element);
     old.map_or_else(|| (*item).clone(), |(_, _, old)| merged(*shape, old, item, depth + 1))
 }
 
 /// Takes the fields of `gone` out of `value`, but for what `kept` names. Says whether nothing is left.
-pub(super) fn remove(shape: Shape, value: &mut Value, gone: &Set, kept: Option<&Set>) -> bool {
+pub(super) fn remove(shape: Shape<'_>, value: &mut Value, gone: &Set, kept: Option<&Set>) -> bool {
     let kept_below = |element: &str| kept.and_then(|k| k.children.get(element));
     if let Value::Object(map) = value {
         for (element, below) in &gone.children {
@@ -58,7 +58,7 @@ pub(super) fn remove(shape: Shape, value: &mut Value, gone: &Set, kept: Option<&
     }
     // A list that is one value goes with its field or not at all.
     let Some(items) = shape.items(value) else { return false };
-    let elements: Vec<(String, Shape)> = items.into_iter().map(|(e, s, _)| (e, s)).collect();
+    let elements: Vec<(String, Shape<'_>)> = items.into_iter().map(|(e, s, _)| (e, s)).collect();
     let Value::Array(list) = value else { return false };
     let mut left = Vec::with_capacity(list.len());
     for (mut item, (element, inner)) in std::mem::take(list).into_iter().zip(elements) {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_others_keep_stays_whole() {
-        let shape = Shape::of_kind("v1", "Pod");
+        let shape = Shape::of_kind("v1", "Pod", None);
         let mut pod = json!({"spec": {"containers": [{"name": "a", "command": ["sh", "-c"], "image": "x"}]}});
         let gone = Set::read(&json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:command": {}, "f:image": {}}}}}));
         let kept = Set::read(&json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:command": {}}}}}));

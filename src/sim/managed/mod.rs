@@ -140,8 +140,15 @@ fn strip_admitted(kind: &str, new: &Value, set: &mut Set) {
     }
 }
 
-/// Sets the entries of `new`, which replaces `old`, or is created in the API version and kind given.
-pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Value, writer: &Writer, now: &str) {
+/// Sets the entries of `new`, which replaces `old`, or is created in the API version and kind given; `defined`: the schema
+/// of a kind that a client defined.
+pub fn update(
+    (api_version, kind, defined): (&str, &str, Option<&Value>),
+    old: Option<&Value>,
+    new: &mut Value,
+    writer: &Writer,
+    now: &str,
+) {
     let (manager, version, subresource) = match writer {
         Writer::Settled => return,
         Writer::Cluster => {
@@ -152,7 +159,7 @@ pub fn update(api_version: &str, kind: &str, old: Option<&Value>, new: &mut Valu
         }
         Writer::Client { manager, api_version, subresource } => (manager.as_str(), api_version.as_str(), subresource.as_str()),
     };
-    let shape = Shape::of_kind(api_version, kind);
+    let shape = Shape::of_kind(api_version, kind, defined);
     let empty = if shape.is_custom() { json!({}) } else { skeleton(kind) };
     let mut difference = walk::compare(shape, old.unwrap_or(&empty), new);
     if subresource != "status" && old.is_none() {
@@ -218,7 +225,7 @@ fn controller(kind: &str, status: bool, existing: bool) -> Option<(&'static str,
 
 /// An object of a kind with nothing in it, as Go prints it.
 pub fn empty(api_version: &str, kind: &str) -> Value {
-    let shape = Shape::of_kind(api_version, kind);
+    let shape = Shape::of_kind(api_version, kind, None);
     let mut object = if shape.is_custom() { json!({}) } else { skeleton(kind) };
     if let Some(map) = object.as_object_mut() {
         map.retain(|part, _| shape.below(part).1);

@@ -6,7 +6,7 @@ use crate::sim::schema::table::{Entry, Field, Table, Type};
 
 /// How a value is taken apart.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Shape {
+pub(super) enum Shape<'a> {
     /// Not at all.
     Leaf,
     /// A structure of the table.
@@ -17,14 +17,22 @@ pub(super) enum Shape {
     Keyed(&'static [&'static str], &'static Type),
     /// A list of different values.
     Values,
+    /// An object of a kind that a client defined, by its schema.
+    Root(&'a Value),
+    /// A part of such an object, by its part of the schema.
+    Defined(&'a Value),
     /// Whatever the value looks like: maps by field, everything else as one.
     Guessed,
 }
 
-impl Shape {
-    /// The shape of a whole object.
-    pub(super) fn of_kind(api_version: &str, kind: &str) -> Self {
-        Table::get().kind(api_version, kind).map_or(Self::Guessed, Self::Structure)
+impl<'a> Shape<'a> {
+    /// The shape of a whole object; `defined`: the schema of a kind that a client defined.
+    pub(super) fn of_kind(api_version: &str, kind: &str, defined: Option<&'a Value>) -> Self {
+        match (Table::get().kind(api_version, kind), defined) {
+            (Some(entry), _) => Self::Structure(entry),
+            (None, Some(schema)) => Self::Root(schema),
+            (None, None) => Self::Guessed,
+        }
     }
 
     /// Whether this is a custom kind, of which Go prints nothing by itself.
@@ -62,8 +70,10 @@ impl Shape {
     }
 
     /// Whether `value` is taken apart as a map.
-    pub(super) fn as_map(self, value: &Value) -> Option<&Map<String, Value>> {
+    pub(super) fn as_map<'v>(self, value: &'v Value) -> Option<&'v Map<String, Value>> {
         match self {
+            Self::Root(_) => value.as_object(),
+            Self::Defined(schema) if schema["x-kubernetes-map-type"] != "atomic" => value.as_object(),
             Self::Structure(_) | Self::Map(_) | Self::Guessed => value.as_object(),
             _ => None,
         }
@@ -77,16 +87,41 @@ impl Shape {
                 None => (Self::Guessed, false),
             },
             Self::Map(inner) => (Self::of_type(inner, None, false), false),
+            Self::Root(_) if matches!(key, "apiVersion" | "kind") => (Self::Leaf, true),
+            Self::Root(_) if key == "metadata" => (Table::get().named("meta.v1.ObjectMeta").map_or(Self::Guessed, Self::Structure), true),
+            Self::Root(schema) | Self::Defined(schema) => match (&schema["properties"][key], &schema["additionalProperties"]) {
+                (known @ Value::Object(_), _) => (Self::Defined(known), true),
+                (_, any @ Value::Object(_)) => (Self::Defined(any), false),
+                _ => (Self::Guessed, false),
+            },
             _ => (Self::Guessed, false),
         }
     }
 
+    /// Whether lists of this shape are taken apart.
+    pub(super) fn has_items(self) -> bool {
+        match self {
+            Self::Keyed(..) | Self::Values => true,
+            Self::Defined(schema) => matches!(schema["x-kubernetes-list-type"].as_str(), Some("map" | "set")),
+            _ => false,
+        }
+    }
+
     /// The items of a list with their path elements and shape; `None` when the list is one value.
-    pub(super) fn items(self, value: &Value) -> Option<Vec<(String, Self, &Value)>> {
+    pub(super) fn items<'v>(self, value: &'v Value) -> Option<Vec<(String, Self, &'v Value)>> {
         let list = value.as_array()?;
         match self {
+            Self::Defined(schema) if schema["x-kubernetes-list-type"] == "map" => {
+                let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"].as_array()?.iter().filter_map(Value::as_str).collect();
+                let inner = &schema["items"];
+                let default = |key: &str| inner["properties"][key]["default"].clone();
+                Some(list.iter().map(|item| (key_element(&keys, item, default), Self::Defined(inner), item)).collect())
+            }
+            Self::Defined(schema) if schema["x-kubernetes-list-type"] == "set" => {
+                Some(list.iter().map(|item| (format!("v:{item}"), Self::Leaf, item)).collect())
+            }
             Self::Keyed(keys, inner) => {
-                Some(list.iter().map(|item| (key_element(keys, item), Self::of_type(inner, None, false), item)).collect())
+                Some(list.iter().map(|item| (key_element(keys, item, protocol), Self::of_type(inner, None, false), item)).collect())
             }
             Self::Values => Some(list.iter().map(|item| (format!("v:{item}"), Self::Leaf, item)).collect()),
             _ => None,
@@ -94,19 +129,18 @@ impl Shape {
     }
 }
 
+/// The only key of the table's lists that has a default.
+fn protocol(key: &str) -> Value {
+    if key == "protocol" { "TCP".into() } else { Value::Null }
+}
+
 /// `k:{"containerPort":80,"protocol":"TCP"}`.
-fn key_element(keys: &[&str], item: &Value) -> String {
+fn key_element(keys: &[&str], item: &Value, default: impl Fn(&str) -> Value) -> String {
     let mut map = Map::new();
     for key in keys {
-        match &item[*key] {
-            // The only key of a list that has a default.
-            Value::Null if *key == "protocol" => {
-                map.insert((*key).to_owned(), "TCP".into());
-            }
-            Value::Null => {}
-            v => {
-                map.insert((*key).to_owned(), v.clone());
-            }
+        let value = if item[*key].is_null() { default(key) } else { item[*key].clone() };
+        if !value.is_null() {
+            map.insert((*key).to_owned(), value);
         }
     }
     format!("k:{}", Value::Object(map))

@@ -9,14 +9,14 @@ use super::shape::Shape;
 const MAX_DEPTH: usize = 64;
 
 /// The fields of an applied configuration.
-pub(super) fn fields(shape: Shape, value: &Value) -> Set {
+pub(super) fn fields(shape: Shape<'_>, value: &Value) -> Set {
     let mut set = Set::default();
     fields_in(shape, value, &mut set, 0);
     set.member = false;
     set
 }
 
-fn fields_in(shape: Shape, value: &Value, set: &mut Set, depth: usize) {
+fn fields_in(shape: Shape<'_>, value: &Value, set: &mut Set, depth: usize) {
     if depth > MAX_DEPTH {
         set.member = true;
     } else if let Some(map) = shape.as_map(value) {
@@ -48,7 +48,7 @@ pub(super) struct Difference {
 }
 
 /// Compares two objects.
-pub(super) fn compare(shape: Shape, old: &Value, new: &Value) -> Difference {
+pub(super) fn compare(shape: Shape<'_>, old: &Value, new: &Value) -> Difference {
     let mut out = Difference::default();
     if let (Some(before), Some(after)) = (old.as_object(), new.as_object()) {
         let keys = before.keys().chain(after.keys().filter(|k| !before.contains_key(*k)));
@@ -67,7 +67,7 @@ fn present(value: Option<&Value>) -> Option<&Value> {
     value.filter(|v| !v.is_null())
 }
 
-fn pair(shape: Shape, old: Option<&Value>, new: Option<&Value>, element: String, written: &mut Set, removed: &mut Set, depth: usize) {
+fn pair(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>, element: String, written: &mut Set, removed: &mut Set, depth: usize) {
     if old == new {
         return;
     }
@@ -101,9 +101,9 @@ fn pair(shape: Shape, old: Option<&Value>, new: Option<&Value>, element: String,
     r.member |= new.is_none();
 }
 
-fn items(shape: Shape, value: Option<&Value>) -> Option<Vec<(String, Shape, &Value)>> {
+fn items<'s, 'v>(shape: Shape<'s>, value: Option<&'v Value>) -> Option<Vec<(String, Shape<'s>, &'v Value)>> {
     match value {
-        None if matches!(shape, Shape::Keyed(..) | Shape::Values) => Some(Vec::new()),
+        None if shape.has_items() => Some(Vec::new()),
         None => None,
         Some(v) => shape.items(v),
     }

@@ -149,7 +149,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     if let Some(dynamic) = &kind.dynamic {
         custom::complete(&dynamic.schema, &mut object);
     }
-    managed::update(&kind.api_version(), &kind.kind, None, &mut object, &world.writer, &world.now.rfc3339());
+    managed::update((&kind.api_version(), &kind.kind, kind.schema()), None, &mut object, &world.writer, &world.now.rfc3339());
     if *resource == Resource::new("", "pods") {
         classes::apply(world, &mut object)?;
         accounts::check(world, namespace, &object)?;
@@ -282,7 +282,7 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     if let Some(dynamic) = &kind.dynamic {
         custom::complete(&dynamic.schema, &mut new);
     }
-    managed::update(&kind.api_version(), &kind.kind, Some(&old), &mut new, &world.writer, &world.now.rfc3339());
+    managed::update((&kind.api_version(), &kind.kind, kind.schema()), Some(&old), &mut new, &world.writer, &world.now.rfc3339());
     if part != Part::Status {
         kinds::count_templates(&kind, &old, &mut new);
         if key.resource == Resource::new("", "services") {

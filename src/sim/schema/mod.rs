@@ -4,6 +4,7 @@
 //! it, or what is wrong with it in that server's words.
 
 mod defaults;
+mod descriptions;
 mod fields;
 mod openapi;
 mod protobuf;

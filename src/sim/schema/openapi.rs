@@ -14,6 +14,7 @@ use flate2::write::DeflateEncoder;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::descriptions::{self, Descriptions};
 use super::table::{Entry, Field, Table, Type};
 
 /// What is served: API version, kind, plural name, whether it lives in a namespace.
@@ -148,7 +149,11 @@ fn path_of(version: &str) -> String {
 fn hash() -> &'static str {
     static HASH: OnceLock<String> = OnceLock::new();
     HASH.get_or_init(|| {
-        let digest = Sha256::new().chain_update(super::table::digest_input()).chain_update(env!("CARGO_PKG_VERSION")).finalize();
+        let digest = Sha256::new()
+            .chain_update(super::table::digest_input())
+            .chain_update(descriptions::digest_input())
+            .chain_update(env!("CARGO_PKG_VERSION"))
+            .finalize();
         digest.iter().fold(String::new(), |mut text, byte| {
             // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02X}");
@@ -189,10 +194,11 @@ fn document(version: &str) -> Vec<u8> {
     for entry in roots {
         add_schema(entry, &mut schemas);
     }
+    let texts = Descriptions::load();
     let mut text = b"{\"components\":{\"schemas\":{".to_vec();
     for (index, (name, entry)) in schemas.into_iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        text.extend_from_slice(format!("{comma}{}:{}", Value::from(name), schema(entry)).as_bytes());
+        text.extend_from_slice(format!("{comma}{}:{}", Value::from(name), schema(entry, &texts)).as_bytes());
     }
     let info = json!({"title": "Kubernetes", "version": "v1.36.0"});
     text.extend_from_slice(format!("}}}},\"info\":{info},\"openapi\":\"3.0.0\",\"paths\":{}}}", Value::from(paths)).as_bytes());
@@ -278,7 +284,10 @@ fn add_schema(root: &'static Entry, schemas: &mut BTreeMap<String, &'static Entr
         if schemas.contains_key(&name) {
             continue;
         }
-        schemas.insert(name, entry);
+        // Structures of a definition are written out where they are used.
+        if !entry.is_custom() || !entry.kinds.is_empty() {
+            schemas.insert(name, entry);
+        }
         for field in entry.fields.values() {
             queue.extend(referred(&field.kind));
         }
@@ -298,17 +307,10 @@ fn referred(kind: &Type) -> Option<&'static Entry> {
     }
 }
 
-/// What the fields of every kind are for.
-const COMMON: [(&str, &str); 3] = [
-    ("apiVersion", "APIVersion defines the versioned schema of this representation of an object."),
-    ("kind", "Kind is a string value representing the REST resource this object represents."),
-    ("metadata", "Standard object's metadata."),
-];
-
-fn schema(entry: &Entry) -> Value {
+fn schema(entry: &Entry, texts: &Descriptions) -> Value {
     let mut out = Map::new();
-    if !entry.description.is_empty() {
-        out.insert("description".to_owned(), entry.description.into());
+    if !texts.of(entry.name).is_empty() {
+        out.insert("description".to_owned(), texts.of(entry.name).into());
     }
     match entry.name {
         "resource.Quantity" => {
@@ -328,7 +330,7 @@ fn schema(entry: &Entry) -> Value {
         _ => {}
     }
     if let Some(alias) = &entry.alias {
-        if let Value::Object(inner) = type_schema(alias) {
+        if let Value::Object(inner) = type_schema(alias, texts) {
             out.extend(inner);
         }
         return Value::Object(out);
@@ -338,15 +340,8 @@ fn schema(entry: &Entry) -> Value {
     if !required.is_empty() {
         out.insert("required".to_owned(), required.into());
     }
-    let mut properties: Map<String, Value> = entry.fields.iter().map(|(name, field)| ((*name).to_owned(), property(field))).collect();
-    if !entry.kinds.is_empty() {
-        // The table does not repeat what all kinds have in common.
-        for (name, text) in COMMON {
-            if let Some(Value::Object(field)) = properties.get_mut(name) {
-                field.entry("description").or_insert_with(|| text.into());
-            }
-        }
-    }
+    let properties: Map<String, Value> =
+        entry.fields.iter().map(|(name, field)| ((*name).to_owned(), property(field, texts.of_field(entry.name, name), texts))).collect();
     out.insert("properties".to_owned(), Value::Object(properties));
     if entry.atomic {
         out.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
@@ -363,8 +358,8 @@ fn gvk(version: &str, kind: &str) -> Value {
     json!({"group": group, "kind": kind, "version": short})
 }
 
-fn property(field: &Field) -> Value {
-    let mut out = match type_schema(&field.kind) {
+fn property(field: &Field, description: &str, texts: &Descriptions) -> Value {
+    let mut out = match type_schema(&field.kind, texts) {
         // A reference takes no siblings.
         Value::Object(inner) if inner.contains_key("$ref") => {
             let mut outer = Map::new();
@@ -375,8 +370,8 @@ fn property(field: &Field) -> Value {
         _ => Map::new(),
     };
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
-    if !field.description.is_empty() {
-        put("description", field.description.into());
+    if !description.is_empty() {
+        put("description", description.into());
     }
     if let Some(key) = &field.merge_key {
         put("x-kubernetes-patch-merge-key", (*key).into());
@@ -397,15 +392,25 @@ fn property(field: &Field) -> Value {
     Value::Object(out)
 }
 
-fn type_schema(kind: &Type) -> Value {
+fn type_schema(kind: &Type, texts: &Descriptions) -> Value {
+    // A definition has one schema, in which everything is written out. Bounded: the table's custom structures do not hold themselves.
+    if let Type::Structure(number) = kind
+        && Table::get().entry(*number).is_custom()
+    {
+        let mut whole = schema(Table::get().entry(*number), texts);
+        if let Some(fields) = whole.as_object_mut() {
+            fields.remove("description");
+        }
+        return whole;
+    }
     if !matches!(kind, Type::List(_) | Type::Map(_))
         && let Some(entry) = referred(kind)
     {
         return json!({"$ref": reference(entry)});
     }
     match kind {
-        Type::List(inner) => json!({"type": "array", "items": type_schema(inner)}),
-        Type::Map(inner) => json!({"type": "object", "additionalProperties": type_schema(inner)}),
+        Type::List(inner) => json!({"type": "array", "items": type_schema(inner, texts)}),
+        Type::Map(inner) => json!({"type": "object", "additionalProperties": type_schema(inner, texts)}),
         Type::Bytes => json!({"type": "string", "format": "byte"}),
         Type::Boolean => json!({"type": "boolean"}),
         Type::Int32 => json!({"type": "integer", "format": "int32"}),

@@ -2,7 +2,6 @@
 //!
 //! Input: a kind (`apps/v1`, `Deployment`). Output: its fields with types, merge keys, list types and protobuf numbers.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::OnceLock;
@@ -11,15 +10,8 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 static DATA: &[u8] = include_bytes!("../data/schema.json.gz");
-static UNKNOWN: Entry = Entry {
-    name: "",
-    kinds: Vec::new(),
-    description: "",
-    alias: Some(Type::Any),
-    atomic: false,
-    fields: BTreeMap::new(),
-    wire: BTreeMap::new(),
-};
+static UNKNOWN: Entry =
+    Entry { name: "", kinds: Vec::new(), alias: Some(Type::Any), atomic: false, fields: BTreeMap::new(), wire: BTreeMap::new() };
 
 /// The bytes of the table, for a hash that changes with it.
 pub(super) fn digest_input() -> &'static [u8] {
@@ -81,8 +73,6 @@ pub struct Field {
     pub list_type: Text,
     /// The values allowed; empty for no limit.
     pub allowed: Box<[Text]>,
-    /// One sentence for `kubectl explain`.
-    pub description: Text,
 }
 
 /// What a protobuf field number stands for.
@@ -101,8 +91,6 @@ pub struct Entry {
     pub name: Text,
     /// API versions and kinds, when it is a top-level object.
     pub kinds: Vec<(Text, Text)>,
-    /// One sentence for `kubectl explain`.
-    pub description: Text,
     /// For names that stand for something other than a structure with fields.
     pub alias: Option<Type>,
     /// Whether server-side apply treats it as one value.
@@ -183,8 +171,6 @@ impl Table {
 struct RawEntry<'a> {
     #[serde(borrow, default)]
     k: Vec<(&'a str, &'a str)>,
-    #[serde(borrow, default)]
-    d: Prose<'a>,
     #[serde(borrow)]
     t: Option<&'a str>,
     #[serde(default)]
@@ -213,22 +199,6 @@ struct RawField<'a> {
     l: &'a str,
     #[serde(borrow, default)]
     e: Box<[&'a str]>,
-    #[serde(borrow, default)]
-    d: Prose<'a>,
-}
-
-/// A description, in which some characters may be escaped: only those texts are copied.
-#[derive(Deserialize, Default)]
-#[serde(transparent)]
-struct Prose<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl Prose<'static> {
-    fn text(self) -> Text {
-        match self.0 {
-            Cow::Borrowed(text) => text,
-            Cow::Owned(text) => text.leak(),
-        }
-    }
 }
 
 impl RawEntry<'static> {
@@ -248,12 +218,11 @@ impl RawEntry<'static> {
                 list_keys: raw.k,
                 list_type: raw.l,
                 allowed: raw.e,
-                description: raw.d.text(),
             };
             fields.insert(json, field);
         }
         let alias = self.t.map(|t| parse(t, names)).transpose()?;
-        Ok(Entry { name, kinds: self.k, description: self.d.text(), alias, atomic: self.a == 1, fields, wire })
+        Ok(Entry { name, kinds: self.k, alias, atomic: self.a == 1, fields, wire })
     }
 }
 
