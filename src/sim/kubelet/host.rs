@@ -11,8 +11,8 @@ use super::container::{Container, Life};
 use super::disk::{self, PodFaults};
 use super::model::ContainerModel;
 use super::network::{egress, ingress, join};
-use super::runtime::PodRun;
-use super::{environment, files, image, lifecycle, names, probe, qdisc};
+use super::runtime::{PodRun, node_address};
+use super::{environment, files, image, lifecycle, names, node_files, probe, qdisc};
 use crate::sim::clock::Hold;
 use crate::sim::controllers::kinds::PODS;
 use crate::sim::resource::Key;
@@ -335,6 +335,13 @@ impl Host for ContainerHost {
         self.with(|w| w.runtime.pod(&self.key).map(|p| p.model.resolver.hosts()).unwrap_or_default())
     }
 
+    fn node_hosts(&self) -> Option<String> {
+        self.with(|w| {
+            let model = &w.runtime.pod(&self.key).filter(|p| p.model.host_network)?.model;
+            Some(node_files::hosts(&model.node, node_address(&model.node)))
+        })
+    }
+
     fn name_server(&self) -> Ipv4Addr {
         let own = self.with(|w| w.runtime.pod(&self.key).and_then(|p| p.model.resolver.servers.first().copied()));
         own.unwrap_or(Ipv4Addr::LOCALHOST)
@@ -423,6 +430,14 @@ impl Host for ContainerHost {
 
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError> {
         self.with(|w| names::resolve(w, &self.key, name))
+    }
+
+    fn records(&self, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
+        self.with(|w| names::records(w, &self.key, name))
+    }
+
+    fn pointer(&self, address: Ipv4Addr) -> Result<String, ResolveError> {
+        self.with(|w| names::pointer(w, &self.key, address))
     }
 
     fn qdiscs(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! A pod's specification, read once into plain types. Input: the pod's JSON and the configured workloads.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,17 @@ use super::nap::Nap;
 use super::quantity;
 use super::resolver::Resolver;
 use crate::sim::config::{Profile, SimConfig};
+
+/// A port of a node that leads to a container's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostPort {
+    /// On the node.
+    pub port: u16,
+    /// Of the container.
+    pub own: u16,
+    /// The only address of the node on which it is open; `None` for all.
+    pub address: Option<Ipv4Addr>,
+}
 
 /// What the kubelet needs to know of a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +53,7 @@ pub struct PodModel {
     /// Whether it has its node's network.
     pub host_network: bool,
     /// Ports of its node that lead to its own.
-    pub host_ports: Vec<(u16, u16)>,
+    pub host_ports: Vec<HostPort>,
     /// How long it may run.
     pub deadline: Option<Duration>,
     /// Whether its containers see each other's processes.
@@ -209,7 +221,10 @@ impl PodModel {
             host_ports: {
                 let number = |p: &Value, field: &str| u16::try_from(p[field].as_u64()?).ok().filter(|n| *n > 0);
                 let ports = list(&spec["containers"]).flat_map(|c| list(&c["ports"]));
-                ports.filter_map(|p| Some((number(p, "hostPort")?, number(p, "containerPort")?))).collect()
+                let address = |p: &Value| p["hostIP"].as_str().and_then(|a| a.parse().ok()).filter(|a: &Ipv4Addr| !a.is_unspecified());
+                let read =
+                    |p: &Value| Some(HostPort { port: number(p, "hostPort")?, own: number(p, "containerPort")?, address: address(p) });
+                ports.filter_map(read).collect()
             },
             deadline: spec["activeDeadlineSeconds"].as_u64().map(Duration::from_secs),
             shared: spec["shareProcessNamespace"] == true,

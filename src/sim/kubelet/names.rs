@@ -27,10 +27,66 @@ pub(super) fn resolve(world: &mut World, key: &Key, name: &str) -> Result<Ipv4Ad
     if let Some(address) = pod.model.resolver.alias(&name) {
         return Ok(address);
     }
+    asked(world, key, |world, graph| find(world, graph, key, &name))
+}
+
+/// What comes of a question to a pod's name server, if it gets there and is answered.
+fn asked<T>(world: &mut World, key: &Key, answer: impl FnOnce(&World, &Graph) -> Result<T, ResolveError>) -> Result<T, ResolveError> {
+    let Some(pod) = world.runtime.pod(key) else { return Err(ResolveError::NoAnswer) };
     let faults = egress(pod, pod.model.resolver.servers.first().copied());
     let answered = (0..ATTEMPTS).any(|_| faults.packet(world, 80.0).is_some_and(|t| t < PATIENCE));
     traffic::with_graph(world, |world, graph| {
-        if answered && traffic::answers(world, graph, key) { find(world, graph, key, &name) } else { Err(ResolveError::NoAnswer) }
+        if answered && traffic::answers(world, graph, key) { answer(world, graph) } else { Err(ResolveError::NoAnswer) }
+    })
+}
+
+/// The addresses that a pod's name server has for exactly a name: no search domains, no hosts file.
+///
+/// # Errors
+/// That there is no such name, or no such server.
+pub(super) fn records(world: &mut World, key: &Key, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
+    let name = name.trim_end_matches('.').to_lowercase();
+    asked(world, key, |world, graph| {
+        let inside = world.runtime.pod(key).is_some_and(|p| p.model.resolver.in_cluster());
+        match name.strip_suffix(".cluster.local").filter(|_| inside) {
+            None => outside(&name).map(|address| vec![address]),
+            Some(base) if base.ends_with(".svc") => match graph.named(base, "").filter(|_| base.matches('.').count() == 2) {
+                Some(service) if service.address.is_none() && service.external.is_none() => {
+                    let mut all: Vec<Ipv4Addr> = service.ports.values().flatten().map(|(address, _)| *address).collect();
+                    all.sort_unstable();
+                    all.dedup();
+                    if all.is_empty() { Err(ResolveError::NoSuchName) } else { Ok(all) }
+                }
+                _ if base.matches('.').count() < 2 => Err(ResolveError::NoSuchName),
+                _ => lookup(world, graph, key, &name).map(|address| vec![address]),
+            },
+            Some(base) if base.ends_with(".pod") => lookup(world, graph, key, &name).map(|address| vec![address]),
+            Some(_) => Err(ResolveError::NoSuchName),
+        }
+    })
+}
+
+/// The name that a pod's name server has for an address: of a Service, or of an endpoint of one.
+///
+/// # Errors
+/// That there is none, or no such server.
+pub(super) fn pointer(world: &mut World, key: &Key, address: Ipv4Addr) -> Result<String, ResolveError> {
+    asked(world, key, |world, graph| {
+        if !world.runtime.pod(key).is_some_and(|p| p.model.resolver.in_cluster()) {
+            return Err(ResolveError::NoSuchName);
+        }
+        if let Some(service) = graph.at(address) {
+            return Ok(format!("{}.{}.svc.cluster.local", service.name, service.namespace));
+        }
+        let behind = |service: &&traffic::graph::Entry| service.ports.values().flatten().any(|(a, _)| *a == address);
+        let service = graph.services.values().find(behind).ok_or(ResolveError::NoSuchName)?;
+        // Only pods that are members of the Service by name (`subdomain`) are known by it.
+        let own = world.runtime.at_address(address).and_then(|(pod, run)| {
+            let member = world.store.get(pod).is_some_and(|p| p["spec"]["subdomain"] == service.name.as_str());
+            (member && *pod.namespace == *service.namespace).then(|| run.model.hostname.clone())
+        });
+        let first = own.unwrap_or_else(|| address.to_string().replace('.', "-"));
+        Ok(format!("{first}.{}.{}.svc.cluster.local", service.name, service.namespace))
     })
 }
 

@@ -35,7 +35,7 @@ pub(super) fn of(world: &mut World, node: &str) -> Volume {
         ("/etc/os-release", release),
         ("/etc/hostname", format!("{node}\n")),
         ("/etc/machine-id", format!("{}\n", text("machineID"))),
-        ("/etc/hosts", format!("127.0.0.1 localhost\n{address} {node}\n")),
+        ("/etc/hosts", hosts(node, address)),
         ("/etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n".to_owned()),
     ] {
         files.put(path, text.as_bytes(), 0o644);
@@ -57,4 +57,9 @@ pub(super) fn of(world: &mut World, node: &str) -> Volume {
     let root = files.into_root();
     world.runtime.nodes.insert(node.to_owned(), root.clone());
     root
+}
+
+/// `/etc/hosts` of a node.
+pub(super) fn hosts(node: &str, address: impl std::fmt::Display) -> String {
+    format!("127.0.0.1 localhost\n{address} {node}\n")
 }

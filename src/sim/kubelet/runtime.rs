@@ -122,8 +122,8 @@ impl Runtime {
                 let mut all = pod.model.containers.iter().zip(&pod.containers);
                 return all.any(|(m, c)| super::probe::accepts(m, c, port)).then_some((key, address, port));
             }
-            let (_, own) = pod.model.host_ports.iter().find(|(on_node, _)| *on_node == port)?;
-            Some((key, pod.address?, *own))
+            let found = pod.model.host_ports.iter().find(|p| p.port == port && p.address.is_none_or(|a| a == address))?;
+            Some((key, pod.address?, found.own))
         })
     }
 

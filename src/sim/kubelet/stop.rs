@@ -33,7 +33,6 @@ pub(super) fn stop(world: &mut World, key: &Key, pod: &mut PodRun, i: usize, dea
     run.stopping = true;
     run.starting = None;
     run.until = Some((deadline, code));
-    c.ready = false;
     pod.dirty = true;
     let id = c.id.clone();
     if deadline > now

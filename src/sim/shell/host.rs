@@ -152,6 +152,10 @@ pub trait Host: Send + Sync + 'static {
     fn hosts(&self) -> String {
         String::new()
     }
+    /// The node's `/etc/hosts`, for containers on its network.
+    fn node_hosts(&self) -> Option<String> {
+        None
+    }
     /// The first name server, for `nslookup`.
     fn name_server(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 96, 0, 10)
@@ -182,6 +186,10 @@ pub trait Host: Send + Sync + 'static {
     fn cpu(&self) -> CpuUse;
     /// Resolves a name as the pod's resolver would (search domains, Services, pods); dotted addresses are not passed here.
     fn resolve(&self, name: &str) -> Result<Ipv4Addr, ResolveError>;
+    /// What the pod's name server says to exactly this name: addresses, none when it has only other records.
+    fn records(&self, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError>;
+    /// What it says to the question whose address this is.
+    fn pointer(&self, address: Ipv4Addr) -> Result<String, ResolveError>;
     /// The queueing disciplines of its interface, as `tc` writes them without the device.
     fn qdiscs(&self) -> Vec<String>;
     /// Removes them; `None` where the container may not, `false` where there is none.

@@ -9,7 +9,7 @@ const DEBIAN_SLIM: &str = "[ arch awk base64 basename bash cat chgrp chmod chown
  shuf sleep sort split stat stty sync tac tail tar tee test timeout touch tr true truncate tty uname uniq wc which whoami xargs yes zcat";
 
 /// What the full image adds: procps, iproute2, curl, wget and others (buildpack-deps has them).
-const DEBIAN: &str = "free pgrep pidof pkill ps top uptime watch curl wget nc ip ss tc ping nslookup vi";
+const DEBIAN: &str = "free pgrep pidof pkill ps top uptime watch curl wget nc ip ss tc ping nslookup dig host vi";
 
 /// Applets of busybox.
 const BUSYBOX: &str = "[ [[ arch ash awk base64 basename cat chgrp chmod chown chroot clear cmp cp cut date dd df diff dirname du echo egrep env \

@@ -21,16 +21,16 @@ pub(crate) const NODE_CPUS: u32 = 8;
 pub(crate) fn provide_etc<H: Host>(machine: &Machine<H>) {
     let host = machine.host.hostname();
     let address = machine.host.address();
+    let own = || {
+        format!(
+            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
+             fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n{address}\t{host}\n"
+        )
+    };
+    let hosts = machine.host.node_hosts().map_or_else(own, |text| format!("# Kubernetes-managed hosts file (host network).\n{text}"));
     let texts = [
         ("/etc/resolv.conf", machine.host.resolver()),
-        (
-            "/etc/hosts",
-            format!(
-                "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
-                 fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n{address}\t{host}\n{}",
-                machine.host.hosts()
-            ),
-        ),
+        ("/etc/hosts", format!("{hosts}{}", machine.host.hosts())),
         ("/etc/hostname", format!("{host}\n")),
     ];
     machine.files(|files| {

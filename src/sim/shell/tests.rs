@@ -119,6 +119,18 @@ impl Host for Fake {
             _ => Err(ResolveError::NoSuchName),
         }
     }
+    fn records(&self, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
+        match name {
+            "db.default.svc.cluster.local" => Ok(vec![Ipv4Addr::new(10, 96, 7, 7)]),
+            "example.com" => Ok(vec![Ipv4Addr::new(93, 1, 2, 3)]),
+            _ if name.starts_with("slow") => Err(ResolveError::NoAnswer),
+            _ => Err(ResolveError::NoSuchName),
+        }
+    }
+    fn pointer(&self, address: Ipv4Addr) -> Result<String, ResolveError> {
+        let known = address == Ipv4Addr::new(10, 96, 7, 7);
+        if known { Ok("db.default.svc.cluster.local".to_owned()) } else { Err(ResolveError::NoSuchName) }
+    }
     fn qdiscs(&self) -> Vec<String> {
         vec!["netem 1: root refcnt 2 limit 1000 delay 1s".to_owned()]
     }
@@ -470,8 +482,16 @@ async fn network_programs() {
             ("wget -qO- nowhere", "[wget: bad address 'nowhere'\n]Code(1)"),
             (
                 "nslookup db",
+                "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10:53\n\nName:\tdb.default.svc.cluster.local\nAddress: 10.96.7.7\n\n\
+                 ** server can't find db.svc.cluster.local: NXDOMAIN\n\n** server can't find db.cluster.local: NXDOMAIN\n\n\n\
+                 ** server can't find db.svc.cluster.local: NXDOMAIN\n\n** server can't find db.cluster.local: NXDOMAIN\n\nCode(1)",
+            ),
+            (
+                "nslookup -type=a db.default.svc.cluster.local",
                 "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10:53\n\nName:\tdb.default.svc.cluster.local\nAddress: 10.96.7.7\n\n",
             ),
+            ("nslookup db.default | tail -2", "** server can't find db.default: NXDOMAIN\n\n"),
+            ("nslookup 10.96.7.7 | tail -2", "7.7.96.10.in-addr.arpa\tname = db.default.svc.cluster.local\n\n"),
             ("nslookup slow; date +%s", ";; connection timed out; no servers could be reached\n\n1772600777\n"),
         ],
     )

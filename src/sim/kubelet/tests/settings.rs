@@ -191,3 +191,24 @@ async fn containers_may_see_each_others_processes() {
     assert_eq!(restarts(&engine), 1);
     stop.cancel();
 }
+
+#[tokio::test]
+async fn ports_of_a_node_are_open_where_the_pod_says() {
+    let (engine, _web, stop) = engine();
+    let address = super::super::runtime::node_address("node-2");
+    for (name, port, on) in [("open", 8080, address.to_string()), ("closed", 8081, "127.0.0.1".to_owned())] {
+        let ports = json!([{"containerPort": 80, "hostPort": port, "hostIP": on}]);
+        let spec = json!({"nodeName": "node-2", "containers": [{"name": "c", "image": "nginx", "ports": ports}]});
+        engine.with(|w| make(w, name, spec));
+    }
+    let spec =
+        json!({"hostNetwork": true, "nodeName": "node-2", "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "3600"]}]});
+    let key = engine.with(|w| make(w, "beside", spec));
+    engine.charge(Duration::from_secs(5));
+    let asked = format!("for p in 8080 8081; do wget -q -T 2 -O /dev/null http://{address}:$p/; echo $?; done; cat /etc/hosts");
+    let wanted = format!(
+        "0\nwget: can't connect to remote host ({address}): Connection refused\n1\n# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n{address} node-2\n"
+    );
+    assert_eq!(run(&engine, &key, "c", &asked).await.1, wanted);
+    stop.cancel();
+}

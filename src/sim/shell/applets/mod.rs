@@ -9,6 +9,7 @@ mod find;
 mod grep;
 mod http;
 mod listing;
+mod names;
 mod network;
 mod options;
 mod ping;
@@ -139,7 +140,9 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "awk" | "mawk" => awk::awk(p).await,
         "find" => find::find(p).await,
         "xargs" => find::xargs(p).await,
-        "nslookup" => network::nslookup(p).await,
+        "nslookup" => names::nslookup(p).await,
+        "dig" => names::dig(p).await,
+        "host" => names::host(p).await,
         "getent" => network::getent(p).await,
         "nc" => network::nc(p).await,
         "wget" => http::wget(p).await,

@@ -1,44 +1,15 @@
-//! `nslookup`, `getent`, `nc`, `ip`, `ifconfig`.
+//! `getent`, `nc`, `ip`, `ifconfig`.
 
 use std::time::Duration;
 
 use super::options;
 use super::ping::resolve;
 use super::time::duration;
-use crate::sim::shell::host::{ConnectError, Host, ResolveError};
+use crate::sim::shell::host::{ConnectError, Host};
 use crate::sim::shell::process::Process;
 
 /// How long a client waits for a connection when nothing says otherwise.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(130);
-
-/// `nslookup NAME [SERVER]`
-pub(super) async fn nslookup<H: Host>(p: &mut Process<H>) -> i32 {
-    let options = options::parse(&p.args, "", &[]);
-    let Some(name) = options.rest.first().cloned() else {
-        p.raw_error("Usage: nslookup [-type=QUERY_TYPE] HOST [DNS_SERVER]\n");
-        return 1;
-    };
-    let server = options.rest.get(1).cloned().unwrap_or_else(|| p.host().name_server().to_string());
-    let result = resolve(p, &name).await;
-    if result == Err(ResolveError::NoAnswer) {
-        p.print(";; connection timed out; no servers could be reached\n\n");
-        return 1;
-    }
-    let busybox = p.machine.busybox();
-    p.print(if busybox {
-        format!("Server:\t\t{server}\nAddress:\t{server}:53\n\n")
-    } else {
-        format!("Server:\t\t{server}\nAddress:\t{server}#53\n\n")
-    });
-    let full = if name.contains('.') { name.clone() } else { format!("{name}.{}.svc.cluster.local", p.host().namespace()) };
-    if let Ok(address) = result {
-        p.print(format!("Name:\t{full}\nAddress: {address}\n\n"));
-        0
-    } else {
-        p.print(format!("** server can't find {name}: NXDOMAIN\n\n"));
-        1
-    }
-}
 
 /// `getent hosts NAME`
 pub(super) async fn getent<H: Host>(p: &mut Process<H>) -> i32 {

@@ -56,3 +56,23 @@ async fn tc_shows_what_shapes_the_network() {
     .await;
     check("debian-slim", &[("tc qdisc", "[sh: 1: tc: not found\n]Code(127)")]).await;
 }
+
+/// The forms are those of BIND 9.18, asked by hand.
+#[tokio::test]
+async fn tools_of_bind_tell_what_the_name_server_says() {
+    check(
+        "debian",
+        &[
+            ("nslookup db", "Server:\t\t10.96.0.10\nAddress:\t10.96.0.10#53\n\nName:\tdb.default.svc.cluster.local\nAddress: 10.96.7.7\n\n"),
+            ("nslookup example.com | tail -4", "Non-authoritative answer:\nName:\texample.com\nAddress: 93.1.2.3\n\n"),
+            ("nslookup nosuch | tail -2; host nosuch", "** server can't find nosuch: NXDOMAIN\n\nHost nosuch not found: 3(NXDOMAIN)\nCode(1)"),
+            ("host db; host 10.96.7.7", "db.default.svc.cluster.local has address 10.96.7.7\n7.7.96.10.in-addr.arpa domain name pointer db.default.svc.cluster.local.\n"),
+            ("dig +short db; dig +short +search db; dig -x 10.96.7.7 +short", "10.96.7.7\ndb.default.svc.cluster.local.\n"),
+            ("dig +noall +answer db.default.svc.cluster.local", "db.default.svc.cluster.local. 5\tIN\tA\t10.96.7.7\n"),
+            ("dig db | grep -e status -e ^.db | sed 's/, id: .*//'", ";; ->>HEADER<<- opcode: QUERY, status: NXDOMAIN\n;db.\t\t\t\tIN\tA\n"),
+            ("dig db.default.svc.cluster.local AAAA | grep -A1 AUTHORITY.S", ";; AUTHORITY SECTION:\ncluster.local.\t\t5\tIN\tSOA\tns.dns.cluster.local. hostmaster.cluster.local. 1700000000 7200 1800 86400 5\n"),
+            ("dig +short slow; echo $?", ";; communications error to 10.96.0.10#53: timed out\n;; communications error to 10.96.0.10#53: timed out\n;; communications error to 10.96.0.10#53: timed out\n;; no servers could be reached\n9\n"),
+        ],
+    )
+    .await;
+}
