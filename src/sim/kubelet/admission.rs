@@ -11,6 +11,7 @@ use crate::sim::controllers::events::Report;
 use crate::sim::controllers::kinds::NODES;
 use crate::sim::controllers::{object, placement, preemption, scheduler};
 use crate::sim::resource::Key;
+use crate::sim::schema::quantity::Quantity;
 use crate::sim::world::World;
 
 /// Grace of pods that have used too much of their node.
@@ -66,24 +67,58 @@ pub(super) fn expire(world: &mut World, key: &Key, pod: &mut PodRun) {
     stop::all(world, key, pod, grace);
 }
 
-/// Gives up pods that have put more into an `emptyDir` than it may hold. Looked at every ten seconds, as a kubelet does.
+/// A quantity as it is written.
+fn written(limit: &Value) -> String {
+    limit.as_str().map_or_else(|| limit.to_string(), str::to_owned)
+}
+
+/// An `emptyDir` that holds more than it may.
+fn full(pod: &PodRun) -> Option<String> {
+    pod.model.volumes.iter().find_map(|(name, volume)| {
+        let limit = &volume["emptyDir"]["sizeLimit"];
+        let most = quantity::bytes(limit).filter(|b| *b > 0)?;
+        let used = pod.volumes.get(name)?.size();
+        (used > most).then(|| format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{}\". ", written(limit)))
+    })
+}
+
+/// A pod or container that has written more to its node's disk than its limits on `ephemeral-storage` allow: into its own files, and for
+/// the pod as a whole into its `emptyDir`s, too.
+fn swollen(stored: &Value, pod: &PodRun) -> Option<String> {
+    let limits: Vec<(&str, &Value, u64)> = stored["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|c| {
+            let limit = &c["resources"]["limits"]["ephemeral-storage"];
+            Some((c["name"].as_str()?, limit, quantity::bytes(limit).filter(|b| *b > 0)?))
+        })
+        .collect();
+    if limits.is_empty() {
+        return None;
+    }
+    let own = |name: &str| pod.index(name).and_then(|i| pod.containers.get(i)).map_or(0, |c| c.files.volume_size("/"));
+    let on_disk =
+        |name: &str| pod.model.volumes.get(name).is_some_and(|v| v["emptyDir"].is_object() && v["emptyDir"]["medium"] != "Memory");
+    let shared: u64 = pod.volumes.iter().filter(|(name, _)| on_disk(name)).map(|(_, v)| v.size()).sum();
+    let used: u64 = pod.model.containers.iter().map(|m| own(&m.name)).sum::<u64>() + shared;
+    let total: u64 = limits.iter().map(|(_, _, most)| most).sum();
+    if used > total {
+        let sum = limits.iter().filter_map(|(_, limit, _)| Quantity::from_json(limit)).reduce(Quantity::plus)?;
+        return Some(format!("Pod ephemeral local storage usage exceeds the total limit of containers {sum}. "));
+    }
+    let over = limits.iter().find(|(name, _, most)| own(name) > *most)?;
+    Some(format!("Container {} exceeded its local ephemeral storage limit \"{}\". ", over.0, written(over.1)))
+}
+
+/// Gives up pods that have put more on their node's disk than they may. Looked at every ten seconds, as a kubelet does.
 pub(super) fn evict(world: &mut World) {
     if !world.now.0.is_multiple_of(10_000) {
         return;
     }
-    let full = |pod: &PodRun| -> Option<String> {
-        pod.model.volumes.iter().find_map(|(name, volume)| {
-            let limit = &volume["emptyDir"]["sizeLimit"];
-            let most = quantity::bytes(limit).filter(|b| *b > 0)?;
-            let used = pod.volumes.get(name)?.size();
-            (used > most).then(|| {
-                let limit = limit.as_str().map_or_else(|| limit.to_string(), str::to_owned);
-                format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{limit}\". ")
-            })
-        })
-    };
     let live = world.runtime.pods.iter().filter(|(_, p)| p.failed.is_none() && p.terminating.is_none() && !p.ended());
-    let found: Vec<(Key, String)> = live.filter_map(|(k, p)| Some((k.clone(), full(p)?))).collect();
+    let over = |k: &Key, p: &PodRun| full(p).or_else(|| swollen(world.store.get(k)?, p));
+    let found: Vec<(Key, String)> = live.filter_map(|(k, p)| Some((k.clone(), over(k, p)?))).collect();
     for (key, text) in found {
         let Some(mut pod) = world.runtime.pods.remove(&key) else { continue };
         pod.failed = Some(("Evicted", text.clone()));
@@ -175,6 +210,24 @@ mod tests {
         advance(&mut w, 1.0);
         assert_eq!(of(&w, "Ready")["status"], "True");
         assert_eq!(of(&w, "example.com/lb")["status"], "True");
+    }
+
+    #[test]
+    fn too_much_in_a_container_s_own_files_is_the_end() {
+        let mut w = world();
+        let one = |name: &str, limit: &str| json!({"name": name, "image": "busybox", "command": ["sleep", "3600"], "resources": {"limits": {"ephemeral-storage": limit}}});
+        for (pod, size, message) in [
+            ("p", 2 << 20, "Container a exceeded its local ephemeral storage limit \"1Mi\". "),
+            ("q", 6 << 20, "Pod ephemeral local storage usage exceeds the total limit of containers 5Mi. "),
+        ] {
+            let key = make(&mut w, pod, &json!({"containers": [one("a", "1Mi"), one("b", "4Mi")]}));
+            advance(&mut w, 15.0);
+            assert_eq!(status(&w, &key)["phase"], "Running");
+            super::super::files::of(&mut w, &key, "a").unwrap().put("/root/f", &vec![0; size], 0o644);
+            advance(&mut w, 15.0);
+            let s = status(&w, &key);
+            assert_eq!((&s["reason"], &s["message"]), (&json!("Evicted"), &json!(message)));
+        }
     }
 
     #[test]
