@@ -47,21 +47,27 @@ fn asked<T>(world: &mut World, key: &Key, answer: impl FnOnce(&World, &Graph) ->
 pub(super) fn records(world: &mut World, key: &Key, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
     let name = name.trim_end_matches('.').to_lowercase();
     asked(world, key, |world, graph| {
-        let inside = world.runtime.pod(key).is_some_and(|p| p.model.resolver.in_cluster());
-        match name.strip_suffix(".cluster.local").filter(|_| inside) {
-            None => outside(&name).map(|address| vec![address]),
-            Some(base) if base.ends_with(".svc") => match graph.named(base, "").filter(|_| base.matches('.').count() == 2) {
-                Some(service) if service.address.is_none() && service.external.is_none() => {
-                    let mut all: Vec<Ipv4Addr> = service.ports.values().flatten().map(|(address, _)| *address).collect();
-                    all.sort_unstable();
-                    all.dedup();
-                    if all.is_empty() { Err(ResolveError::NoSuchName) } else { Ok(all) }
+        let labels: Vec<&str> = name.split('.').collect();
+        let one = |found: Result<Ipv4Addr, ResolveError>| found.map(|address| vec![address]);
+        if !world.runtime.pod(key).is_some_and(|p| p.model.resolver.in_cluster()) {
+            return one(outside(&name));
+        }
+        match labels.as_slice() {
+            [service, namespace, "svc", "cluster", "local"] => {
+                let id = ((*namespace).to_owned(), (*service).to_owned());
+                match graph.services.get(&id).filter(|s| s.address.is_none() && s.external.is_none()) {
+                    Some(headless) => {
+                        let mut all: Vec<Ipv4Addr> = headless.ports.values().flatten().map(|(address, _)| *address).collect();
+                        all.sort_unstable();
+                        all.dedup();
+                        if all.is_empty() { Err(ResolveError::NoSuchName) } else { Ok(all) }
+                    }
+                    None => one(lookup(world, graph, key, &name)),
                 }
-                _ if base.matches('.').count() < 2 => Err(ResolveError::NoSuchName),
-                _ => lookup(world, graph, key, &name).map(|address| vec![address]),
-            },
-            Some(base) if base.ends_with(".pod") => lookup(world, graph, key, &name).map(|address| vec![address]),
-            Some(_) => Err(ResolveError::NoSuchName),
+            }
+            [_, _, _, "svc", "cluster", "local"] | [.., "pod", "cluster", "local"] => one(lookup(world, graph, key, &name)),
+            [.., "cluster", "local"] => Err(ResolveError::NoSuchName),
+            _ => one(outside(&name)),
         }
     })
 }

@@ -70,11 +70,10 @@ impl<'a> Shape<'a> {
     }
 
     /// Whether `value` is taken apart as a map.
-    pub(super) fn as_map<'v>(self, value: &'v Value) -> Option<&'v Map<String, Value>> {
+    pub(super) fn as_map(self, value: &Value) -> Option<&Map<String, Value>> {
         match self {
-            Self::Root(_) => value.as_object(),
-            Self::Defined(schema) if schema["x-kubernetes-map-type"] != "atomic" => value.as_object(),
-            Self::Structure(_) | Self::Map(_) | Self::Guessed => value.as_object(),
+            Self::Defined(schema) if schema["x-kubernetes-map-type"] == "atomic" => None,
+            Self::Structure(_) | Self::Map(_) | Self::Guessed | Self::Root(_) | Self::Defined(_) => value.as_object(),
             _ => None,
         }
     }
@@ -108,7 +107,7 @@ impl<'a> Shape<'a> {
     }
 
     /// The items of a list with their path elements and shape; `None` when the list is one value.
-    pub(super) fn items<'v>(self, value: &'v Value) -> Option<Vec<(String, Self, &'v Value)>> {
+    pub(super) fn items(self, value: &Value) -> Option<Vec<(String, Self, &Value)>> {
         let list = value.as_array()?;
         match self {
             Self::Defined(schema) if schema["x-kubernetes-list-type"] == "map" => {

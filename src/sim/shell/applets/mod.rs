@@ -3,6 +3,7 @@
 mod archive;
 mod awk;
 mod columns;
+mod dig;
 mod disk;
 mod echo;
 mod find;
@@ -141,7 +142,7 @@ async fn dispatch<H: Host>(mut process: Process<H>) -> i32 {
         "find" => find::find(p).await,
         "xargs" => find::xargs(p).await,
         "nslookup" => names::nslookup(p).await,
-        "dig" => names::dig(p).await,
+        "dig" => dig::dig(p).await,
         "host" => names::host(p).await,
         "getent" => network::getent(p).await,
         "nc" => network::nc(p).await,
