@@ -14,6 +14,7 @@ pub mod api;
 mod arrivals;
 pub mod audit;
 pub mod catalog;
+pub mod cel;
 pub mod chaos;
 pub mod clock;
 pub mod config;

@@ -157,10 +157,11 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     }
     kinds::after_defaults(world, &kind, &mut object)?;
     drop_nulls(&mut object);
-    refuse(&kind, &key.name, &mistakes(&kind, &object))?;
+    refuse(&kind, &key.name, &mistakes(&kind, &object, None))?;
     if *resource == custom::definitions() {
         let wrong = custom::mistakes(&object["spec"], &key.name);
-        let causes: Vec<Cause> = wrong.into_iter().map(|(field, message)| Cause { reason: "FieldValueInvalid", message, field }).collect();
+        let named = wrong.into_iter().map(|(field, message)| Cause { reason: "FieldValueInvalid", message, field });
+        let causes: Vec<Cause> = named.chain(custom::mistakes_in_rules(&object["spec"], None)).collect();
         refuse(&kind, &key.name, &causes)?;
     }
     if kind.namespaced {
@@ -178,11 +179,11 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     Ok((key, object))
 }
 
-/// What is wrong with an object as such.
-fn mistakes(kind: &Kind, object: &Value) -> Vec<Cause> {
+/// What is wrong with an object as such, and with what it was before.
+fn mistakes(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = schema::validate(&kind.api_version(), &kind.kind, object);
     if let Some(dynamic) = &kind.dynamic {
-        causes.extend(custom::validate(&dynamic.schema, object));
+        causes.extend(dynamic.mistakes(object, old));
     }
     causes
 }
@@ -300,12 +301,17 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     if part != Part::Status {
         let mut causes = Vec::new();
         finalizers(&old, &new, &mut causes);
-        causes.extend(mistakes(&kind, &new));
+        causes.extend(mistakes(&kind, &new, Some(&old)));
+        if key.resource == custom::definitions() {
+            causes.extend(custom::mistakes_in_rules(&new["spec"], Some(&old["spec"])));
+        }
         causes.extend(immutable::check(&kind, &old, &new, part == Part::Resize));
         refuse(&kind, &key.name, &causes)?;
         if kind.namespaced && changed(&kind, &old, &new) {
             quota::check(world, &kind, &key.namespace, &new, Some(&old))?;
         }
+    } else if let Some(dynamic) = &kind.dynamic {
+        refuse(&kind, &key.name, &dynamic.rules_say(&new, Some(&old), &[]))?;
     }
     Ok(Some(new))
 }
