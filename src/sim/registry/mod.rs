@@ -4,6 +4,7 @@
 //! functions do everything but store the result: dry runs stop there.
 
 mod accounts;
+pub mod admission;
 mod classes;
 mod deletion;
 mod immutable;
@@ -150,6 +151,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
         custom::complete(&dynamic.schema, &mut object);
     }
     managed::update(&kind.api_version(), &kind.kind, None, &mut object, &world.writer, &world.now.rfc3339());
+    admission::mutate(world, &admission::Request::creation(&key, &kind, &object))?;
     if *resource == Resource::new("", "pods") {
         classes::apply(world, &mut object)?;
         accounts::check(world, namespace, &object)?;
@@ -170,6 +172,8 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     if *resource == Resource::new("", "pods") {
         security::enforce(world, &key, &object)?;
     }
+    refuse(&kind, &key.name, &admission::mistakes(&kind.kind, &object, None))?;
+    admission::validate(world, &admission::Request::creation(&key, &kind, &object))?;
     if world.store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &key.name));
     }
@@ -298,6 +302,20 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     if new == *old {
         return Ok(None);
     }
+    let subresource = match (&world.requester, part) {
+        (Some(requester), _) => requester.subresource.clone(),
+        (None, Part::Status) => "status".to_owned(),
+        (None, Part::Main | Part::Resize) => String::new(),
+    };
+    let request = admission::Request {
+        operation: admission::Operation::Update,
+        key,
+        kind: &kind,
+        subresource: &subresource,
+        object: Some(&new),
+        old: Some(&old),
+    };
+    admission::mutate(world, &request)?;
     if part != Part::Status {
         let mut causes = Vec::new();
         finalizers(&old, &new, &mut causes);
@@ -305,6 +323,7 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
         if key.resource == custom::definitions() {
             causes.extend(custom::mistakes_in_rules(&new["spec"], Some(&old["spec"])));
         }
+        causes.extend(admission::mistakes(&kind.kind, &new, Some(&old)));
         causes.extend(immutable::check(&kind, &old, &new, part == Part::Resize));
         refuse(&kind, &key.name, &causes)?;
         if kind.namespaced && changed(&kind, &old, &new) {
@@ -313,6 +332,7 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     } else if let Some(dynamic) = &kind.dynamic {
         refuse(&kind, &key.name, &dynamic.rules_say(&new, Some(&old), &[]))?;
     }
+    admission::validate(world, &request)?;
     Ok(Some(new))
 }
 
