@@ -10,6 +10,8 @@ use cel::common::value::{CowVal, Val};
 pub const REQUEST: u64 = 200_000;
 /// Bytes made that cost a step.
 const BYTES: usize = 8;
+/// What an evaluation costs, however little it does.
+const EVALUATION: u64 = 10;
 /// What compiling a regular expression or parsing an address costs.
 const DEAR: u64 = 50;
 
@@ -31,7 +33,11 @@ impl Default for Budget {
 impl Budget {
     /// Evaluates within the budget; `None`: it was not enough.
     pub(super) fn spend<T>(&mut self, evaluate: impl FnOnce() -> T) -> Option<T> {
-        let before = LEFT.replace(Some(self.0));
+        let Some(left) = self.0.checked_sub(EVALUATION) else {
+            self.0 = 0;
+            return None;
+        };
+        let before = LEFT.replace(Some(left));
         let out = evaluate();
         let left = LEFT.replace(before);
         self.0 = left.unwrap_or_default();

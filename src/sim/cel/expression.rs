@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use cel::common::types::{CelBool, CelString};
-use cel::common::value::Val;
-use cel::{Context, ExecutionError, IdedExpr, Value as CelValue};
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
+use cel::{Context, Env, ExecutionError, IdedExpr, Value as CelValue};
 
 use super::budget::Budget;
 use super::check::{self, Known};
@@ -54,21 +55,46 @@ impl Scope {
     }
 }
 
-/// What an expression came to.
-#[derive(Debug, Clone)]
-pub struct Outcome(Box<dyn Val>);
+impl VariableResolver for Scope {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        self.values.iter().find(|(name, _)| name == variable).map(|(_, value)| CowVal::Borrowed(&**value))
+    }
+}
 
-impl Outcome {
+/// What an expression came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A truth value.
+    Truth(bool),
+    /// A text.
+    Text(String),
+    /// Anything else.
+    Other,
+}
+
+impl Answer {
+    fn of(value: &dyn Val) -> Self {
+        match (value.downcast_ref::<CelBool>(), value.downcast_ref::<CelString<'_>>()) {
+            (Some(truth), _) => Self::Truth(*truth.inner()),
+            (None, Some(text)) => Self::Text(text.inner().to_owned()),
+            (None, None) => Self::Other,
+        }
+    }
+
     /// Whether it is `true`.
     pub fn is_true(&self) -> bool {
-        self.0.downcast_ref::<CelBool>().is_some_and(|yes| *yes.inner())
+        *self == Self::Truth(true)
     }
 
     /// Its text, if it is one.
     pub fn text(&self) -> Option<&str> {
-        self.0.downcast_ref::<CelString<'_>>().map(CelString::inner)
+        if let Self::Text(text) = self { Some(text) } else { None }
     }
 }
+
+/// A value for other expressions.
+#[derive(Debug, Clone)]
+pub struct Outcome(Box<dyn Val>);
 
 /// A compiled expression.
 #[derive(Debug)]
@@ -110,17 +136,35 @@ impl Expression {
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn evaluate(&self, scope: &Scope, budget: &mut Budget) -> Result<Outcome, Failure> {
+    pub fn evaluate(&self, scope: &Scope, budget: &mut Budget) -> Result<Answer, Failure> {
+        self.run(budget, |environment| {
+            let mut context = Context::with_env(environment);
+            context.set_variable_resolver(scope);
+            CelValue::resolve_val(&self.root, &context).map(|value| Answer::of(&*value))
+        })
+    }
+
+    /// Evaluates it for other expressions.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn value(&self, scope: &Scope, budget: &mut Budget) -> Result<Outcome, Failure> {
+        self.run(budget, |environment| {
+            let mut context = Context::with_env(environment);
+            for (name, value) in scope.values.iter().filter(|(name, _)| self.uses(name)) {
+                context.add_variable_as_val(name.as_str(), value.clone());
+            }
+            CelValue::resolve_val(&self.root, &context).map(CowVal::into_owned).map(Outcome)
+        })
+    }
+
+    fn run<T: Send>(
+        &self,
+        budget: &mut Budget,
+        resolve: impl Fn(Arc<Env>) -> Result<T, ExecutionError> + Send + Sync,
+    ) -> Result<T, Failure> {
         let environment = ENVIRONMENT.as_ref().map_err(|e| Failure::Evaluation(e.to_string()))?;
-        let mut run = || {
-            budget.spend(|| {
-                let mut context = Context::with_env(Arc::clone(environment));
-                for (name, value) in scope.values.iter().filter(|(name, _)| self.uses(name)) {
-                    context.add_variable_as_val(name.as_str(), value.clone());
-                }
-                CelValue::resolve_val(&self.root, &context).map(cel::common::value::CowVal::into_owned).map(Outcome)
-            })
-        };
+        let mut run = || budget.spend(|| resolve(Arc::clone(environment)));
         let outcome = if self.depth <= SHALLOW { run() } else { with_room(run).flatten() };
         outcome.ok_or(Failure::Budget)?.map_err(|e| Failure::Evaluation(told(&e)))
     }

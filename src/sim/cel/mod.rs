@@ -18,7 +18,7 @@ mod values;
 
 pub use budget::{Budget, REQUEST};
 pub use check::Known;
-pub use expression::{Expression, Failure, Outcome, Scope};
+pub use expression::{Answer, Expression, Failure, Outcome, Scope};
 pub use values::Input;
 
 #[cfg(test)]

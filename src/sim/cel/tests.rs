@@ -98,3 +98,13 @@ fn no_expression_takes_more_than_its_budget() {
     holds(&format!("{}true", "!!".repeat(20)), &this);
     holds(&format!("size([0]{}) == 41", " + [0]".repeat(40)), &this);
 }
+
+#[test]
+fn every_evaluation_costs() {
+    let expression = Expression::compile("self == 1", &[("self", Known::Any)]).unwrap();
+    let (mut budget, mut scope) = (Budget(100), Scope::default());
+    scope.set("self", Input::Json(&json!(1)));
+    let done = (0..100).take_while(|_| expression.evaluate(&scope, &mut budget).is_ok()).count();
+    assert!((5..=10).contains(&done), "{done}");
+    assert_eq!(expression.evaluate(&scope, &mut budget).unwrap_err(), Failure::Budget);
+}

@@ -220,11 +220,8 @@ pub fn mistakes_in_rules(spec: &Value, old: Option<&Value>) -> Vec<Cause> {
         }
         // A schema that all versions share is kept once.
         let at = if same { "spec.validation".to_owned() } else { format!("spec.versions[{i}].schema") };
-        causes.extend(Rules::compile(&schema).1.into_iter().map(|mistake| Cause {
-            reason: "FieldValueInvalid",
-            message: format!("Invalid value: {}: {}", mistake.shown, mistake.detail),
-            field: format!("{at}.openAPIV3Schema{}", mistake.path),
-        }));
+        let placed = |mistake: Cause| Cause { field: format!("{at}.openAPIV3Schema{}", mistake.field), ..mistake };
+        causes.extend(Rules::compile(&schema).1.into_iter().map(placed));
     }
     causes
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::sim::cel::{Budget, Expression, Failure, Input, Known, Outcome, Scope};
+use crate::sim::cel::{Answer, Budget, Expression, Failure, Input, Known, Scope};
 use crate::sim::schema::Cause;
 
 /// Deeper than any schema that is looked at.
 const MAX_DEPTH: usize = 64;
+/// More rules than definitions have that people use: compiling takes its time.
+const MAX_RULES: usize = 1000;
+const TOO_MANY: &str = "Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
 /// Longer messages that an expression makes are not used.
 const MAX_MESSAGE: usize = 5120;
 /// With one of these, rules are not evaluated: the object is not what they were written for.
@@ -38,21 +41,15 @@ struct Rule {
     optional_old: bool,
 }
 
-/// What is wrong with a rule: where in the schema, which field of the rule, why.
-#[derive(Debug)]
-pub struct Mistake {
-    /// `.properties[spec].x-kubernetes-validations[0].rule`.
-    pub path: String,
-    /// The rule as the real server prints it.
-    pub shown: String,
-    /// Why.
-    pub detail: String,
-}
-
 impl Rules {
-    /// Compiles the rules of a definition's schema; those with mistakes are left out and told.
-    pub fn compile(schema: &Value) -> (Self, Vec<Mistake>) {
+    /// Compiles the rules of a definition's schema; those with mistakes are left out and told, with their place in the schema
+    /// (`.properties[spec].x-kubernetes-validations[0].rule`).
+    pub fn compile(schema: &Value) -> (Self, Vec<Cause>) {
         let mut mistakes = Vec::new();
+        if count(schema, 0) > MAX_RULES {
+            mistakes.push(Cause { reason: "FieldValueForbidden", message: TOO_MANY.to_owned(), field: String::new() });
+            return (Self::default(), mistakes);
+        }
         let rules = compile(schema, "", true, 0, &mut mistakes).unwrap_or_default();
         (rules, mistakes)
     }
@@ -80,7 +77,18 @@ fn text(v: &Value) -> String {
     v.as_str().unwrap_or_default().to_owned()
 }
 
-fn compile(schema: &Value, path: &str, root: bool, depth: usize, mistakes: &mut Vec<Mistake>) -> Option<Rules> {
+/// How many rules there are, as far as they are looked at.
+fn count(schema: &Value, depth: usize) -> usize {
+    if depth > MAX_DEPTH {
+        return 0;
+    }
+    let here = schema["x-kubernetes-validations"].as_array().map_or(0, Vec::len);
+    let below = schema["properties"].as_object().into_iter().flat_map(|p| p.values());
+    let below = below.chain([&schema["additionalProperties"], &schema["items"]]).filter(|s| s.is_object());
+    here + below.map(|s| count(s, depth + 1)).sum::<usize>()
+}
+
+fn compile(schema: &Value, path: &str, root: bool, depth: usize, mistakes: &mut Vec<Cause>) -> Option<Rules> {
     if depth > MAX_DEPTH || !schema.is_object() {
         return None;
     }
@@ -91,7 +99,9 @@ fn compile(schema: &Value, path: &str, root: bool, depth: usize, mistakes: &mut 
         match compile_rule(rule, &known) {
             Ok(rule) => rules.here.push(rule),
             Err((field, detail)) => {
-                mistakes.push(Mistake { path: format!("{path}.x-kubernetes-validations[{i}].{field}"), shown: shown(rule), detail });
+                let message = format!("Invalid value: {}: {detail}", shown(rule));
+                let field = format!("{path}.x-kubernetes-validations[{i}].{field}");
+                mistakes.push(Cause { reason: "FieldValueInvalid", message, field });
             }
         }
     }
@@ -255,7 +265,7 @@ impl Run {
 }
 
 /// A message that an expression made, if it is one.
-fn usable(outcome: &Outcome) -> Option<&str> {
+fn usable(outcome: &Answer) -> Option<&str> {
     outcome.text().map(str::trim).filter(|m| !m.is_empty() && m.len() <= MAX_MESSAGE && !m.contains('\n'))
 }
 
@@ -366,7 +376,10 @@ mod tests {
         let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "integer"}},
             "x-kubernetes-validations": [{"rule": "self.b > 1"}, {"rule": "self.a"}, {"rule": "self.a > 1", "messageExpression": "self.a"}]}}});
         let (_, mistakes) = Rules::compile(&schema);
-        let told: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.path, m.detail)).collect();
+        let told: Vec<String> = mistakes
+            .iter()
+            .map(|m| format!("{}: {}", m.field, m.message.split_once("OptionalOldSelf:(*bool)(nil)}: ").unwrap().1))
+            .collect();
         assert_eq!(
             told,
             [
@@ -375,6 +388,6 @@ mod tests {
                 ".properties[spec].x-kubernetes-validations[2].messageExpression: messageExpression must evaluate to a string",
             ]
         );
-        assert!(mistakes[0].shown.starts_with("apiextensions.ValidationRule{Rule:\"self.b > 1\", Message:\"\", MessageExpression:\"\", Reason:(*apiextensions.FieldValueErrorReason)(nil)"));
+        assert!(mistakes[0].message.starts_with("Invalid value: apiextensions.ValidationRule{Rule:\"self.b > 1\", Message:\"\", MessageExpression:\"\", Reason:(*apiextensions.FieldValueErrorReason)(nil)"));
     }
 }

@@ -224,6 +224,11 @@ fn rules_of_definitions_hold() {
     let text =
         format!("CustomResourceDefinition.apiextensions.k8s.io \"foos.example.com\" is invalid: {at}: Invalid value: {shown}: {why}");
     assert_eq!((wrong.code, wrong.message), (422, text));
+    let mut many = definition("true");
+    let schema = &mut many["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    schema["x-kubernetes-validations"] = (0..2000).map(|_| json!({"rule": "self.size < 5"})).collect();
+    let refused = create(&mut w, &custom::definitions(), "", many).unwrap_err();
+    assert!(refused.message.contains("spec.validation.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total"));
     create(&mut w, &custom::definitions(), "", definition("self.size < 5")).unwrap();
     w.settle();
     let foos = Resource::new("example.com", "foos");

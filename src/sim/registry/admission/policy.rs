@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::matching::{self, matches};
 use super::{Operation, Request};
 use crate::sim::catalog::{Catalog, Kind};
-use crate::sim::cel::{Budget, Expression, Failure, Input, Known, Outcome, Scope};
+use crate::sim::cel::{Answer, Budget, Expression, Failure, Input, Known, Outcome, Scope};
 use crate::sim::controllers::object::selects;
 use crate::sim::registry::forbidden;
 use crate::sim::resource::{Key, Resource};
@@ -122,7 +122,7 @@ impl Policy {
             let mut parts: Vec<(String, Outcome)> = Vec::new();
             run.scope.set_parts("variables", &parts);
             for (name, variable) in &self.variables {
-                match run.evaluate(variable, budget) {
+                match run.value(variable, budget) {
                     Ok(outcome) => {
                         parts.push((name.clone(), outcome));
                         run.scope.set_parts("variables", &parts);
@@ -145,7 +145,7 @@ impl Policy {
                 Ok(outcome) if outcome.is_true() => {}
                 Ok(_) => {
                     let made = validation.message_expression.as_ref().and_then(|m| run.evaluate(m, budget).ok());
-                    let made = made.as_ref().and_then(Outcome::text).map(str::trim);
+                    let made = made.as_ref().and_then(Answer::text).map(str::trim);
                     let made = made.filter(|m| !m.is_empty() && m.len() <= MAX_MESSAGE && !m.contains('\n')).map(str::to_owned);
                     let given = Some(&validation.message).filter(|m| !m.is_empty()).cloned();
                     let message = made.or(given).unwrap_or_else(|| format!("failed expression: {}", validation.expression.0.trim()));
@@ -185,10 +185,18 @@ struct Run {
 }
 
 impl Run {
-    fn evaluate(&self, (text, compiled): &Compiled, budget: &mut Budget) -> Result<Outcome, String> {
+    fn evaluate(&self, compiled: &Compiled, budget: &mut Budget) -> Result<Answer, String> {
+        self.run(compiled, |expression| expression.evaluate(&self.scope, budget))
+    }
+
+    fn value(&self, compiled: &Compiled, budget: &mut Budget) -> Result<Outcome, String> {
+        self.run(compiled, |expression| expression.value(&self.scope, budget))
+    }
+
+    fn run<T>(&self, (text, compiled): &Compiled, run: impl FnOnce(&Expression) -> Result<T, Failure>) -> Result<T, String> {
         let told = |why: String| format!("expression '{text}' resulted in error: {why}");
         let expression = compiled.as_ref().map_err(|why| told(why.clone()))?;
-        expression.evaluate(&self.scope, budget).map_err(|failure| {
+        run(expression).map_err(|failure| {
             let why = failure.to_string();
             let missing = why.strip_prefix("no such key: ").and_then(|name| self.failed.iter().find(|(failed, _)| failed == name));
             match (&failure, missing) {

@@ -226,3 +226,28 @@ fn nothing_outside_is_called() {
         w.settle();
     }
 }
+
+#[test]
+fn a_webhook_that_stops_everything_can_be_taken_away() {
+    let mut w = world();
+    make(&mut w, "apps", "deployments", "demo", deployment("web", 2));
+    pass(&mut w, 60);
+    let rule = json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]});
+    let mut all = hook("all.example.com", "Fail", &json!({"service": {"name": "gone", "namespace": "demo"}}));
+    all["rules"] = json!([rule]);
+    all["namespaceSelector"] = json!({});
+    make(&mut w, super::GROUP, "mutatingwebhookconfigurations", "", json!({"metadata": {"name": "all"}, "webhooks": [all]}));
+    let pods = Resource::new("", "pods");
+    let key = Key::new(&deployments(), "demo", "web");
+    assert_eq!(update(&mut w, &key, deployment("web", 3), Part::Main).unwrap_err().code, 500);
+    let pod = w.store.list(&pods, Some("demo")).next().map(|(k, _)| k.clone()).unwrap();
+    assert_eq!(delete(&mut w, &pod, &DeleteOptions::default()).unwrap_err().code, 500);
+    pass(&mut w, 600);
+    assert_eq!(w.store.list(&pods, Some("demo")).count(), 2, "what runs goes on");
+    let configuration = Key::new(&kind("mutatingwebhookconfigurations"), "", "all");
+    delete(&mut w, &configuration, &DeleteOptions::default()).unwrap();
+    w.settle();
+    update(&mut w, &key, deployment("web", 3), Part::Main).unwrap();
+    pass(&mut w, 60);
+    assert_eq!(w.store.list(&pods, Some("demo")).count(), 3);
+}
