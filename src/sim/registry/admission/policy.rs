@@ -246,7 +246,8 @@ pub(super) fn enforce(
                         "Deny" => {
                             refused.get_or_insert_with(|| status(request, policy, Some(name), denial));
                         }
-                        "Warn" => world.warnings.borrow_mut().push(format!(
+                        // Controllers do not read warnings.
+                        "Warn" if world.requester.is_some() => world.warnings.borrow_mut().push(format!(
                             "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{name}': {}",
                             policy.name, denial.message
                         )),

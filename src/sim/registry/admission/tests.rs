@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::{DeleteOptions, Part, create, delete, update};
-use super::{kind, take_warnings};
+use super::{Requester, kind, take_warnings};
 use crate::sim::config::SimConfig;
 use crate::sim::resource::{Key, Resource};
 use crate::sim::world::World;
@@ -115,6 +115,9 @@ fn variables_parameters_old_objects_and_warnings_work() {
     let spec = json!({"validations": [{"expression": "has(object.metadata.labels.team)", "message": "a team is missing"}]});
     make(&mut w, super::GROUP, "validatingadmissionpolicies", "", policy("team", "configmaps", &spec));
     bind(&mut w, "team", &["Warn", "Audit"], &Value::Null);
+    make(&mut w, "", "configmaps", "demo", json!({"metadata": {"name": "w"}}));
+    assert!(take_warnings(&w).is_empty(), "nobody asked");
+    w.requester = Some(Requester::default());
     make(&mut w, "", "configmaps", "demo", json!({"metadata": {"name": "x"}}));
     assert_eq!(
         take_warnings(&w),
@@ -140,6 +143,10 @@ fn failing_expressions_follow_the_policy() {
     assert_eq!(refused(&mut w, &maps, json!({"metadata": {"name": "open"}})).0, 201);
     let policies = kind("validatingadmissionpolicies");
     let wrong = create(&mut w, &policies, "", policy("w", "pods", &json!({"validations": [{"expression": "objekt.spec"}]}))).unwrap_err();
+    let conditions: Vec<Value> = (0..65).map(|i| json!({"name": format!("c{i}"), "expression": "true"})).collect();
+    let many = policy("w", "pods", &json!({"validations": [{"expression": "true"}], "matchConditions": conditions}));
+    let many = create(&mut w, &policies, "", many).unwrap_err();
+    assert!(many.message.ends_with("spec.matchConditions: Too many: 65: must have at most 64 items"), "{}", many.message);
     let at = "spec.validations[0].expression: Invalid value: \"objekt.spec\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'objekt' (in container '')";
     assert_eq!(wrong.code, 422);
     assert!(wrong.message.contains(at), "{}", wrong.message);
