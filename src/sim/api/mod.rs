@@ -229,7 +229,7 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             api_version: target.kind.api_version(),
             subresource: target.subresource.clone().unwrap_or_default(),
         };
-        w.requester = Some(registry::admission::Requester {
+        w.requester = (!w.admission.is_empty()).then(|| registry::admission::Requester {
             user: call.who.info(),
             dry_run: call.dry_run(),
             subresource: target.subresource.clone().unwrap_or_default(),

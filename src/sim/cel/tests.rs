@@ -1,3 +1,5 @@
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::{Budget, Expression, Failure, Input, Known, Scope};
@@ -107,4 +109,63 @@ fn every_evaluation_costs() {
     let done = (0..100).take_while(|_| expression.evaluate(&scope, &mut budget).is_ok()).count();
     assert!((5..=10).contains(&done), "{done}");
     assert_eq!(expression.evaluate(&scope, &mut budget).unwrap_err(), Failure::Budget);
+}
+
+#[test]
+fn no_text_breaks_the_compiler_or_what_it_compiles() {
+    const WORDS: [&str; 40] = [
+        "self",
+        ".",
+        "a",
+        "l",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "?",
+        ".?",
+        "[?",
+        "==",
+        "<",
+        "&&",
+        "||",
+        "!",
+        "+",
+        "-",
+        "/",
+        "1",
+        "-9223372036854775808",
+        "'x'",
+        "\"",
+        "all",
+        "map",
+        "has",
+        "x",
+        "in",
+        "size",
+        "format",
+        "optional.none()",
+        "true",
+        "null",
+        "__dash__",
+        "\u{e9}",
+        "`",
+    ];
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let this = json!({"a": {"x": 1}, "l": [1, 2], "x": "y"});
+    let (mut compiled, mut broken) = (0, 0);
+    for _ in 0..1500 {
+        let count = random.next_u32() % 12 + 1;
+        let words = (0..count).map(|_| WORDS[usize::try_from(random.next_u32()).unwrap() % WORDS.len()]);
+        let text = words.collect::<Vec<_>>().concat();
+        match run(&text, &this) {
+            Ok(_) => compiled += 1,
+            Err(why) => broken += usize::from(why.contains("internal error")),
+        }
+    }
+    assert!(compiled > 10 && broken == 0, "{compiled} {broken}");
 }

@@ -303,18 +303,12 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
         return Ok(None);
     }
     let subresource = match (&world.requester, part) {
-        (Some(requester), _) => requester.subresource.clone(),
-        (None, Part::Status) => "status".to_owned(),
-        (None, Part::Main | Part::Resize) => String::new(),
+        (Some(requester), _) => requester.subresource.as_str(),
+        (None, Part::Status) => "status",
+        (None, Part::Main | Part::Resize) => "",
     };
-    let request = admission::Request {
-        operation: admission::Operation::Update,
-        key,
-        kind: &kind,
-        subresource: &subresource,
-        object: Some(&new),
-        old: Some(&old),
-    };
+    let request =
+        admission::Request { operation: admission::Operation::Update, key, kind: &kind, subresource, object: Some(&new), old: Some(&old) };
     admission::mutate(world, &request)?;
     if part != Part::Status {
         let mut causes = Vec::new();
