@@ -5,7 +5,7 @@
 //!
 //! Parts, bottom up: [`resource`], [`store`] and `history` (dumb, versioned objects and their changes), [`schema`] and
 //! [`patch`] (pure functions on JSON), [`world`] (everything that happens, a deterministic discrete-event simulation behind one lock),
-//! [`custom`] (kinds that clients define), [`managed`] (who wrote which field), [`registry`] (what a write means:
+//! [`cel`] (rules that users write), [`custom`] (kinds that clients define), [`managed`] (who wrote which field), [`registry`] (what a write means:
 //! defaults, validation, generations, deletion), [`controllers`], [`kubelet`], [`chaos`] and [`traffic`] (what happens
 //! by itself), [`shell`] (what `exec` runs), [`clock`] (how simulated time passes), [`api`] (HTTP), `connections`
 //! (slow and silent clients), [`exchange`] (for onlookers), [`audit`].
@@ -14,6 +14,7 @@ pub mod api;
 mod arrivals;
 pub mod audit;
 pub mod catalog;
+pub mod cel;
 pub mod chaos;
 pub mod clock;
 pub mod config;

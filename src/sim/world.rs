@@ -4,6 +4,7 @@
 //! (controllers, kubelet, chaos) are events on the [`Agenda`], so the same calls in the same order at the same
 //! simulated times give the same cluster, byte for byte. Nothing here reads a real clock.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -124,6 +125,12 @@ pub struct World {
     pub traffic: super::traffic::Traffic,
     /// Kinds that clients have defined.
     pub customs: super::custom::Customs,
+    /// Policies and webhooks that clients have configured.
+    pub admission: Arc<super::registry::admission::Admission>,
+    /// Who asks for the writes of now, as policies see it: set by the API for the length of a request.
+    pub requester: Option<super::registry::admission::Requester>,
+    /// What policies warn the client of.
+    pub warnings: RefCell<Vec<String>>,
     /// Who writes now: set by the API for the length of a request.
     pub writer: super::managed::Writer,
     /// The store's revision up to which [`super::controllers::observe`] has seen the changes.
@@ -152,6 +159,9 @@ impl World {
             chaos: super::chaos::State::default(),
             traffic: super::traffic::Traffic::default(),
             customs: super::custom::Customs::default(),
+            admission: Arc::default(),
+            requester: None,
+            warnings: RefCell::default(),
             writer: super::managed::Writer::Cluster,
             observed: 0,
             announced: 0,

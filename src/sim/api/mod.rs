@@ -229,6 +229,11 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
             api_version: target.kind.api_version(),
             subresource: target.subresource.clone().unwrap_or_default(),
         };
+        w.requester = (!w.admission.is_empty()).then(|| registry::admission::Requester {
+            user: call.who.info(),
+            dry_run: call.dry_run(),
+            subresource: target.subresource.clone().unwrap_or_default(),
+        });
         let body = match verb {
             "update" => call.veil.complete(w, &target, &body),
             "patch" => restart::stamped(w, &parts.headers, &target, body),
@@ -236,6 +241,8 @@ async fn respond(engine: Arc<Engine>, stop: CancellationToken, request: Request,
         };
         let mut answer = handle(w, &call, &target, verb, &body).unwrap_or_else(Answer::from);
         w.writer = Writer::Cluster;
+        w.requester = None;
+        answer.warnings.extend(registry::admission::take_warnings(w));
         answer.warnings.extend(deprecation(&target).map(str::to_owned));
         audit(w, &call, verb, answer.code);
         answer

@@ -133,6 +133,12 @@ fn react(world: &mut World, change: &Change) {
                 enqueue(world, key);
             }
         }
+        ("admissionregistration.k8s.io", plural) => {
+            super::registry::admission::rebuild(world);
+            if plural == "validatingadmissionpolicies" && !gone {
+                enqueue(world, key);
+            }
+        }
         ("", "endpoints") | ("networking.k8s.io", "networkpolicies") => super::traffic::invalidate(world),
         ("", "secrets") if !gone && credentials::concerns(&change.object) => enqueue(world, key),
         ("", "serviceaccounts") if gone => {
@@ -318,6 +324,7 @@ fn reconcile(world: &mut World, key: &Key) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => super::custom::reconcile(world, key),
         ("policy", "poddisruptionbudgets") => budget::reconcile(world, key),
         ("", "resourcequotas") => quota::reconcile(world, key),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => super::registry::admission::reconcile(world, key),
         ("certificates.k8s.io", "certificatesigningrequests") => certificates::reconcile(world, key),
         ("", "secrets") => credentials::reconcile(world, key),
         ("", "persistentvolumeclaims") => claims::reconcile(world, key),

@@ -4,20 +4,23 @@
 
 mod openapi;
 mod path;
+mod rules;
 mod schema;
 mod services;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
 pub use openapi::document;
 pub use path::find;
+pub use rules::Rules;
 pub use schema::{complete, prune, validate};
 pub use services::settle;
 
 use super::catalog::{Catalog, Column, GroupKind, Kind, Subresource};
 use super::resource::{Key, Resource};
+use super::schema::Cause;
 use super::world::World;
 
 /// What only kinds of a definition have.
@@ -25,12 +28,28 @@ use super::world::World;
 pub struct Dynamic {
     /// `openAPIV3Schema`.
     pub schema: Value,
+    /// The schema's rules, compiled when an object is first looked at.
+    pub rules: Arc<OnceLock<Rules>>,
     /// Columns of tables with their paths.
     pub columns: Vec<(Column, String)>,
     /// Paths that field selectors may name.
     pub selectable: Vec<String>,
     /// Whether this is the version in which objects are kept.
     pub storage: bool,
+}
+
+impl Dynamic {
+    /// What is wrong with an object of this kind.
+    pub fn mistakes(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let mut causes = validate(&self.schema, new);
+        causes.extend(self.rules_say(new, old, &causes));
+        causes
+    }
+
+    /// What the rules say about an object with which so much is wrong already.
+    pub fn rules_say(&self, new: &Value, old: Option<&Value>, before: &[Cause]) -> Vec<Cause> {
+        self.rules.get_or_init(|| Rules::compile(&self.schema).0).check(&self.schema, new, old, before)
+    }
 }
 
 /// Kinds that clients have defined.
@@ -92,7 +111,15 @@ pub fn rebuild(world: &mut World) {
         let built_in = Catalog::get().groups.iter().any(|(g, _)| g == group);
         if !built_in && object["metadata"]["deletionTimestamp"].is_null() {
             for version in object["spec"]["versions"].as_array().into_iter().flatten().filter(|v| v["served"] == true) {
-                kinds.push(Arc::new(kind(group, &object["spec"], version)));
+                let mut made = kind(group, &object["spec"], version);
+                let before = world.customs.by_plural(&made.group, &made.version, &made.plural).and_then(|k| k.dynamic.as_ref());
+                // Rules are dear to compile: they stay as long as their schema does.
+                if let (Some(now), Some(before)) = (&mut made.dynamic, before)
+                    && now.schema == before.schema
+                {
+                    now.rules = Arc::clone(&before.rules);
+                }
+                kinds.push(Arc::new(made));
             }
         }
     }
@@ -133,6 +160,7 @@ fn kind(group: &str, spec: &Value, version: &Value) -> Kind {
         subresources,
         dynamic: Some(Dynamic {
             schema: version["schema"]["openAPIV3Schema"].clone(),
+            rules: Arc::default(),
             columns: columns(version),
             selectable: version["selectableFields"]
                 .as_array()
@@ -176,6 +204,26 @@ pub fn mistakes(spec: &Value, name: &str) -> Vec<(String, String)> {
         out.push(("spec.versions".to_owned(), format!("Invalid value: {}: {shown}", spec["versions"])));
     }
     out
+}
+
+/// What is wrong with the rules of a definition; of an old one, what is the same is left alone.
+pub fn mistakes_in_rules(spec: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let schema = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
+    let same = versions.windows(2).all(|pair| pair.first().map(schema) == pair.last().map(schema));
+    let known: Vec<Value> = old.map(|o| o["versions"].as_array().into_iter().flatten().map(schema).collect()).unwrap_or_default();
+    let mut causes = Vec::new();
+    for (i, version) in versions.iter().enumerate().take(if same { 1 } else { versions.len() }) {
+        let schema = schema(version);
+        if known.contains(&schema) {
+            continue;
+        }
+        // A schema that all versions share is kept once.
+        let at = if same { "spec.validation".to_owned() } else { format!("spec.versions[{i}].schema") };
+        let placed = |mistake: Cause| Cause { field: format!("{at}.openAPIV3Schema{}", mistake.field), ..mistake };
+        causes.extend(Rules::compile(&schema).1.into_iter().map(placed));
+    }
+    causes
 }
 
 /// Says that a definition is served, and serves it; what it defined goes with it.

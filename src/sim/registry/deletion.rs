@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{forbidden, is_finished, precondition};
+use super::{admission, forbidden, is_finished, precondition};
 use crate::sim::resource::{Key, Resource};
 use crate::sim::status::Status;
 use crate::sim::world::World;
@@ -65,6 +65,19 @@ pub fn delete(world: &mut World, key: &Key, options: &DeleteOptions) -> Result<(
 
 /// Finds out what [`delete`] would do.
 pub fn prepare_delete(world: &World, key: &Key, options: &DeleteOptions) -> Result<Deletion, Status> {
+    let deletion = prepared(world, key, options)?;
+    if !world.admission.is_empty()
+        && let (Ok(kind), Some(old)) = (super::kind_of(world, &key.resource), world.store.get(key))
+    {
+        let operation = admission::Operation::Delete;
+        let request = admission::Request { operation, key, kind: &kind, subresource: "", object: None, old: Some(old) };
+        admission::mutate(world, &request)?;
+        admission::validate(world, &request)?;
+    }
+    Ok(deletion)
+}
+
+fn prepared(world: &World, key: &Key, options: &DeleteOptions) -> Result<Deletion, Status> {
     let Some(old) = world.store.get(key).cloned() else {
         return Err(Status::not_found(&key.resource, &key.name));
     };

@@ -292,7 +292,10 @@ pub(super) fn has_generation(kind: &Kind) -> bool {
         || matches!(
             (&*kind.resource.group, &*kind.resource.plural),
             ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-                | ("batch" | "policy" | "networking.k8s.io" | "apiextensions.k8s.io" | "discovery.k8s.io", _)
+                | (
+                    "batch" | "policy" | "networking.k8s.io" | "apiextensions.k8s.io" | "discovery.k8s.io" | "admissionregistration.k8s.io",
+                    _
+                )
                 | ("", "pods" | "replicationcontrollers")
         )
 }

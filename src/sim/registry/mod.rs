@@ -4,6 +4,7 @@
 //! functions do everything but store the result: dry runs stop there.
 
 mod accounts;
+pub mod admission;
 mod classes;
 mod deletion;
 mod immutable;
@@ -150,6 +151,7 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
         custom::complete(&dynamic.schema, &mut object);
     }
     managed::update((&kind.api_version(), &kind.kind, kind.schema()), None, &mut object, &world.writer, &world.now.rfc3339());
+    admission::mutate(world, &admission::Request::creation(&key, &kind, &object))?;
     if *resource == Resource::new("", "pods") {
         classes::apply(world, &mut object)?;
         accounts::check(world, namespace, &object)?;
@@ -157,10 +159,11 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     }
     kinds::after_defaults(world, &kind, &mut object)?;
     drop_nulls(&mut object);
-    refuse(&kind, &key.name, &mistakes(&kind, &object))?;
+    refuse(&kind, &key.name, &mistakes(&kind, &object, None))?;
     if *resource == custom::definitions() {
         let wrong = custom::mistakes(&object["spec"], &key.name);
-        let causes: Vec<Cause> = wrong.into_iter().map(|(field, message)| Cause { reason: "FieldValueInvalid", message, field }).collect();
+        let named = wrong.into_iter().map(|(field, message)| Cause { reason: "FieldValueInvalid", message, field });
+        let causes: Vec<Cause> = named.chain(custom::mistakes_in_rules(&object["spec"], None)).collect();
         refuse(&kind, &key.name, &causes)?;
     }
     if kind.namespaced {
@@ -169,6 +172,8 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     if *resource == Resource::new("", "pods") {
         security::enforce(world, &key, &object)?;
     }
+    refuse(&kind, &key.name, &admission::mistakes(&kind.kind, &object, None))?;
+    admission::validate(world, &admission::Request::creation(&key, &kind, &object))?;
     if world.store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &key.name));
     }
@@ -178,11 +183,11 @@ pub fn prepare_create(world: &mut World, resource: &Resource, namespace: &str, m
     Ok((key, object))
 }
 
-/// What is wrong with an object as such.
-fn mistakes(kind: &Kind, object: &Value) -> Vec<Cause> {
+/// What is wrong with an object as such, and with what it was before.
+fn mistakes(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = schema::validate(&kind.api_version(), &kind.kind, object);
     if let Some(dynamic) = &kind.dynamic {
-        causes.extend(custom::validate(&dynamic.schema, object));
+        causes.extend(dynamic.mistakes(object, old));
     }
     causes
 }
@@ -297,16 +302,31 @@ pub fn prepare_update(world: &World, key: &Key, object: Value, part: Part) -> Re
     if new == *old {
         return Ok(None);
     }
+    let subresource = match (&world.requester, part) {
+        (Some(requester), _) => requester.subresource.as_str(),
+        (None, Part::Status) => "status",
+        (None, Part::Main | Part::Resize) => "",
+    };
+    let request =
+        admission::Request { operation: admission::Operation::Update, key, kind: &kind, subresource, object: Some(&new), old: Some(&old) };
+    admission::mutate(world, &request)?;
     if part != Part::Status {
         let mut causes = Vec::new();
         finalizers(&old, &new, &mut causes);
-        causes.extend(mistakes(&kind, &new));
+        causes.extend(mistakes(&kind, &new, Some(&old)));
+        if key.resource == custom::definitions() {
+            causes.extend(custom::mistakes_in_rules(&new["spec"], Some(&old["spec"])));
+        }
+        causes.extend(admission::mistakes(&kind.kind, &new, Some(&old)));
         causes.extend(immutable::check(&kind, &old, &new, part == Part::Resize));
         refuse(&kind, &key.name, &causes)?;
         if kind.namespaced && changed(&kind, &old, &new) {
             quota::check(world, &kind, &key.namespace, &new, Some(&old))?;
         }
+    } else if let Some(dynamic) = &kind.dynamic {
+        refuse(&kind, &key.name, &dynamic.rules_say(&new, Some(&old), &[]))?;
     }
+    admission::validate(world, &request)?;
     Ok(Some(new))
 }
 

@@ -206,3 +206,41 @@ fn the_value_of_a_priority_class_stays() {
     let refused = update(&mut w, &key, new, Part::Main).unwrap_err();
     assert_eq!(refused.message, "PriorityClass.scheduling.k8s.io \"high\" is invalid: value: Forbidden: may not be changed in an update.");
 }
+
+#[test]
+fn rules_of_definitions_hold() {
+    let mut w = world();
+    let definition = |rule: &str| {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}},
+            "x-kubernetes-validations": [{"rule": rule, "message": "too large"}]}}});
+        json!({"metadata": {"name": "foos.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "foos", "kind": "Foo"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}})
+    };
+    let wrong = create(&mut w, &custom::definitions(), "", definition("self.sise < 5")).unwrap_err();
+    let shown = "apiextensions.ValidationRule{Rule:\"self.sise < 5\", Message:\"too large\", MessageExpression:\"\", Reason:(*apiextensions.FieldValueErrorReason)(nil), FieldPath:\"\", OptionalOldSelf:(*bool)(nil)}";
+    let at = "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule";
+    let why = "compilation failed: ERROR: <input>:1:5: undefined field 'sise'\n | self.sise < 5\n | ....^";
+    let text =
+        format!("CustomResourceDefinition.apiextensions.k8s.io \"foos.example.com\" is invalid: {at}: Invalid value: {shown}: {why}");
+    assert_eq!((wrong.code, wrong.message), (422, text));
+    let mut many = definition("true");
+    let schema = &mut many["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    schema["x-kubernetes-validations"] = (0..2000).map(|_| json!({"rule": "self.size < 5"})).collect();
+    let refused = create(&mut w, &custom::definitions(), "", many).unwrap_err();
+    assert!(refused.message.contains("spec.validation.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total"));
+    create(&mut w, &custom::definitions(), "", definition("self.size < 5")).unwrap();
+    w.settle();
+    let foos = Resource::new("example.com", "foos");
+    let foo = |size: u32| json!({"metadata": {"name": "x"}, "spec": {"size": size}});
+    let refused = create(&mut w, &foos, "demo", foo(7)).unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (422, "Foo.example.com \"x\" is invalid: spec: Invalid value: too large"));
+    assert_eq!(
+        refused.details["causes"][0],
+        json!({"reason": "FieldValueInvalid", "message": "Invalid value: too large", "field": "spec"})
+    );
+    create(&mut w, &foos, "demo", foo(3)).unwrap();
+    let key = Key::new(&foos, "demo", "x");
+    assert_eq!(update(&mut w, &key, foo(9), Part::Main).unwrap_err().code, 422);
+    update(&mut w, &key, foo(4), Part::Main).unwrap();
+}

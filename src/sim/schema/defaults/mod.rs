@@ -3,6 +3,7 @@
 //! Input: a decoded object. Output: the same with defaults, canonical quantities, and without the nulls and empty values that Go
 //! would not print. What needs the rest of the cluster (cluster IPs, uids, admission) happens in the registry.
 
+mod admission;
 mod pod;
 mod service;
 mod workload;
@@ -54,6 +55,7 @@ pub fn defaults(api_version: &str, kind: &str, object: &mut Value) {
             set(root, "volumeBindingMode", "Immediate");
         }
         ("scheduling.k8s.io/v1", "PriorityClass") => set(root, "preemptionPolicy", "PreemptLowerPriority"),
+        ("admissionregistration.k8s.io/v1", _) => admission::defaults(kind, root),
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => custom_resource_definition(root),
         _ => {}
     }
