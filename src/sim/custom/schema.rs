@@ -118,6 +118,7 @@ fn check(schema: &Value, value: &Value, path: &str, depth: usize, out: &mut Vec<
             return;
         }
     }
+    composed(schema, value, path, depth, out);
     if let Some(allowed) = schema["enum"].as_array()
         && !allowed.contains(value)
     {
@@ -138,14 +139,80 @@ fn check(schema: &Value, value: &Value, path: &str, depth: usize, out: &mut Vec<
                 out.push(cause("FieldValueRequired", &below(key), "Required value".to_owned()));
             }
         }
+        let limit = |name: &str| schema[name].as_u64().and_then(|n| usize::try_from(n).ok());
+        for (bound, word) in
+            [(limit("minProperties").filter(|n| map.len() < *n), "least"), (limit("maxProperties").filter(|n| map.len() > *n), "most")]
+        {
+            if let Some(n) = bound {
+                out.push(cause(
+                    "FieldValueInvalid",
+                    path,
+                    format!("Invalid value: {value}: {path} in body should have at {word} {n} properties"),
+                ));
+            }
+        }
         for (key, inner) in map {
             let known = &schema["properties"][key.as_str()];
             let next = if known.is_object() { known } else { &schema["additionalProperties"] };
             check(next, inner, &below(key), depth + 1, out);
         }
     }
+    alone(schema, value, path, out);
     for (i, item) in value.as_array().into_iter().flatten().enumerate() {
         check(&schema["items"], item, &format!("{path}[{i}]"), depth + 1, out);
+    }
+}
+
+/// `anyOf`, `oneOf`, `allOf` and `not`. Of alternatives that all fail, the first tells why.
+fn composed(schema: &Value, value: &Value, path: &str, depth: usize, out: &mut Vec<Cause>) {
+    // An integer or string says so by alternatives that the type has answered already.
+    if schema["x-kubernetes-int-or-string"] == true {
+        return;
+    }
+    let against = |one: &Value| {
+        let mut found = Vec::new();
+        check(one, value, path, depth + 1, &mut found);
+        found
+    };
+    let told = |what: String| cause("FieldValueInvalid", "", format!("Invalid value: \"\": {path:?} {what}"));
+    let all = |name: &str| -> Vec<Vec<Cause>> { schema[name].as_array().into_iter().flatten().map(against).collect() };
+    let any = all("anyOf");
+    if !any.is_empty() && any.iter().all(|found| !found.is_empty()) {
+        out.push(told("must validate at least one schema (anyOf)".to_owned()));
+        out.extend(any.into_iter().next().unwrap_or_default());
+    }
+    let one = all("oneOf");
+    let valid = one.iter().filter(|found| found.is_empty()).count();
+    if !one.is_empty() && valid != 1 {
+        let how = if valid == 0 { "none valid".to_owned() } else { format!("{valid} valid alternatives") };
+        out.push(told(format!("must validate one and only one schema (oneOf). Found {how}")));
+        out.extend(one.into_iter().find(|found| valid == 0 && !found.is_empty()).unwrap_or_default());
+    }
+    let every: Vec<Cause> = all("allOf").into_iter().flatten().collect();
+    if !every.is_empty() {
+        out.extend(every);
+        out.push(told("must validate all the schemas (allOf)".to_owned()));
+    }
+    if schema["not"].is_object() && against(&schema["not"]).is_empty() {
+        out.push(told("must not validate the schema (not)".to_owned()));
+    }
+}
+
+/// Items of sets and of lists with keys that are there twice.
+fn alone(schema: &Value, value: &Value, path: &str, out: &mut Vec<Cause>) {
+    let Some(items) = value.as_array() else { return };
+    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let identity = |item: &Value| match schema["x-kubernetes-list-type"].as_str() {
+        Some("set") => Some(item.clone()),
+        Some("map") => Some(Value::Object(keys.iter().filter_map(|k| Some(((*k).to_owned(), item.get(*k)?.clone()))).collect())),
+        _ => None,
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for (i, item) in items.iter().enumerate() {
+        let Some(identity) = identity(item) else { return };
+        if !seen.insert(identity.to_string()) {
+            out.push(cause("FieldValueDuplicate", &format!("{path}[{i}]"), format!("Duplicate value: {identity}")));
+        }
     }
 }
 
@@ -158,11 +225,17 @@ fn numbers(schema: &Value, value: &Value, path: &str, out: &mut Vec<Cause>) {
     let limit = |name: &str| schema[name].as_u64().and_then(|n| usize::try_from(n).ok());
     let mut bad = |message: String| out.push(cause("FieldValueInvalid", path, message));
     if let Some(n) = value.as_f64() {
-        if let Some(least) = schema["minimum"].as_f64().filter(|least| n < *least) {
-            bad(format!("Invalid value: {value}: {path} in body should be greater than or equal to {least}"));
+        let open = |name: &str| schema[name] == true;
+        if let Some(least) = schema["minimum"].as_f64().filter(|least| n < *least || (n <= *least && open("exclusiveMinimum"))) {
+            let or = if open("exclusiveMinimum") { "" } else { " or equal to" };
+            bad(format!("Invalid value: {value}: {path} in body should be greater than{or} {least}"));
         }
-        if let Some(most) = schema["maximum"].as_f64().filter(|most| n > *most) {
-            bad(format!("Invalid value: {value}: {path} in body should be less than or equal to {most}"));
+        if let Some(most) = schema["maximum"].as_f64().filter(|most| n > *most || (n >= *most && open("exclusiveMaximum"))) {
+            let or = if open("exclusiveMaximum") { "" } else { " or equal to" };
+            bad(format!("Invalid value: {value}: {path} in body should be less than{or} {most}"));
+        }
+        if let Some(factor) = schema["multipleOf"].as_f64().filter(|f| *f > 0.0 && (n / f - (n / f).round()).abs() > 1e-9) {
+            bad(format!("Invalid value: {value}: {path} in body should be a multiple of {factor}"));
         }
     }
     let (short, long) = if value.is_array() { ("minItems", "maxItems") } else { ("minLength", "maxLength") };
@@ -209,5 +282,49 @@ mod tests {
         );
         assert_eq!(validate(&schema(), &json!({"spec": {"size": 0}})).len(), 1);
         assert!(validate(&schema(), &json!({"spec": {"size": 2}})).is_empty());
+    }
+
+    #[test]
+    fn alternatives_sets_and_numbers_are_looked_at() {
+        let one = |schema: Value, value: Value| -> Vec<String> {
+            let whole = json!({"type": "object", "properties": {"spec": schema}});
+            validate(&whole, &json!({"spec": value})).iter().map(Cause::text).collect()
+        };
+        let choice = json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "oneOf": [{"required": ["a"]}, {"required": ["b"]}]});
+        assert_eq!(
+            one(choice.clone(), json!({})),
+            [
+                "<nil>: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). Found none valid",
+                "spec.a: Required value"
+            ]
+        );
+        assert_eq!(
+            one(choice.clone(), json!({"a": "x", "b": "y"})),
+            ["<nil>: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). Found 2 valid alternatives"]
+        );
+        assert!(one(choice, json!({"b": "y"})).is_empty());
+        let port = json!({"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": true});
+        assert!(one(port.clone(), json!(80)).is_empty() && one(port, json!("http")).is_empty());
+        let either = json!({"type": "string", "anyOf": [{"pattern": "^a"}, {"maxLength": 1}], "not": {"enum": ["z"]}});
+        assert!(one(either.clone(), json!("abc")).is_empty() && one(either.clone(), json!("x")).is_empty());
+        assert!(one(either.clone(), json!("xyz"))[0].contains("must validate at least one schema (anyOf)"));
+        assert!(one(either, json!("z"))[0].contains("must not validate the schema (not)"));
+        let set = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"});
+        assert_eq!(one(set, json!(["x", "y", "x"])), ["spec[2]: Duplicate value: \"x\""]);
+        let map = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "items": {"type": "object", "properties": {"name": {"type": "string"}}}});
+        assert_eq!(one(map, json!([{"name": "a"}, {"name": "b"}, {"name": "a"}])), ["spec[2]: Duplicate value: {\"name\":\"a\"}"]);
+        assert_eq!(
+            one(json!({"type": "integer", "minimum": 0, "exclusiveMinimum": true, "multipleOf": 5}), json!(0)),
+            ["spec: Invalid value: 0: spec in body should be greater than 0"]
+        );
+        assert_eq!(
+            one(json!({"type": "integer", "multipleOf": 5}), json!(7)),
+            ["spec: Invalid value: 7: spec in body should be a multiple of 5"]
+        );
+        assert_eq!(
+            one(json!({"type": "object", "minProperties": 1}), json!({})),
+            ["spec: Invalid value: {}: spec in body should have at least 1 properties"]
+        );
     }
 }
