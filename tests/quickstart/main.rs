@@ -394,7 +394,7 @@ fn further_faults_and_methods_separate_the_reference_policies_too() {
         }
     };
     check(&["new-faults"], 20);
-    check(&["platform-faults"], 10);
+    check(&["platform-faults"], 12);
     check(&["quickstart", "--method", "react", "--method", "best-of-n", "--fault", "cpu-stress", "--fault", "pod-config-error"], 8);
     check(&["dose", "--fault", "network-loss"], 8);
 }
