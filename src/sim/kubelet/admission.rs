@@ -223,7 +223,7 @@ mod tests {
             let key = make(&mut w, pod, &json!({"containers": [one("a", "1Mi"), one("b", "4Mi")]}));
             advance(&mut w, 15.0);
             assert_eq!(status(&w, &key)["phase"], "Running");
-            super::super::files::of(&mut w, &key, "a").unwrap().put("/root/f", &vec![0; size], 0o644);
+            super::super::files::of(&mut w, &key, "a").unwrap().put("/data/f", &vec![0; size], 0o644);
             advance(&mut w, 15.0);
             let s = status(&w, &key);
             assert_eq!((&s["reason"], &s["message"]), (&json!("Evicted"), &json!(message)));
