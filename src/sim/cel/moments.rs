@@ -6,11 +6,11 @@ use std::cmp::Ordering;
 use std::sync::LazyLock;
 
 use cel::common::traits::{Adder, Comparer, Subtractor};
-use cel::common::types::{self, CelInt, CelString, Type};
-use cel::common::value::{CowVal, StaticVal, Val};
+use cel::common::types::{self, CelInt, CelString};
+use cel::common::value::{CowVal, Val};
 use cel::{DeclarationError, Env, ExecutionError};
 
-use super::types::{DURATION, TIMESTAMP, argument, overload};
+use super::types::{DURATION, TIMESTAMP, argument, overload, value};
 
 /// A duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,50 +43,25 @@ impl Moment {
 
 macro_rules! time_value {
     ($name:ident, $type:ident) => {
-        impl Val for $name {
-            fn get_type(&self) -> &Type {
-                &$type
-            }
-
-            fn cel_type() -> &'static Type {
-                &$type
-            }
-
+        value!(
+            $name,
+            $type,
             fn as_comparer(&self) -> Option<&dyn Comparer> {
                 Some(self)
-            }
-
+            },
             fn as_adder<'b, 'v>(&'b self) -> Option<&'b (dyn Adder + 'v)>
             where
                 Self: 'v,
             {
                 Some(self)
-            }
-
+            },
             fn as_subtractor<'b, 'v>(&'b self) -> Option<&'b (dyn Subtractor + 'v)>
             where
                 Self: 'v,
             {
                 Some(self)
             }
-
-            fn equals(&self, other: &dyn Val) -> bool {
-                other.downcast_ref::<Self>() == Some(self)
-            }
-
-            fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
-            where
-                Self: 'v,
-            {
-                Box::new(*self)
-            }
-
-            fn as_any(&self) -> Option<&dyn std::any::Any> {
-                Some(self)
-            }
-        }
-
-        impl StaticVal for $name {}
+        );
 
         impl Comparer for $name {
             fn compare(&self, other: &dyn Val) -> Result<Ordering, ExecutionError> {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use cel::common::functions::Function;
-use cel::common::types::{CelBool, CelInt, CelList, CelMap, CelString, DYN_TYPE, STRING_TYPE, Type};
-use cel::common::value::{CowVal, StaticVal, Val};
+use cel::common::types::{CelBool, CelInt, CelList, CelMap, CelString, DYN_TYPE, STRING_TYPE};
+use cel::common::value::{CowVal, Val};
 use cel::{DeclarationError, Env, ExecutionError};
 
-use super::types::{CIDR, IP, URL, argument, overload};
+use super::types::{CIDR, IP, URL, argument, overload, value};
 
 /// An address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,40 +27,9 @@ struct Range {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Link(http::Uri);
 
-macro_rules! opaque {
-    ($name:ident, $type:ident) => {
-        impl Val for $name {
-            fn get_type(&self) -> &Type {
-                &$type
-            }
-
-            fn cel_type() -> &'static Type {
-                &$type
-            }
-
-            fn equals(&self, other: &dyn Val) -> bool {
-                other.downcast_ref::<Self>() == Some(self)
-            }
-
-            fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
-            where
-                Self: 'v,
-            {
-                Box::new(self.clone())
-            }
-
-            fn as_any(&self) -> Option<&dyn std::any::Any> {
-                Some(self)
-            }
-        }
-
-        impl StaticVal for $name {}
-    };
-}
-
-opaque!(Address, IP);
-opaque!(Range, CIDR);
-opaque!(Link, URL);
+value!(Address, IP);
+value!(Range, CIDR);
+value!(Link, URL);
 
 fn bits(address: IpAddr) -> (u128, u8) {
     match address {

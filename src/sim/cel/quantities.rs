@@ -5,43 +5,18 @@
 use std::cmp::Ordering;
 
 use cel::common::functions::Function;
-use cel::common::types::{CelBool, CelDouble, CelInt, CelString, DYN_TYPE, STRING_TYPE, Type};
-use cel::common::value::{CowVal, StaticVal, Val};
+use cel::common::types::{CelBool, CelDouble, CelInt, CelString, DYN_TYPE, STRING_TYPE};
+use cel::common::value::CowVal;
 use cel::{DeclarationError, Env, ExecutionError};
 
-use super::types::{QUANTITY, argument, overload};
+use super::types::{QUANTITY, argument, overload, value};
 use crate::sim::schema::quantity::Quantity;
 
 /// A quantity as a value.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Amount(Quantity);
 
-impl Val for Amount {
-    fn get_type(&self) -> &Type {
-        &QUANTITY
-    }
-
-    fn cel_type() -> &'static Type {
-        &QUANTITY
-    }
-
-    fn equals(&self, other: &dyn Val) -> bool {
-        other.downcast_ref::<Self>().is_some_and(|other| self.0 == other.0)
-    }
-
-    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
-    where
-        Self: 'v,
-    {
-        Box::new(*self)
-    }
-
-    fn as_any(&self) -> Option<&dyn std::any::Any> {
-        Some(self)
-    }
-}
-
-impl StaticVal for Amount {}
+value!(Amount, QUANTITY);
 
 fn parsed(args: &[CowVal<'_, '_>]) -> Result<Quantity, ExecutionError> {
     let text = argument::<CelString<'_>>(args, 0, "quantity")?;
