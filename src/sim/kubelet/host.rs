@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::behaviour::Behaviour;
 use super::container::{Container, Life};
 use super::disk::{self, PodFaults};
@@ -333,6 +335,21 @@ impl Host for ContainerHost {
 
     fn hosts(&self) -> String {
         self.with(|w| w.runtime.pod(&self.key).map(|p| p.model.resolver.hosts()).unwrap_or_default())
+    }
+
+    fn identity(&self) -> (u64, Vec<u64>) {
+        self.with(|w| {
+            let Some(pod) = w.store.get(&self.key) else { return (0, vec![0]) };
+            let spec = &pod["spec"];
+            let lists = ["containers", "initContainers", "ephemeralContainers"];
+            let mut all = lists.into_iter().flat_map(|list| spec[list].as_array().into_iter().flatten());
+            let own = all.find(|c| c["name"] == self.container.as_str()).map(|c| &c["securityContext"]);
+            let said = |field: &str| own.and_then(|o| o[field].as_u64()).or(spec["securityContext"][field].as_u64());
+            let further = spec["securityContext"]["supplementalGroups"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+            let mut groups = vec![said("runAsGroup").unwrap_or(0)];
+            groups.extend(said("fsGroup").into_iter().chain(further));
+            (said("runAsUser").unwrap_or(0), groups)
+        })
     }
 
     fn node_hosts(&self) -> Option<String> {

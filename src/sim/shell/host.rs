@@ -152,6 +152,10 @@ pub trait Host: Send + Sync + 'static {
     fn hosts(&self) -> String {
         String::new()
     }
+    /// Who commands run as: the user, and the groups with the main one first.
+    fn identity(&self) -> (u64, Vec<u64>) {
+        (0, vec![0])
+    }
     /// The node's `/etc/hosts`, for containers on its network.
     fn node_hosts(&self) -> Option<String> {
         None

@@ -212,3 +212,23 @@ async fn ports_of_a_node_are_open_where_the_pod_says() {
     assert_eq!(run(&engine, &key, "c", &asked).await.1, wanted);
     stop.cancel();
 }
+
+#[tokio::test]
+async fn commands_run_as_whom_the_pod_says() {
+    let (engine, _web, stop) = engine();
+    let spec = json!({"securityContext": {"runAsUser": 1000, "fsGroup": 2000}, "containers": [
+        {"name": "a", "image": "busybox", "command": ["sleep", "3600"]},
+        {"name": "b", "image": "debian", "command": ["sleep", "3600"], "securityContext": {"runAsUser": 65534, "runAsGroup": 65534}}]});
+    let key = engine.with(|w| make(w, "who", spec));
+    engine.charge(Duration::from_secs(5));
+    let asked = "id; id -u; id -un; whoami; id -G";
+    assert_eq!(
+        run(&engine, &key, "a", asked).await.1,
+        "uid=1000 gid=0(root) groups=0(root),2000\n1000\nid: unknown ID 1000\nwhoami: unknown uid 1000\n0 2000\n"
+    );
+    assert_eq!(
+        run(&engine, &key, "b", asked).await.1,
+        "uid=65534(nobody) gid=65534(nogroup) groups=65534(nogroup),2000\n65534\nnobody\nnobody\n65534 2000\n"
+    );
+    stop.cancel();
+}

@@ -389,20 +389,68 @@ pub(super) fn uptime<H: Host>(p: &mut Process<H>) -> i32 {
     0
 }
 
+/// The names that `/etc/passwd` and `/etc/group` of images have.
+fn named(id: u64, group: bool) -> Option<&'static str> {
+    match (id, group) {
+        (0, _) => Some("root"),
+        (65534, false) => Some("nobody"),
+        (65534, true) => Some("nogroup"),
+        _ => None,
+    }
+}
+
+/// `id`, `whoami`, `groups`, `logname`
+fn who<H: Host>(p: &mut Process<H>, name: &str, options: &options::Options) -> i32 {
+    let (user, mut groups) = p.host().identity();
+    let main = groups.first().copied().unwrap_or(0);
+    let mut seen = Vec::new();
+    groups.retain(|g| {
+        !seen.contains(g) && {
+            seen.push(*g);
+            true
+        }
+    });
+    let shown = |id: u64, group: bool| named(id, group).map_or_else(|| id.to_string(), |n| format!("{id}({n})"));
+    let wanted = match name {
+        "id" if options.has('u') => Some((user, false)),
+        "id" if options.has('g') => Some((main, true)),
+        "whoami" | "logname" => Some((user, false)),
+        _ => None,
+    };
+    let plain = name == "id" && !options.has('n');
+    let text = match wanted {
+        Some((id, _)) if plain => id.to_string(),
+        Some((id, group)) => match named(id, group) {
+            Some(known) => known.to_owned(),
+            None if p.machine.busybox() => {
+                p.raw_error(format!("{name}: unknown {} {id}\n", if name == "id" { "ID" } else { "uid" }));
+                return 1;
+            }
+            None => {
+                let what = if group { "group" } else { "user" };
+                p.raw_error(format!("{name}: cannot find name for {what} ID {id}\n"));
+                return 1;
+            }
+        },
+        None if name == "groups" || options.has('G') => {
+            let all = groups.iter().map(|g| named(*g, true).filter(|_| !plain).map_or_else(|| g.to_string(), str::to_owned));
+            all.collect::<Vec<_>>().join(" ")
+        }
+        None => {
+            let all: Vec<String> = groups.iter().map(|g| shown(*g, true)).collect();
+            format!("uid={} gid={} groups={}", shown(user, false), shown(main, true), all.join(","))
+        }
+    };
+    p.line(text);
+    0
+}
+
 /// `id`, `whoami`, `groups`, `uname`, `hostname`, `nproc`, `arch`, `tty`, `mount`
 pub(super) fn identity<H: Host>(p: &mut Process<H>) -> i32 {
     let options = options::parse(&p.args, "ugnrGasmovpfiIdt:", &[("all", 'a')]);
     let host = p.host().hostname();
     match p.name().as_str() {
-        "id" => {
-            let text = match (options.has('u') || options.has('g') || options.has('G'), options.has('n')) {
-                (true, true) => "root",
-                (true, false) => "0",
-                _ => "uid=0(root) gid=0(root) groups=0(root)",
-            };
-            p.line(text);
-        }
-        "whoami" | "groups" | "logname" => p.line("root"),
+        name @ ("id" | "whoami" | "groups" | "logname") => return who(p, name, &options),
         "hostname" if options.has('i') || options.has('I') => {
             let address = p.host().address();
             p.line(address.to_string());
